@@ -1,0 +1,1 @@
+"""Timing of optimiser steps against torch's fused ones."""

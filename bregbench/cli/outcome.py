@@ -1,0 +1,63 @@
+"""Turning exceptions into one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from bregbench.console import fail
+from bregbench.errors import BenchError, Interrupted
+
+#: exit codes: bad input or a failed run, and 128 + signal for an interrupted one
+FAILED = 1
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; a user's error becomes one line, a bug keeps its traceback."""
+    try:
+        return command()
+    except BenchError as error:
+        fail(str(error))
+    except Interrupted as request:
+        fail(str(request))
+        return 128 + request.signal
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on from the last checkpoint")
+        return INTERRUPTED
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(config_error(error))
+    return FAILED
+
+
+def config_error(error: Exception) -> str:
+    """A config that cannot be composed, in one line with what would be allowed."""
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        options = ", ".join(name for name in error.options if name != "schema")
+        return f"{group}={option} is unknown: choose one of {options}"
+    cause = error.__cause__ or error
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        headline = _lines(error)[0].rstrip(".:")
+        message = f"{headline}: {_lines(cause)[0]}"
+        if isinstance(cause, ConfigKeyError | AttributeError):
+            message += _allowed_keys(cause)
+        return message
+    return "; ".join(_lines(error))
+
+
+def _allowed_keys(error: OmegaConfBaseException) -> str:
+    owner = getattr(error, "object_type", None)
+    if not isinstance(owner, type) or not dataclasses.is_dataclass(owner):
+        return ""
+    return f"; {owner.__name__} has {', '.join(f.name for f in dataclasses.fields(owner))}"
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return [line for line in lines if not line.startswith("Set the environment variable")] or [
+        type(error).__name__
+    ]

@@ -1,0 +1,54 @@
+"""`bregbench-plot`: draw any metric against any other from saved runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bregbench.cli.arguments import option, parse
+from bregbench.cli.outcome import guarded
+from bregbench.console import say
+
+
+@dataclass
+class Options:
+    """Draw any metric against any other, from the records of saved runs."""
+
+    runs: list[str] = option(
+        default_factory=lambda: ["runs"], help="run directories, or folders above them"
+    )
+    x: str = option("epoch", help="metric on the horizontal axis")
+    y: list[str] = option(
+        default_factory=lambda: ["validation/accuracy", "density/total"],
+        help="metrics on the vertical axis, one panel each",
+    )
+    output: str = option("figure.png", help="image file: png, pdf or svg")
+    log: list[str] = option(default_factory=list, help="metrics on a logarithmic axis")
+    variant: str = option("trained", help="network of the final evaluation")
+    selection: str = option("last", help="last or best validation epoch, for final metrics")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> int:
+    options = parse(Options, sys.argv[1:], command="bregbench-plot")
+    from bregbench.plotting import draw
+    from bregbench.saved_runs import find_runs
+
+    runs = find_runs(options.runs)
+    output = Path(options.output)
+    draw(
+        runs,
+        x=options.x,
+        ys=options.y,
+        output=output,
+        variant=options.variant,
+        selection=options.selection,
+        log=options.log,
+    )
+    say(f"drawn: {output} from {len(runs)} runs")
+    return 0

@@ -1,0 +1,65 @@
+"""Sweeps: a failing job does not stop the others, and the end says which ones failed."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from bregbench.console import fail, say
+from bregbench.errors import BenchError, Interrupted
+from bregbench.files import write_json
+
+_OUTCOME = "outcome.json"
+
+
+class SweepDirectory(Callback):
+    """A Hydra callback that remembers where the present sweep keeps its outcomes.
+
+    Jobs may run in other processes or on other machines, so they leave their outcome in a file.
+    """
+
+    path: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this in the launching process, before any job."""
+        SweepDirectory.path = Path(config.hydra.sweep.dir)
+
+
+def in_sweep() -> bool:
+    """Whether the present job is part of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def report_job(error: Exception | None) -> None:
+    """Leave a job's outcome in its directory, and say at once what went wrong."""
+    hydra = HydraConfig.get()
+    overrides = " ".join(hydra.overrides.task)
+    expected = (BenchError, Interrupted)
+    reason = None
+    if error is not None:
+        reason = str(error) if isinstance(error, expected) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, expected):
+            traceback.print_exception(error)
+        fail(f"job {hydra.job.num} ({overrides}): {reason}")
+    outcome = {"job": int(hydra.job.num), "overrides": overrides, "reason": reason}
+    write_json(Path(hydra.runtime.output_dir) / _OUTCOME, outcome)
+
+
+def summarize() -> int:
+    """List the failed jobs of the sweep that has just ended; 1 if there are any, else 0."""
+    if SweepDirectory.path is None:
+        return 0
+    files = sorted(SweepDirectory.path.glob(f"*/{_OUTCOME}"))
+    outcomes = sorted((json.loads(f.read_text()) for f in files), key=lambda o: o["job"])
+    failed = [outcome for outcome in outcomes if outcome["reason"] is not None]
+    say(f"sweep: {len(outcomes) - len(failed)} of {len(outcomes)} jobs complete")
+    for outcome in failed:
+        fail(f"failed job {outcome['job']} ({outcome['overrides']}): {outcome['reason']}")
+    return 1 if failed else 0

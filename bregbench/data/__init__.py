@@ -1,0 +1,32 @@
+"""Data sets as uint8 tensors on the device, and the loader that batches them."""
+
+from bregbench.data.arrays import Arrays
+from bregbench.data.augment import Augment, crop_flip
+from bregbench.data.batch_loader import BatchLoader, evaluation_batches
+from bregbench.data.cifar import Cifar10, Cifar100
+from bregbench.data.dataset import DatasetConfig
+from bregbench.data.digits import Digits
+from bregbench.data.mnist import FashionMnist, Mnist
+from bregbench.data.normalization import Normalise, Normalization, compute_normalization
+from bregbench.data.split import Data, Split
+from bregbench.data.svhn import Svhn
+
+__all__ = [
+    "Arrays",
+    "Augment",
+    "BatchLoader",
+    "Cifar10",
+    "Cifar100",
+    "Data",
+    "DatasetConfig",
+    "Digits",
+    "FashionMnist",
+    "Mnist",
+    "Normalise",
+    "Normalization",
+    "Split",
+    "Svhn",
+    "compute_normalization",
+    "crop_flip",
+    "evaluation_batches",
+]

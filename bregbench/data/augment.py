@@ -1,0 +1,41 @@
+"""Random crops and flips of a whole batch on the device."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch.nn import functional
+
+PADDING = 4
+
+
+class Augment(Enum):
+    """What is done to training images; evaluation never augments."""
+
+    none = "none"
+    crop_flip = "crop_flip"
+
+
+def crop_flip(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    """Crop from the image padded by four black pixels, then mirror every other one on average.
+
+    Each image has its own offset, uniform over the 9 x 9 possible ones, and its own coin. Numbers
+    are drawn on the generator's device; a generator on the images' device avoids any transfer.
+
+    Args:
+        images: ``(batch, channels, height, width)``, any type.
+        generator: the augmentation stream.
+    """
+    count, _, height, width = images.shape
+    device, source = images.device, generator.device
+    size = 2 * PADDING + 1
+    offsets = torch.randint(size, (2, count), generator=generator, device=source)
+    mirrored = torch.randint(2, (count,), generator=generator, device=source).bool()
+    top, left = offsets.to(device, non_blocking=True)
+    padded = functional.pad(images, (PADDING, PADDING, PADDING, PADDING))
+    # All 9 x 9 crops are views of the padded images; indexing copies the chosen one of each image.
+    crops = padded.unfold(2, height, 1).unfold(3, width, 1)
+    cropped = crops[torch.arange(count, device=device), :, top, left]
+    mirrored = mirrored.to(device, non_blocking=True).reshape(-1, 1, 1, 1)
+    return torch.where(mirrored, cropped.flip(3), cropped)

@@ -1,0 +1,70 @@
+"""The affine map that networks apply to their input first: minus a mean, over a deviation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+
+# Images per step of the mean image: sums of so many bytes are exact in float32.
+_CHUNK = 4096
+
+
+class Normalise(Enum):
+    """Which statistics of the training split the inputs are normalised with."""
+
+    none = "none"
+    channel = "channel"
+    pixel_mean = "pixel_mean"
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Mean and deviation of inputs scaled to [0, 1], on the CPU.
+
+    Attributes:
+        mean: float32, ``(channels, 1, 1)`` or ``(channels, height, width)``.
+        std: float32 and positive, ``(channels, 1, 1)``.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def identity(cls, channels: int) -> Normalization:
+        """The normalisation that changes nothing."""
+        return cls(mean=torch.zeros(channels, 1, 1), std=torch.ones(channels, 1, 1))
+
+
+def compute_normalization(images: torch.Tensor, kind: Normalise) -> Normalization:
+    """Statistics of uint8 images, scaled to [0, 1].
+
+    Counts and sums are exact integers, so the result depends neither on the device nor on the order
+    of the images. The deviation is that of the population (divided by n), 1 if it would be 0.
+
+    Args:
+        images: uint8 ``(n, channels, height, width)`` with n >= 1.
+        kind: ``channel``: mean and deviation of each channel; ``pixel_mean``: mean image and
+            deviation 1; ``none``: mean 0 and deviation 1.
+    """
+    count, channels, height, width = images.shape
+    identity = Normalization.identity(channels)
+    if kind is Normalise.none:
+        return identity
+    if kind is Normalise.pixel_mean:
+        sums = torch.zeros(channels, height, width, dtype=torch.float64)
+        for chunk in images.split(_CHUNK):
+            sums += chunk.float().sum(dim=0).cpu()
+        return Normalization(mean=(sums / count / 255).float(), std=identity.std)
+    levels = torch.arange(256, dtype=torch.float64)
+    counts = torch.stack(
+        [torch.bincount(images[:, c].flatten(), minlength=256) for c in range(channels)]
+    )
+    shares = counts.cpu().double() / (count * height * width)
+    mean = shares @ levels
+    variance = (shares * (levels - mean[:, None]).square()).sum(dim=1)
+    std = torch.where(variance > 0, variance.sqrt() / 255, torch.ones_like(variance))
+    return Normalization(
+        mean=(mean / 255).float().reshape(-1, 1, 1), std=std.float().reshape(-1, 1, 1)
+    )

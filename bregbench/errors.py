@@ -1,0 +1,27 @@
+"""The one exception that users see as a single line instead of a traceback."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """Bad input or a run that cannot go on.
+
+    The message is one line that names the value, the allowed range and the remedy. Command-line entry
+    points print it on stderr and exit with a non-zero status; anything else that is raised is a bug and
+    keeps its traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved its position.
+
+    Attributes:
+        signal: number of the signal that asked.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"interrupted by signal {signal}; the same command goes on from here")
+        self.signal = signal

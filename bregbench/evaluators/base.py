@@ -1,0 +1,31 @@
+"""What an evaluator is: a measurement of a finished network, chosen like any config group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from bregbench.context import RunContext
+from bregbench.data import Data
+
+
+@dataclass
+class EvaluatorConfig:
+    """A measurement that a run ends with, and that any finished run can be given later."""
+
+    kind: ClassVar[str]
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """Measure a network.
+
+        Args:
+            network: in evaluation mode; must be left as it was.
+            data: all splits; the test split is looked at here and nowhere earlier.
+            context: task, device, precision.
+
+        Returns:
+            Metrics by name, `family/metric`, as fractions or counts.
+        """
+        raise NotImplementedError

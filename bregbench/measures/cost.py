@@ -1,0 +1,118 @@
+"""What a network costs: multiplications, parameters, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from bregbench.measures.density import to_host
+from bregbench.measures.layers import TRANSPOSED, WeightLayer, uncompiled, weight_layers
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulate operations of one forward pass of one image.
+
+    Linear and convolution layers only; biases, normalisation, activations and pooling do not count.
+
+    Attributes:
+        dense: with every weight, zero or not.
+        effective: of each layer the share that its weight's density leaves: what hardware that
+            skips zero weights at no cost would do, a lower bound for any other.
+        layers: the dense count of each layer, by name.
+    """
+
+    dense: int
+    effective: float
+    layers: dict[str, int]
+
+
+@torch.no_grad()
+def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
+    """Count by running one black image through the network.
+
+    A layer that is called several times counts each time. The network is left as it was: modes,
+    hooks and gradients.
+
+    Args:
+        model: any module; layers that are called as modules are seen.
+        input_shape: shape of one input, without the batch, for instance (channels, height, width).
+    """
+    model = uncompiled(model)
+    layers = weight_layers(model)
+    counts = dict.fromkeys(layers, 0)
+    names = {layer: name for name, layer in layers.items()}
+
+    def hook(layer: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        counts[names[layer]] += _macs(layer, inputs[0], output)  # type: ignore[arg-type]
+
+    handles = [layer.register_forward_hook(hook) for layer in layers.values()]
+    try:
+        # A compiled forward would neither call the hooks nor repay its compilation.
+        with _evaluating(model), torch.compiler.set_stance("force_eager"):
+            model(_black_image(model, input_shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    nonzeros = to_host({name: layer.weight.count_nonzero() for name, layer in layers.items()})
+    sizes = {name: max(layer.weight.numel(), 1) for name, layer in layers.items()}
+    effective = sum(count * nonzeros[name] / sizes[name] for name, count in counts.items())
+    return Macs(dense=sum(counts.values()), effective=float(effective), layers=counts)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Real numbers that training adjusts or could adjust; a complex entry counts as two."""
+    parameters = uncompiled(model).parameters()
+    return sum(p.numel() * (2 if p.is_complex() else 1) for p in parameters)
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Most memory held so far.
+
+    On CUDA what torch's tensors took, since the start or the last
+    `torch.cuda.reset_peak_memory_stats`; on the CPU what the whole process took, since its start;
+    None where the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # The unit is bytes on macOS and KiB elsewhere.
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _macs(layer: WeightLayer, inputs: torch.Tensor, output: torch.Tensor) -> int:
+    """Each output sums over one unit's weights; each transposed input spreads over its kernels."""
+    if isinstance(layer, TRANSPOSED):
+        return inputs.numel() * math.prod(layer.weight.shape[1:])
+    return output.numel() * math.prod(layer.weight.shape[1:])
+
+
+def _black_image(model: nn.Module, input_shape: tuple[int, ...]) -> torch.Tensor:
+    """A batch of one, in the precision and on the device of the model."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point():
+            return torch.zeros(1, *input_shape, dtype=tensor.dtype, device=tensor.device)
+    return torch.zeros(1, *input_shape)
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; each module's own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

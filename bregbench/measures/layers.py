@@ -1,0 +1,57 @@
+"""The layers whose weights the papers count, and how a weight tensor divides into units."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Convolution = (
+    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
+WeightLayer = nn.Linear | Convolution
+
+
+def weight_layers(model: nn.Module) -> dict[str, WeightLayer]:
+    """Linear and convolution layers by name, in the order of the model.
+
+    A layer that is used under several names appears once, under the first; a compiled model is
+    looked through, so that names do not depend on compilation.
+    """
+    kinds = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+    return {name: m for name, m in uncompiled(model).named_modules() if isinstance(m, kinds)}
+
+
+def distinct_weights(model: nn.Module) -> dict[str, WeightLayer]:
+    """Like `weight_layers`, leaving out layers that share the weight of an earlier one."""
+    # Holds the tensors, not their ids alone: a parametrised weight is computed at each access, and
+    # the id of one that is gone may come back.
+    seen: dict[int, torch.Tensor] = {}
+    layers = {}
+    for name, layer in weight_layers(model).items():
+        weight = layer.weight
+        if id(weight) not in seen:
+            seen[id(weight)] = weight
+            layers[name] = layer
+    return layers
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped, or the model itself."""
+    original = getattr(model, "_orig_mod", model)
+    return original if isinstance(original, nn.Module) else model
+
+
+def units(layer: WeightLayer) -> torch.Tensor:
+    """Weights arranged as ``(units, weights of a unit)``.
+
+    A unit is a row of a Linear weight (one output) or a filter of a convolution (one channel).
+    """
+    weight = layer.weight
+    if isinstance(layer, TRANSPOSED):
+        # (inputs, outputs / groups, ...): the outputs of each group see that group's inputs only.
+        grouped = weight.reshape(layer.groups, -1, weight.shape[1], *weight.shape[2:])
+        return grouped.transpose(1, 2).reshape(layer.out_channels, -1)
+    return weight.reshape(len(weight), -1)

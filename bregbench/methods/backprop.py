@@ -1,0 +1,85 @@
+"""Back-propagation: an optimiser at work on an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from bregbench.context import RunContext
+from bregbench.methods.base import Step
+from bregbench.methods.density_target import DensityTarget
+from bregbench.objectives import Objective
+
+
+class Backprop:
+    """Differentiates an objective and lets any `torch.optim` style optimiser follow it."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        objective: Objective,
+        context: RunContext,
+        *,
+        density_target: DensityTarget | None = None,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self._objective = objective
+        self._context = context
+        self._density_target = density_target
+        self._forward: Callable[[torch.Tensor], torch.Tensor] = (
+            torch.compile(network) if context.compile else network
+        )
+        self._rates = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> Step:
+        """Forward, backward, one optimiser step."""
+        with self._context.autocast():
+            total, loss, outputs = self._objective(self._forward, inputs, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.optimizer.step()
+        if self._density_target is not None:
+            self._density_target.after_step()
+        return Step(loss, outputs)
+
+    def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The learning rate, and lam where the optimiser has one, as used in this epoch."""
+        first = self.optimizer.param_groups[0]
+        found = {"lr": float(first["lr"])}
+        penalised = [g for g in self.optimizer.param_groups if g.get("penalty", "none") != "none"]
+        if penalised:
+            found["lam"] = penalised[0]["lam"] / penalised[0]["lam_scale"]
+        return found
+
+    def scale_lr(self, factor: float) -> None:
+        """Set every group's learning rate to `factor` times its configured value."""
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+
+    def variants(self) -> dict[str, nn.Module]:
+        """The trained network."""
+        return {"trained": self.network}
+
+    def notes(self) -> list[str]:
+        """Whether the wanted density was missed."""
+        note = self._density_target.note() if self._density_target is not None else None
+        return [note] if note else []
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimiser and of the feedback on lam."""
+        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        if self._density_target is not None:
+            state["density_target"] = self._density_target.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self._density_target is not None:
+            self._density_target.load_state_dict(state["density_target"])

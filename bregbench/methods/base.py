@@ -1,0 +1,71 @@
+"""What a training method is, whatever happens inside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import nn
+
+from bregbench.context import RunContext
+from bregbench.objectives import ObjectiveConfig
+from bregbench.streams import Streams
+
+
+class Step(NamedTuple):
+    """One step: the mean loss of the batch and the network's outputs on it, both on the device.
+
+    The outputs are those that the step itself needed; they give the running training scores for free.
+    """
+
+    loss: torch.Tensor
+    outputs: torch.Tensor
+
+
+class Method(Protocol):
+    """A network in training."""
+
+    network: nn.Module
+
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> Step:
+        """Take one training step; no host synchronisation."""
+        ...
+
+    def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
+        """See the epoch's metrics and return further ones, such as the learning rate."""
+        ...
+
+    def scale_lr(self, factor: float) -> None:
+        """Set every learning rate to `factor` times its configured value."""
+        ...
+
+    def variants(self) -> dict[str, nn.Module]:
+        """The networks to be judged at the end, by name; `trained` is the network itself."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What a reader of the results must know, such as a target that was not reached."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the network's own state; plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        ...
+
+
+@dataclass
+class MethodConfig:
+    """Which method trains the network."""
+
+    kind: ClassVar[str]
+
+    def prepare(self, network: nn.Module, streams: Streams) -> None:
+        """Set the weights that training starts from; called once, before the first phase."""
+
+    def build(self, network: nn.Module, objective: ObjectiveConfig, context: RunContext) -> Method:
+        """The method at work on this network."""
+        raise NotImplementedError

@@ -1,0 +1,93 @@
+"""Feedback on lam: train towards a wanted density instead of guessing the penalty's strength."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+#: a density this close (relatively) to the target counts as reached
+TOLERANCE = 0.1
+
+
+class DensityTarget:
+    """Adjusts the lam of an optimiser's penalised groups while it trains.
+
+    The wanted density climbs geometrically from the initial one to the target over the first half of
+    training and stays there. Every few steps log lam moves in proportion to log(density / wanted):
+    larger lam, fewer weights. The gain shrinks whenever the gap changes sign, which damps oscillation.
+
+    Args:
+        optimizer: its groups hold `penalty`, `lam` and `lam_scale`.
+        target: wanted density of the penalised weights, in (0, 1).
+        steps: length of training.
+        interval: steps between two adjustments; each costs one host synchronisation.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, target: float, steps: int, interval: int) -> None:
+        self._optimizer = optimizer
+        self._target = target
+        self._steps = max(steps, 1)
+        self._interval = max(interval, 1)
+        self._taken = 0
+        self._gain = 0.5
+        self._last_gap = 0.0
+        self._initial = self.density()
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        # Looked up each time: loading an optimiser's state replaces its groups.
+        return [group for group in self._optimizer.param_groups if group["penalty"] != "none"]
+
+    def density(self) -> float:
+        """Share of non-zero entries among the penalised weights."""
+        weights = [p for group in self._groups for p in group["params"]]
+        nonzero = torch.stack([torch.count_nonzero(p) for p in weights]).sum()
+        return int(nonzero) / max(sum(p.numel() for p in weights), 1)
+
+    def after_step(self) -> None:
+        """Count a step and adjust lam when it is time."""
+        self._taken += 1
+        if self._taken % self._interval:
+            return
+        floor = 1e-6
+        gap = math.log(max(self.density(), floor) / self._wanted())
+        if gap * self._last_gap < 0:
+            self._gain = max(0.5 * self._gain, 0.02)
+        self._last_gap = gap
+        change = math.exp(max(-0.5, min(0.5, self._gain * gap)))
+        for group in self._groups:
+            group["lam"] *= change
+
+    def note(self) -> str | None:
+        """A sentence where the density is not within 10 % of the target, else None."""
+        density = self.density()
+        if abs(density / self._target - 1) <= TOLERANCE:
+            return None
+        return (
+            f"target density not reached: {density:.4f} instead of {self._target:.4f} "
+            "(train longer, or start from another method.lam)"
+        )
+
+    def _wanted(self) -> float:
+        progress = min(1.0, 2 * self._taken / self._steps)
+        start = max(self._initial, 1e-6)
+        return start * (self._target / start) ** progress
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and damping; the lams themselves are the optimiser's."""
+        return {
+            "taken": self._taken,
+            "gain": self._gain,
+            "last_gap": self._last_gap,
+            "initial": self._initial,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._taken = state["taken"]
+        self._gain = state["gain"]
+        self._last_gap = state["last_gap"]
+        self._initial = state["initial"]

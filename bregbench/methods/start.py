@@ -1,0 +1,96 @@
+"""The weights that training starts from: dense, or sparse as in section 4.1 of the Bregman paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch import nn
+
+from bregbench.checks import require
+from bregbench.streams import Streams
+from bregman import he_normal, initialize_biases, sparsify
+
+
+class Weights(Enum):
+    """Distribution of the weights: the layers' own (torch's default) or He-normal."""
+
+    default = "default"
+    he = "he"
+
+
+class Biases(Enum):
+    """Distribution of the biases: the layers' own, U(0, s), U(-s, s) or zero."""
+
+    default = "default"
+    positive = "positive"
+    symmetric = "symmetric"
+    zero = "zero"
+
+
+class SparseBy(Enum):
+    """What is kept or dropped as a whole."""
+
+    entry = "entry"
+    kernel = "kernel"
+    filter = "filter"
+    row = "row"
+
+
+@dataclass
+class StartConfig:
+    """The weights that training starts from.
+
+    Attributes:
+        weights: distribution before anything is dropped.
+        density: share of the weights that is kept; 1 keeps all.
+        by: what is kept or dropped as a whole.
+        exact: keep exactly that share of each layer, instead of each unit with that probability.
+        rescale: multiply what is kept by 1/sqrt(density), which keeps the variance (4.3, 4.5).
+        factor: multiply by this instead (the published code used 4.77 or 10).
+        biases: distribution of the biases; dead ReLU units need positive ones.
+        bias_scale: biases are drawn up to bias_scale / sqrt(fan in).
+    """
+
+    weights: Weights = Weights.default
+    density: float = 1.0
+    by: SparseBy = SparseBy.entry
+    exact: bool = True
+    rescale: bool = True
+    factor: float | None = None
+    biases: Biases = Biases.default
+    bias_scale: float = 1.0
+
+    def apply(self, network: nn.Module, streams: Streams) -> None:
+        """Set the network's weights and biases in place.
+
+        Raises:
+            BenchError: a value is out of range.
+        """
+        require(0 < self.density <= 1, "method.start.density", self.density, "in (0, 1]")
+        require(
+            self.factor is None or self.factor > 0, "method.start.factor", self.factor, "positive"
+        )
+        require(self.bias_scale >= 0, "method.start.bias_scale", self.bias_scale, "at least 0")
+        generator = streams.generator("start")
+        if self.weights is Weights.he:
+            he_normal(network, generator=generator)
+        if self.biases is not Biases.default:
+            initialize_biases(
+                network, scheme=self.biases.value, scale=self.bias_scale, generator=generator
+            )
+        rescale = self.rescale if self.factor is None else self.factor
+        if self.density < 1 or self.factor is not None:
+            sparsify(
+                network,
+                self.density,
+                by=self.by.value,
+                exact=self.exact,
+                rescale=rescale,
+                generator=generator,
+            )
+
+
+def sparse_start() -> StartConfig:
+    """The paper's start: 1 % of He-normal weights, rescaled, and positive biases."""
+    return StartConfig(weights=Weights.he, density=0.01, biases=Biases.positive)

@@ -1,0 +1,11 @@
+"""Architectures: one config dataclass each, whose `build` returns a plain `torch.nn.Module`."""
+
+from bregbench.models.activation import Activation
+from bregbench.models.cnn import Cnn
+from bregbench.models.config import ModelConfig
+from bregbench.models.lenet5 import Lenet5
+from bregbench.models.mlp import Mlp
+from bregbench.models.normalize import Normalize
+from bregbench.models.resnet18 import Resnet18
+
+__all__ = ["Activation", "Cnn", "Lenet5", "Mlp", "ModelConfig", "Normalize", "Resnet18"]

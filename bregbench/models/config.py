@@ -1,0 +1,37 @@
+"""What every architecture config offers: build a network for the shapes of a data set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from bregbench.data.normalization import Normalization
+
+
+@dataclass
+class ModelConfig(ABC):
+    """Base of the architecture schemas; `kind` is the name typed as ``model=...``."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def build(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        normalization: Normalization | None = None,
+    ) -> nn.Module:
+        """The network, with torch's default initialisation, on the CPU.
+
+        Args:
+            input_shape: channels, height and width of one image.
+            classes: number of outputs (logits).
+            normalization: applied by the first module, ``normalize``; None is the identity.
+
+        Raises:
+            BenchError: a size is out of range or the images are too small.
+        """

@@ -1,0 +1,58 @@
+"""Fully connected networks; the default is 784-200-80-10 on MNIST (Bregman paper, Section 4.2)."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import ClassVar
+
+from torch import nn
+
+from bregbench.checks import require
+from bregbench.data.normalization import Normalization
+from bregbench.models.activation import Activation
+from bregbench.models.config import ModelConfig
+from bregbench.models.normalize import Normalize
+
+
+@dataclass
+class Mlp(ModelConfig):
+    """Linear layers with an activation after each but the last.
+
+    Modules: ``normalize, flatten, linear1, activation1, ..., linear<n>``.
+
+    Attributes:
+        hidden: widths of the hidden layers; empty gives a linear classifier.
+        activation: after every hidden layer.
+        activate_output: apply the activation to the last layer too (as the code of the CLIP paper
+            does). The default, linear logits, is what cross-entropy wants.
+    """
+
+    kind: ClassVar[str] = "mlp"
+
+    hidden: list[int] = field(default_factory=lambda: [200, 80])
+    activation: Activation = Activation.relu
+    activate_output: bool = False
+
+    def build(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        normalization: Normalization | None = None,
+    ) -> nn.Sequential:
+        """See `ModelConfig.build`."""
+        require(all(width > 0 for width in self.hidden), "model.hidden", self.hidden, "positive")
+        layers = OrderedDict[str, nn.Module](
+            normalize=Normalize(normalization or Normalization.identity(input_shape[0])),
+            flatten=nn.Flatten(),
+        )
+        widths = [math.prod(input_shape), *self.hidden, classes]
+        last = len(widths) - 1
+        for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+            layers[f"linear{index}"] = nn.Linear(inputs, outputs)
+            if index < last or self.activate_output:
+                layers[f"activation{index}"] = self.activation.build()
+        return nn.Sequential(layers)

@@ -1,0 +1,155 @@
+"""One run from config to summary: lock, resume, train, evaluate, record."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bregbench.config import Config
+from bregbench.console import say
+from bregbench.errors import BenchError, Interrupted
+from bregbench.files import read_tensors, write_json, write_tensors
+from bregbench.identity import config_hash, to_plain
+from bregbench.measures import count_parameters, peak_memory_bytes
+from bregbench.provenance import provenance
+from bregbench.run_dir import RunDirectory
+from bregbench.training import Training
+
+
+def run_directory(config: Config) -> RunDirectory:
+    """Where a config's run lives: the same config and seed, the same directory."""
+    root = Path(config.runs_dir) / config.experiment_name
+    return RunDirectory(root / config.hashed_name / f"seed{config.seed}")
+
+
+def train(config: Config) -> dict[str, Any]:
+    """Train a run to its end and return its summary.
+
+    A complete run returns at once; an interrupted one goes on where its checkpoint stands.
+
+    Raises:
+        BenchError: bad values, data that cannot be read, a run directory in use, a loss that is not
+            finite.
+        Interrupted: a signal asked to stop; the position is saved.
+    """
+    config.check()
+    directory = run_directory(config)
+    if directory.complete:
+        say(f"complete: {directory.path}")
+        return directory.read_summary()
+    with directory.locked(), config.trainer.applied():
+        if directory.complete:
+            return directory.read_summary()
+        try:
+            return _train_locked(config, directory)
+        except (BenchError, Interrupted) as error:
+            state = "interrupted" if isinstance(error, Interrupted) else "failed"
+            directory.write_status(state, reason=str(error))
+            raise
+        except BaseException as error:
+            directory.write_status("failed", reason=f"{type(error).__name__}: {error}")
+            raise
+
+
+def _train_locked(config: Config, directory: RunDirectory) -> dict[str, Any]:
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    training = Training(config, directory)
+    write_json(directory.config, to_plain(config))
+    if training.resume():
+        say(f"resumed: {directory.path} after epoch {training.position.epochs}")
+    else:
+        say(f"started: {directory.path}")
+        directory.keep_metrics(0)
+    total = sum(phase.epochs for _, phase in training.phases)
+    directory.write_status("running", epoch=training.position.epochs, epochs=total)
+    tracker = config.tracking.build(
+        name=f"{config.hashed_name}-seed{config.seed}",
+        group=config.experiment_name,
+        directory=directory.tracking,
+        config=to_plain(config),
+    )
+    try:
+        training.run(tracker)
+        summary = _summarize(training, started)
+        tracker.finish(summary)
+    finally:
+        tracker.close()
+    write_tensors(directory.weights, training.network.state_dict())
+    write_json(directory.summary, summary)
+    directory.write_status("complete", epoch=training.position.epochs, epochs=total)
+    directory.checkpoint.unlink(missing_ok=True)
+    for note in summary["notes"]:
+        say(f"note: {note}")
+    say(f"complete: {directory.path}{_brief(summary)}")
+    return summary
+
+
+def _summarize(training: Training, started: str) -> dict[str, Any]:
+    config, position = training.config, training.position
+    return {
+        "name": config.name,
+        "hash": config_hash(config),
+        "experiment_name": config.experiment_name,
+        "seed": config.seed,
+        "epochs": position.epochs,
+        "steps": position.steps,
+        "seconds": round(position.seconds, 3),
+        "started": started,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **provenance(training.device),
+        "input_shape": list(training.data.input_shape),
+        "classes": training.data.classes,
+        "samples": {
+            "train": len(training.data.train.labels),
+            "validation": len(training.data.validation.labels),
+            "test": len(training.data.test.labels),
+        },
+        "parameters": count_parameters(training.network),
+        "peak_memory_bytes": peak_memory_bytes(training.device),
+        "best": training.best,
+        "initial": training.initial,
+        "notes": training.method.notes(),
+        "final": _evaluate(training),
+    }
+
+
+def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
+    """`final[variant][last|best][metric]`: the only look at the test split."""
+    network = training.network
+    last = copy.deepcopy(network.state_dict())
+    best = last
+    if training.directory.best.is_file() and training.best["epoch"] > 0:
+        best = read_tensors(training.directory.best, training.device)
+    final: dict[str, dict[str, dict[str, float]]] = {}
+    for selection, state in (("best", best), ("last", last)):
+        network.load_state_dict(state)
+        for variant, judged in training.method.variants().items():
+            final.setdefault(variant, {})[selection] = _metrics(judged, training)
+    return final
+
+
+@torch.no_grad()
+def _metrics(network: nn.Module, training: Training) -> dict[str, float]:
+    network.eval()
+    metrics: dict[str, float] = {}
+    for evaluator in training.config.evaluators.values():
+        metrics |= evaluator.evaluate(network, training.data, training.context())
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise BenchError(f"{name} is {value} at the end of the run: the network is not usable")
+    return metrics
+
+
+def _brief(summary: dict[str, Any]) -> str:
+    found = summary["final"].get("trained", {}).get("last", {})
+    shown = {
+        "test accuracy": found.get("test/accuracy"),
+        "density": found.get("density/total"),
+    }
+    return "".join(f"  {name} {value:.4f}" for name, value in shown.items() if value is not None)

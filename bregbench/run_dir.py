@@ -1,0 +1,110 @@
+"""A run's directory: the only place where its file names are spelled, and the lock that guards it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bregbench.errors import BenchError
+from bregbench.files import write_json, write_text
+
+
+class RunDirectory:
+    """`<runs_dir>/<experiment_name>/<name>-<hash8>/seed<k>/` and what lies in it."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.status = self.path / "status.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.summary = self.path / "summary.json"
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.best = self.path / "best.pt"
+        self.weights = self.path / "weights.pt"
+        self.lock = self.path / "lock"
+        self.tracking = self.path / "tracking"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run has finished: its summary is the last thing that is written."""
+        return self.summary.is_file()
+
+    def read_summary(self) -> dict[str, Any]:
+        """The summary of a finished run."""
+        return json.loads(self.summary.read_text(encoding="utf-8"))
+
+    def read_config(self) -> dict[str, Any]:
+        """The config that the run was started with, as plain values."""
+        return json.loads(self.config.read_text(encoding="utf-8"))
+
+    def read_status(self) -> dict[str, Any]:
+        """State (`running`, `interrupted`, `failed`, `complete`), reason and position; may be empty."""
+        if not self.status.is_file():
+            return {}
+        return json.loads(self.status.read_text(encoding="utf-8"))
+
+    def write_status(self, state: str, **details: Any) -> None:
+        """Note how the run stands, with the time and the process that says so."""
+        write_json(
+            self.status,
+            {"state": state, "time": _now(), "host": socket.gethostname(), "pid": os.getpid()}
+            | details,
+        )
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """One dictionary per finished epoch; a line torn by a kill is left out."""
+        rows: list[dict[str, Any]] = []
+        if not self.metrics.is_file():
+            return rows
+        for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break
+            rows.append(json.loads(line))
+        return rows
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one epoch in a single write."""
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Forget lines beyond `epochs`: they were written after the checkpoint that is resumed from."""
+        rows = self.read_metrics()[:epochs]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for one process.
+
+        The lock is the kernel's, so it vanishes with its holder however that ends, and a file left by
+        a killed process is simply taken over.
+
+        Raises:
+            BenchError: another process is at work here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise BenchError(
+                    f"run directory {self.path} is in use by {holder}: wait for that run, stop it, "
+                    "or change seed= or experiment_name="
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
+            file.flush()
+            yield
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

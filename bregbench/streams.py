@@ -1,0 +1,72 @@
+"""Random streams: every use of randomness has its own generator, derived from (seed, purpose).
+
+Adding one more random draw somewhere never shifts the numbers that another part of a run sees, and the
+state of all streams is part of a checkpoint, so that a resumed run draws what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import torch
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A 63-bit seed that depends on the run's seed and on what the randomness is for."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Streams:
+    """The named generators of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._generators: dict[str, torch.Generator] = {}
+
+    def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
+        """The generator of one purpose; the same object at every call.
+
+        Args:
+            purpose: what is drawn, for instance ``"data_order"`` or ``"augmentation"``.
+            device: where it draws, at the first call (CPU if None).
+        """
+        if purpose not in self._generators:
+            generator = torch.Generator(device=device or "cpu")
+            generator.manual_seed(derive_seed(self.seed, purpose))
+            self._generators[purpose] = generator
+        return self._generators[purpose]
+
+    @contextlib.contextmanager
+    def scope(self, purpose: str) -> Iterator[None]:
+        """Within the block torch's global CPU generator draws this purpose's numbers.
+
+        For code that takes no generator, such as the constructors of torch's layers; the global
+        generator is put back afterwards.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, purpose))
+            yield
+
+    def seed_global(self) -> None:
+        """Seed torch's global generators, which dropout and similar layers draw from."""
+        torch.manual_seed(derive_seed(self.seed, "global"))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """State of every stream, the global ones included."""
+        state = {name: generator.get_state() for name, generator in self._generators.items()}
+        state["global/cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            state["global/cuda"] = torch.cuda.get_rng_state()
+        return state
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Put every stream back; streams not opened yet are left at their beginning."""
+        for name, generator in self._generators.items():
+            if name in state:
+                generator.set_state(state[name])
+        torch.set_rng_state(state["global/cpu"])
+        if "global/cuda" in state and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["global/cuda"])

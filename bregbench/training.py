@@ -1,0 +1,261 @@
+"""The loop that trains every method: it knows none of them by name, and no tracker either."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bregbench.config import Config
+from bregbench.console import EpochProgress
+from bregbench.context import RunContext
+from bregbench.data import BatchLoader
+from bregbench.errors import BenchError, Interrupted
+from bregbench.files import read_tensors, write_tensors
+from bregbench.interrupts import Interrupts
+from bregbench.measures import active_units, density, l1_norm
+from bregbench.methods import Method
+from bregbench.run_dir import RunDirectory
+from bregbench.schedules import Schedule
+from bregbench.scoring import Scores, score
+from bregbench.streams import Streams
+from bregbench.tracking import Tracker
+from bregbench.trainer_config import Precision
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Attributes:
+        phase: index of the phase at work.
+        phase_epochs: finished epochs of that phase.
+        epochs: finished epochs of the run.
+        steps: training steps of the run.
+        seconds: training time of the run, up to the last finished epoch.
+        epoch_seconds: training time of the epoch at work.
+    """
+
+    phase: int = 0
+    phase_epochs: int = 0
+    epochs: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+
+
+class Training:
+    """One run in memory: data, network, method and position.
+
+    Raises:
+        BenchError: the config does not fit the data or the machine.
+    """
+
+    def __init__(self, config: Config, directory: RunDirectory) -> None:
+        self.config = config
+        self.directory = directory
+        self.device = config.trainer.torch_device()
+        self.streams = Streams(config.seed)
+        self.streams.seed_global()
+        self.data = config.data.build(self.device)
+        with self.streams.scope("model"):
+            self.network = config.model.build(
+                input_shape=self.data.input_shape,
+                classes=self.data.classes,
+                normalization=self.data.normalization,
+            )
+        self.phases = config.run_phases()
+        self.phases[0][1].method.prepare(self.network, self.streams)
+        layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
+        self.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        self._loader = BatchLoader(
+            self.data.train,
+            config.trainer.batch_size,
+            generator=self.streams.generator("data_order"),
+            augment_generator=self.streams.generator("augmentation", self.device),
+            augment=config.data.augment,
+        )
+        self.position = Position()
+        self._scores = Scores(config.task, self.device)
+        self._begin_phase()
+        self.initial = self._measure()
+
+    def context(self) -> RunContext:
+        """What the present phase's method may know."""
+        trainer = self.config.trainer
+        return RunContext(
+            task=self.config.task,
+            data=self.data,
+            batch_size=trainer.batch_size,
+            steps_per_epoch=len(self._loader),
+            epochs=self._phase.epochs,
+            device=self.device,
+            streams=self.streams,
+            bf16=trainer.precision is Precision.bf16,
+            channels_last=trainer.channels_last,
+            compile=trainer.compile,
+        )
+
+    def run(self, tracker: Tracker) -> None:
+        """Train from the present position to the end.
+
+        Raises:
+            BenchError: a metric is no longer finite.
+            Interrupted: a signal asked to stop; the position is saved.
+        """
+        total = sum(phase.epochs for _, phase in self.phases)
+        with (
+            Interrupts() as interrupts,
+            EpochProgress(
+                title=self.config.name,
+                epochs=total,
+                done=self.position.epochs,
+                steps_per_epoch=len(self._loader),
+            ) as progress,
+        ):
+            while True:
+                while self.position.phase_epochs < self._phase.epochs and self._steps_left():
+                    self._train_epoch(progress, interrupts)
+                    row = self._end_epoch(total)
+                    tracker.log(row)
+                    progress.epoch(self.position.epochs, row)
+                if self.position.phase + 1 == len(self.phases) or not self._steps_left():
+                    return
+                self.position.phase += 1
+                self.position.phase_epochs = 0
+                self._begin_phase()
+
+    def resume(self) -> bool:
+        """Take up the run where its checkpoint stands; False where there is none."""
+        if not self.directory.checkpoint.is_file():
+            return False
+        try:
+            state = read_tensors(self.directory.checkpoint, self.device)
+        except Exception as error:
+            raise BenchError(
+                f"checkpoint {self.directory.checkpoint} cannot be read ({error}): delete the run "
+                "directory to start this run again"
+            ) from error
+        self.position = Position(**state["position"])
+        self._begin_phase()
+        self.network.load_state_dict(state["network"])
+        self._method.load_state_dict(state["method"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scores.load_state_dict(state["scores"])
+        self.streams.load_state_dict(_on_cpu(state["streams"]))
+        self._loader.load_state_dict(_on_cpu(state["loader"]))
+        self.best = state["best"]
+        self.initial = state["initial"]
+        self.directory.keep_metrics(self.position.epochs)
+        return True
+
+    @property
+    def method(self) -> Method:
+        """The method of the present phase."""
+        return self._method
+
+    def _begin_phase(self) -> None:
+        self._phase_name, self._phase = self.phases[self.position.phase]
+        context = self.context()
+        self._method = self._phase.method.build(self.network, self.config.objective, context)
+        self._schedule: Schedule = self._phase.schedule.build(self._phase.epochs)
+        # "Best" is a choice among the networks that the last phase has trained.
+        self.best: dict[str, Any] = {"epoch": self.position.epochs, "value": None}
+
+    def _steps_left(self) -> bool:
+        limit = self.config.trainer.max_steps
+        return limit is None or self.position.steps < limit
+
+    def _train_epoch(self, progress: EpochProgress, interrupts: Interrupts) -> None:
+        self.network.train()
+        context = self.context()
+        begin = time.perf_counter() - self.position.epoch_seconds
+        next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
+        for inputs, targets in self._loader:
+            step = self._method.step(context.arrange(inputs), targets)
+            self._scores.add(step.loss, step.outputs, targets)
+            self.position.steps += 1
+            self.position.epoch_seconds = time.perf_counter() - begin
+            progress.step()
+            if interrupts.received is not None:
+                self.save()
+                raise Interrupted(interrupts.received)
+            if time.monotonic() > next_save:
+                self.save()
+                next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
+            if not self._steps_left():
+                break
+
+    def _end_epoch(self, total: int) -> dict[str, Any]:
+        self.position.phase_epochs += 1
+        self.position.epochs += 1
+        begin = time.perf_counter()
+        metrics = {**self._scores.read("train"), **self._measure()}
+        self._scores = Scores(self.config.task, self.device)
+        self._refuse_nonfinite(metrics)
+        metrics |= self._method.end_epoch(metrics)
+        seconds = self.position.epoch_seconds + time.perf_counter() - begin
+        self.position.seconds += seconds
+        self.position.epoch_seconds = 0.0
+        self._schedule.end_epoch(metrics)
+        self._method.scale_lr(self._schedule.factor)
+        self._keep_best(metrics)
+        row = {"epoch": self.position.epochs, "phase": self._phase_name, **metrics}
+        row["seconds"] = round(seconds, 4)
+        self.directory.append_metrics(row)
+        self.save()
+        self.directory.write_status("running", epoch=self.position.epochs, epochs=total)
+        return row
+
+    def _measure(self) -> dict[str, float]:
+        return {
+            **score(self.network, self.data.validation, self.context(), "validation"),
+            **density(self.network),
+            **active_units(self.network),
+            "l1_norm": l1_norm(self.network),
+        }
+
+    def _keep_best(self, metrics: dict[str, float]) -> None:
+        value = metrics.get(f"validation/{self.config.task.selection}")
+        held = self.best["value"]
+        # The latest of equals, as in the published code; without validation data the last epoch.
+        if value is None or held is None or value >= held:
+            self.best = {"epoch": self.position.epochs, "value": value}
+            write_tensors(self.directory.best, self.network.state_dict())
+
+    def _refuse_nonfinite(self, metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise BenchError(
+                    f"{name} became {value} in epoch {self.position.epochs}: lower method.lr or the "
+                    "scale of the starting weights; earlier epochs are kept in "
+                    f"{self.directory.path}"
+                )
+
+    def save(self) -> None:
+        """Write a checkpoint from which the run continues bit by bit."""
+        state = {
+            "position": dataclasses.asdict(self.position),
+            "network": self.network.state_dict(),
+            "method": self._method.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scores": self._scores.state_dict(),
+            "streams": self.streams.state_dict(),
+            "loader": self._loader.state_dict(),
+            "best": self.best,
+            "initial": self.initial,
+        }
+        write_tensors(self.directory.checkpoint, state)
+
+
+def _on_cpu(state: Any) -> Any:
+    """Generator states are CPU tensors, whatever device the checkpoint was loaded onto."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return state

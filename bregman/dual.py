@@ -1,0 +1,71 @@
+"""The dual variable v of the Bregman optimisers and how parameters are recovered from it.
+
+v is a subgradient of the elastic net `J_delta(theta) = lam J(theta) + |theta|^2 / (2 delta)` at
+theta, and `theta = prox_{delta lam J}(delta v)` at all times (Bungert et al. 2022, Algorithm 1 and
+eqs. 2.6, 2.8).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bregman.elementwise import Zero
+from bregman.optimizer import PenalisedOptimizer, empty_state, group_penalty, state_dtype
+from bregman.penalties import Penalty
+from bregman.updates import copy_, scale_
+from bregman.validation import check_positive
+
+
+class DualOptimizer(PenalisedOptimizer):
+    """An optimiser that updates `state["dual"]` and recovers the parameter from it.
+
+    The parameter is an output of every step: whoever changes it by hand (a mask, pruned weights,
+    weights loaded from a file) has to call `reset_dual` afterwards, or the next step undoes the
+    change.
+    """
+
+    @torch.no_grad()
+    def reset_dual(self) -> None:
+        """Choose the dual anew from the present parameters, as at the first step; momenta are kept.
+
+        The duals that inactive weights have accumulated so far are lost.
+        """
+        for group in self.param_groups:
+            for param in group["params"]:
+                state = self.state.get(param)
+                if state:
+                    state["dual"].copy_(_subgradient(param, group))
+
+    def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        if "dual" not in state:
+            state["dual"] = empty_state(param).copy_(_subgradient(param, group))
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        check_positive("delta", group["delta"])
+        super()._check_group(group)
+
+
+def _subgradient(param: Tensor, group: dict[str, Any]) -> Tensor:
+    """`theta / delta + lam p`, p a subgradient of J at theta that is 0 where theta vanishes."""
+    theta = param.detach().to(state_dtype(param))
+    return (
+        group_penalty(group).subgradient(theta, group["lam"]).add_(theta, alpha=1 / group["delta"])
+    )
+
+
+def recover_(
+    params: list[Tensor], duals: list[Tensor], penalty: Penalty, *, lam: float, delta: float
+) -> None:
+    """Write `theta = delta prox_{lam J}(v)` into the existing storage of every parameter.
+
+    For the positively homogeneous J of this package that is `prox_{delta lam J}(delta v)`.
+    """
+    if isinstance(penalty, Zero):
+        copy_(params, duals)
+    else:
+        for param, dual in zip(params, duals, strict=True):
+            penalty.prox_into(dual, lam, param)
+    scale_(params, delta)

@@ -1,0 +1,130 @@
+"""Initialisation of sparse networks: He weights, sparse masks, biases that keep dead neurons apart.
+
+Source: Bungert, Roith, Tenbrinck, Burger (2022), section 4.1. Norm layers are left alone. All
+    randomness comes from
+the generator (on CPU or on the device of the weights), or from torch's global one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bregman.layers import GROUPINGS, layer_dims, weight_layers
+from bregman.validation import check_choice, check_density, check_non_negative, check_positive
+
+
+@torch.no_grad()
+def he_normal(model: nn.Module, *, generator: Generator | None = None) -> None:
+    """Draw Linear and Conv weights from N(0, 2 / fan_in), in place (eq. 4.1 with He's alpha)."""
+    for _, _, weight in weight_layers(model):
+        draw = _like(weight, generator)
+        weight.copy_(draw.normal_(0.0, math.sqrt(2.0 / _fan_in(weight)), generator=generator))
+
+
+@torch.no_grad()
+def initialize_biases(
+    model: nn.Module,
+    *,
+    scheme: str = "positive",
+    scale: float = 1.0,
+    generator: Generator | None = None,
+) -> None:
+    """Set the biases of Linear and Conv layers, in place.
+
+    With weights mostly zero, equal biases would make all dead neurons equal for ever; random ones
+    tell them apart.
+
+    Args:
+        model: The network.
+        scheme: `"positive"`: U(0, b), for ReLU; `"symmetric"`: U(-b, b), for activations that
+            vanish only at 0; `"zero"`. Here b = scale / sqrt(fan_in).
+        scale: The published code has 1 for its perceptron and 10 for its convolutional network.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: Unknown scheme or negative scale.
+    """
+    check_choice("scheme", scheme, ("positive", "symmetric", "zero"))
+    check_non_negative("scale", scale)
+    for _, layer, weight in weight_layers(model):
+        bias = layer.bias
+        if not isinstance(bias, Tensor):
+            continue
+        bound = scale / math.sqrt(_fan_in(weight))
+        low, high = {"positive": (0.0, bound), "symmetric": (-bound, bound), "zero": (0.0, 0.0)}[
+            scheme
+        ]
+        bias.copy_(_like(bias, generator).uniform_(low, high, generator=generator))
+
+
+@torch.no_grad()
+def sparsify(
+    model: nn.Module,
+    density: float,
+    *,
+    by: str = "entry",
+    exact: bool = True,
+    rescale: bool | float = True,
+    generator: Generator | None = None,
+) -> None:
+    """Set random entries or groups of Linear and Conv weights to zero, in place (eqs. 4.2-4.5).
+
+    Args:
+        model: The network, with dense weights.
+        density: Fraction of entries or groups that stay, in (0, 1].
+        by: `"entry"`, `"kernel"`, `"filter"` or `"row"`; what is a group in each type of layer is
+            said in `bregman.layers`.
+        exact: True: keep exactly `round(density * count)` in each layer, at least one, drawn
+            without replacement. False: keep each one with probability `density`, as in the paper.
+        rescale: True: multiply what stays by 1 / sqrt(density), which keeps the variance (eq. 4.3).
+            A float is the factor itself (the published code has 4.77 and 10, among others). False:
+            leave it.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    check_density(density)
+    check_choice("by", by, GROUPINGS)
+    factor = _rescale_factor(rescale, density)
+    for _, layer, weight in weight_layers(model):
+        dims = layer_dims(layer, by)
+        shape = [1 if axis in dims else size for axis, size in enumerate(weight.shape)]
+        keep = _random_mask(shape, density, exact=exact, like=weight, generator=generator)
+        weight.mul_(factor).masked_fill_(~keep, 0.0)
+
+
+def _rescale_factor(rescale: bool | float, density: float) -> float:
+    if rescale is True:
+        return 1.0 / math.sqrt(density)
+    if rescale is False:
+        return 1.0
+    check_positive("rescale", rescale)
+    return rescale
+
+
+def _random_mask(
+    shape: list[int], density: float, *, exact: bool, like: Tensor, generator: Generator | None
+) -> Tensor:
+    device = like.device if generator is None else generator.device
+    count = math.prod(shape)
+    if exact:
+        keep = torch.zeros(count, dtype=torch.bool, device=device)
+        chosen = torch.randperm(count, generator=generator, device=device)
+        keep[chosen[: max(1, round(density * count))]] = True
+    else:
+        keep = torch.rand(count, generator=generator, device=device) < density
+    return keep.view(shape).to(like.device)
+
+
+def _like(tensor: Tensor, generator: Generator | None) -> Tensor:
+    """Uninitialised, contiguous, and on the device where the generator can write."""
+    device = tensor.device if generator is None else generator.device
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+
+
+def _fan_in(weight: Tensor) -> int:
+    return weight[0].numel()

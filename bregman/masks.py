@@ -1,0 +1,116 @@
+"""Masks of Linear and Conv weights: by magnitude, by what is non-zero, and how to apply them.
+
+A mask is a bool tensor of the shape of its weight (True: keep), keyed by the full parameter name.
+What is a group in each type of layer is said in `bregman.layers`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bregman.layers import GROUPINGS, layer_dims, weight_layers
+from bregman.validation import check_choice, check_density, check_non_negative
+
+Masks = dict[str, Tensor]
+
+
+@torch.no_grad()
+def magnitude_masks(
+    model: nn.Module,
+    *,
+    density: float | None = None,
+    threshold: float | None = None,
+    by: str = "entry",
+    scope: str = "global",
+) -> Masks:
+    """Masks that keep the largest entries or groups.
+
+    The magnitude of a group is the root mean square of its entries, which compares groups of
+    unequal size.
+
+    Args:
+        model: Its Linear and Conv weights are looked at, not changed.
+        density: Keep exactly `round(density * count)` entries or groups, at least one.
+        threshold: Keep those with magnitude > threshold. Exactly one of the two must be given.
+        by: `"entry"`, `"kernel"`, `"filter"` or `"row"`.
+        scope: `"global"`: count over all layers together; `"layer"`: in each layer by itself. Makes
+            no difference for a threshold.
+
+    Returns:
+        A bool tensor per weight, keyed by parameter name.
+
+    Raises:
+        ValueError: Both or neither of density and threshold, or a value out of range.
+    """
+    if (density is None) == (threshold is None):
+        raise ValueError(
+            f"give density or threshold, not both or neither ({density=}, {threshold=})"
+        )
+    check_choice("by", by, GROUPINGS)
+    check_choice("scope", scope, ("global", "layer"))
+    weights = {name: weight.detach() for name, _, weight in weight_layers(model)}
+    sizes = {name: _magnitudes(layer, weight, by) for name, layer, weight in weight_layers(model)}
+    if threshold is not None:
+        check_non_negative("threshold", threshold)
+        keep = {name: size > threshold for name, size in sizes.items()}
+    else:
+        check_density(density)
+        keep = _largest(sizes, density, scope)  # pyright: ignore[reportArgumentType]
+    return {name: mask.expand_as(weights[name]).clone() for name, mask in keep.items()}
+
+
+@torch.no_grad()
+def nonzero_masks(model: nn.Module) -> Masks:
+    """Masks of the entries of Linear and Conv weights that are not exactly zero."""
+    return {name: weight != 0 for name, _, weight in weight_layers(model)}
+
+
+@torch.no_grad()
+def apply_masks(model: nn.Module, masks: Masks) -> None:
+    """Set to zero, in place, what the masks do not keep.
+
+    A Bregman optimiser that is to go on afterwards needs `optimizer.reset_dual()`.
+
+    Raises:
+        ValueError: A mask names no parameter of the model, or has another shape.
+    """
+    params = dict(model.named_parameters(remove_duplicate=False))
+    for name, mask in masks.items():
+        if name not in params:
+            raise ValueError(f"mask {name!r} names no parameter of the model")
+        if mask.shape != params[name].shape:
+            raise ValueError(
+                f"mask {name!r} has shape {tuple(mask.shape)}, "
+                f"its parameter {tuple(params[name].shape)}"
+            )
+    for name, mask in masks.items():
+        params[name].masked_fill_(~mask.to(params[name].device), 0.0)
+
+
+def _magnitudes(layer: nn.Module, weight: Tensor, by: str) -> Tensor:
+    """Root mean square of every group, with reduced axes kept as axes of length 1."""
+    dims = layer_dims(layer, by)
+    return weight.square().mean(dim=dims, keepdim=True).sqrt() if dims else weight.abs()
+
+
+def _largest(sizes: Masks, density: float, scope: str) -> Masks:
+    if scope == "layer":
+        return {name: _top(size, density) for name, size in sizes.items()}
+    if not sizes:
+        return {}
+    device = next(iter(sizes.values())).device
+    kept = _top(torch.cat([size.flatten().to(device) for size in sizes.values()]), density)
+    parts = kept.split([size.numel() for size in sizes.values()])
+    return {
+        name: part.view(size.shape).to(size.device)
+        for (name, size), part in zip(sizes.items(), parts, strict=True)
+    }
+
+
+def _top(values: Tensor, density: float) -> Tensor:
+    """True at exactly `max(1, round(density * count))` largest values."""
+    count = max(1, round(density * values.numel()))
+    keep = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
+    keep[values.flatten().topk(count).indices] = True
+    return keep.view(values.shape)

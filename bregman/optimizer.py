@@ -1,0 +1,172 @@
+"""What the optimisers have in common: groups, state, checkpoints, the step around the update.
+
+Structure and conventions follow `torch.optim`: a class that validates and owns state, a
+single-tensor function that is the readable specification (`foreach=False`), and a multi-tensor
+function that must agree with it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bregman.penalties import Penalty, make_penalty
+from bregman.validation import check_non_negative
+
+Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+
+class PenalisedOptimizer(Optimizer):
+    """Base class; groups and state hold tensors, numbers, strings and tuples of them only.
+
+    Subclasses implement `_update`, extend `_check_group` and create their state in `_init_state`.
+    """
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        super().__init__(params, defaults)  # pyright: ignore[reportArgumentType]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # checkpoints written before an option existed
+            for name, default in self.defaults.items():
+                group.setdefault(name, default)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, after checking its settings and that its penalty fits its parameters.
+
+        Raises:
+            ValueError: A hyper-parameter is out of range, or the penalty does not fit a parameter
+                (which is named).
+        """
+        super().add_param_group(param_group)
+        try:
+            self._check_group(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; unlike torch's version it copies, and keeps the dtype of the state.
+
+        torch rounds floating point state to the dtype of the parameter, which would turn the
+        float32 dual of a bfloat16 parameter into bfloat16.
+        """
+        super().load_state_dict(state_dict)
+        indices = [index for group in state_dict["param_groups"] for index in group["params"]]
+        params = [param for group in self.param_groups for param in group["params"]]
+        for index, param in zip(indices, params, strict=True):
+            for name, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, Tensor):
+                    self.state[param][name] = empty_state(param).copy_(value)
+
+    # Left out of compiled graphs, which continue behind it: the kernels are fused already, and a
+    # compiled update would be compiled anew whenever the step count or the learning rate changes.
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step.
+
+        Args:
+            closure: Re-evaluates the model with gradients and returns the loss.
+
+        Returns:
+            What the closure returned, or None without a closure.
+
+        Raises:
+            RuntimeError: A parameter has a sparse gradient.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params, grads, states = self._collect(group)
+            if params:
+                self._update(group, params, grads, states)
+        return loss
+
+    @abstractmethod
+    def _update(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Any]],
+    ) -> None:
+        """One step on the parameters of a group that have a gradient."""
+
+    @abstractmethod
+    def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        """Create what is missing in `state` (called before every update of the parameter)."""
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        """Raise ValueError unless the group is valid; subclasses add their own checks."""
+        check_non_negative("learning rate", group["lr"])
+        check_non_negative("weight_decay", group["weight_decay"])
+        check_non_negative("lam", group["lam"])
+        if isinstance(group["group"], Iterable) and not isinstance(group["group"], str):
+            group["group"] = tuple(group["group"])  # YAML and OmegaConf hand over lists
+        penalty = group_penalty(group)
+        for index, param in enumerate(group["params"]):
+            label = _label(group, index)
+            if not param.is_floating_point():
+                raise ValueError(
+                    f"{label} has dtype {param.dtype} (must be real floating point; "
+                    "store complex weights with a last axis of length 2 and use group 'complex')"
+                )
+            try:
+                penalty.check(param.shape)
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from None
+
+    def _collect(
+        self, group: dict[str, Any]
+    ) -> tuple[list[Tensor], list[Tensor], list[dict[str, Any]]]:
+        params, grads, states = [], [], []
+        for index, param in enumerate(group["params"]):
+            grad = param.grad
+            if grad is None or param.numel() == 0:
+                continue
+            if grad.layout != torch.strided:
+                name = type(self).__name__
+                raise RuntimeError(
+                    f"{_label(group, index)}: {name} does not support sparse gradients"
+                )
+            state = self.state[param]
+            self._init_state(param, group, state)
+            params.append(param)
+            grads.append(grad)
+            states.append(state)
+        return params, grads, states
+
+
+def group_penalty(group: dict[str, Any]) -> Penalty:
+    """The penalty that a parameter group names."""
+    return make_penalty(group["penalty"], group=group["group"], group_weight=group["group_weight"])
+
+
+def state_dtype(param: Tensor) -> torch.dtype:
+    """Type of optimiser state: float32, or the parameter's dtype if that is wider."""
+    return torch.promote_types(param.dtype, torch.float32)
+
+
+def empty_state(param: Tensor) -> Tensor:
+    """Uninitialised state with the shape and memory layout of the parameter."""
+    return torch.empty_like(param, dtype=state_dtype(param), memory_format=torch.preserve_format)
+
+
+def zero_state(param: Tensor) -> Tensor:
+    """Zero state with the shape and memory layout of the parameter."""
+    return empty_state(param).zero_()
+
+
+def _label(group: dict[str, Any], index: int) -> str:
+    """The parameter's name, or its place and shape where the optimiser was not given names."""
+    if "param_names" in group:
+        return f"parameter {group['param_names'][index]!r}"
+    return f"parameter {index} of its group, shape {tuple(group['params'][index].shape)}"

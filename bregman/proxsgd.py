@@ -1,0 +1,151 @@
+"""ProxSGD: proximal gradient descent for the penalised loss (the Lasso and its group variants).
+
+Source: Bungert, Roith, Tenbrinck, Burger (2022), eq. 1.5; the momentum is the one of their
+    Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bregman.groups import Group
+from bregman.optimizer import Params, PenalisedOptimizer, group_penalty, zero_state
+from bregman.penalties import Penalty
+from bregman.updates import descend_, momentum_, scale_
+from bregman.validation import check_decay
+
+
+class ProxSGD(PenalisedOptimizer):
+    r"""A gradient step, then the prox of `lr lam J`; fixed points are critical for `L + lam J`.
+
+    With gradient g and learning rate tau:
+
+        m     <- beta m + (1 - beta) tau g              (m = tau g without momentum)
+        theta <- prox_{tau lam J}(theta - m - tau weight_decay theta)
+
+    In contrast to LinBreg, the limit is the minimiser of the *penalised* loss.
+
+    Args:
+        params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
+        lr: Learning rate tau.
+        momentum: beta, in [0, 1); dampened as in LinBreg, so that equal values compare.
+        weight_decay: Decoupled decay.
+        penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
+        lam: Weight lambda of J. A change takes effect at the next step.
+        group: What forms one group of `l12` (see `bregman.groups`).
+        group_weight: `"sqrt"`: a group counts with the square root of its size; `"none"`: with 1.
+        maximize: Ascend on the loss instead of descend (the prox stays).
+        foreach: False: the single-tensor reference; None or True: fused kernels where torch has
+            them.
+
+    Raises:
+        ValueError: A value is out of range, or the penalty does not fit a parameter.
+
+    State per parameter: `momentum_buffer` with momentum, otherwise none.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        penalty: str = "none",
+        lam: float = 0.0,
+        group: Group | Sequence[int] | None = None,
+        group_weight: str = "sqrt",
+        maximize: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "penalty": penalty,
+            "lam": lam,
+            "group": group,
+            "group_weight": group_weight,
+            "maximize": maximize,
+            "foreach": foreach,
+        }
+        super().__init__(params, defaults)
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        check_decay("momentum", group["momentum"])
+        super()._check_group(group)
+
+    def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
+        if group["momentum"] and "momentum_buffer" not in state:
+            state["momentum_buffer"] = zero_state(param)
+
+    def _update(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Any]],
+    ) -> None:
+        update = _single_tensor_proxsgd if group["foreach"] is False else _multi_tensor_proxsgd
+        update(
+            params,
+            grads,
+            [state["momentum_buffer"] for state in states] if group["momentum"] else [],
+            group_penalty(group),
+            lr=group["lr"],
+            momentum=group["momentum"],
+            weight_decay=group["weight_decay"],
+            lam=group["lam"],
+            maximize=group["maximize"],
+        )
+
+
+def _single_tensor_proxsgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momentum_buffers: list[Tensor],
+    penalty: Penalty,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    lam: float,
+    maximize: bool,
+) -> None:
+    """Eq. 1.5 as it is printed, plus momentum and decay."""
+    for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
+        grad = -grad if maximize else grad
+        if weight_decay != 0:
+            param.mul_(1 - lr * weight_decay)
+        if momentum != 0:
+            buffer = momentum_buffers[i]
+            buffer.mul_(momentum).add_(grad, alpha=(1 - momentum) * lr)
+            param.sub_(buffer)
+        else:
+            param.sub_(grad, alpha=lr)
+        param.copy_(penalty.prox(param, lr * lam))
+
+
+def _multi_tensor_proxsgd(
+    params: list[Tensor],
+    grads: list[Tensor],
+    momentum_buffers: list[Tensor],
+    penalty: Penalty,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    lam: float,
+    maximize: bool,
+) -> None:
+    """SGD's kernel on the parameters, then the prox in place."""
+    scale_(params, 1 - lr * weight_decay)
+    if momentum != 0:
+        momentum_(params, grads, momentum_buffers, lr=lr, momentum=momentum, maximize=maximize)
+    else:
+        descend_(params, grads, lr=lr, maximize=maximize)
+    for param in params:
+        penalty.prox_into(param, lr * lam, param)

@@ -1,0 +1,41 @@
+"""Range checks whose messages name the value and the allowed range."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+
+def check_non_negative(label: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number >= 0."""
+    if not _is_number(value) or not 0 <= value < math.inf:
+        raise ValueError(f"Invalid {label}: {value!r} (must be >= 0 and finite)")
+
+
+def check_positive(label: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number > 0."""
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"Invalid {label}: {value!r} (must be > 0 and finite)")
+
+
+def check_decay(label: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a number in [0, 1): the share kept by a moving average."""
+    if not _is_number(value) or not 0 <= value < 1:
+        raise ValueError(f"Invalid {label}: {value!r} (must be in [0, 1))")
+
+
+def check_density(value: Any) -> None:
+    """Raise ValueError unless `value` is a number in (0, 1]: a fraction of entries or groups."""
+    if not _is_number(value) or not 0 < value <= 1:
+        raise ValueError(f"Invalid density: {value!r} (must be in (0, 1])")
+
+
+def check_choice(label: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"Invalid {label}: {value!r} (must be one of {', '.join(choices)})")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -1,0 +1,31 @@
+"""Small configs and finished runs for the tests of the bench."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bregbench.config import Config, compose
+
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> Callable[..., Config]:
+    """Compose a config of a small run below the test's own folder; later overrides win."""
+
+    def make(*overrides: str) -> Config:
+        return compose(
+            "dataset=digits",
+            "model=mlp",
+            "model.hidden=[16]",
+            "trainer.epochs=3",
+            "trainer.device=cpu",
+            "tracking=none",
+            f"runs_dir={tmp_path / 'runs'}",
+            *overrides,
+        )
+
+    return make
