@@ -37,3 +37,7 @@ def _command() -> int:
     Console(soft_wrap=True).print(table)
     refuse_shadowed()
     return 0
+
+
+if __name__ == "__main__":
+    main()

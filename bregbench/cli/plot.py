@@ -52,3 +52,7 @@ def _command() -> int:
     )
     say(f"drawn: {output} from {len(runs)} runs")
     return 0
+
+
+if __name__ == "__main__":
+    main()

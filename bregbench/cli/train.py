@@ -28,6 +28,8 @@ def _command() -> int:
     from bregbench.config import register_schemas
 
     register_schemas()
+    _raised.clear()
+    sweep.SweepDirectory.path = None
     _run()
     if _raised:
         raise _raised[0]

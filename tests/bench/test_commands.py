@@ -1,0 +1,231 @@
+"""The commands as a user types them: one line on stderr for every mistake, and a non-zero exit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from bregbench.cli import doctor, plot, train
+from tests.bench.conftest import SHARED_DATA
+
+SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Call a command in this process: (exit code, stdout, stderr)."""
+
+    def run(module, *arguments: str) -> tuple[int, str, str]:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as exit_:
+            module.main()
+        out, err = capsys.readouterr()
+        code = exit_.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+def refusal(err: str) -> str:
+    """The single line of an error, without the lines that say what was started."""
+    lines = [line for line in err.splitlines() if not line.startswith("started: ")]
+    assert len(lines) == 1, err
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, lam"),
+        (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, adam, linbreg"),
+        (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
+        (["method/penalty=nosuch"], "choose one of columns, filters, kernels, l1"),
+        (["dataset=mnist", "data.root=/nonexistent"], "data.root=/nonexistent"),
+        (["trainer.epochs=-1"], "trainer.epochs=-1 is out of range"),
+        (["trainer.epochs=few"], "Value 'few' of type 'str' could not be converted to Integer"),
+        (["trainer.batch_size=0"], "trainer.batch_size=0 is out of range"),
+        (["trainer.device=tpu9"], "trainer.device=tpu9 is unknown"),
+        (["method.lr=-0.1"], "method.lr=-0.1 is out of range"),
+        (["method.lam=-1"], "method.lam=-1.0 is out of range"),
+        (["method.momentum=1.5"], "1.5"),
+        (["method.target_density=2"], "method.target_density=2.0 is out of range"),
+        (["method.start.density=0"], "method.start.density=0.0 is out of range"),
+        (["method=sgd", "method.lr=1e30"], "train/loss became nan in epoch 1"),
+        (["method/penalty=kernels", "method.penalty.linear.kind=l12"], "group"),
+        (["seed=-1"], "seed=-1 is out of range"),
+        (["+nonsense=1"], "nonsense is unknown"),
+        (["nonsense"], "nonsense"),
+        (["trainer/schedule=plateau", "trainer.schedule.metric=x"], "metric=x is not measured"),
+        (["dataset=arrays"], "data.path"),
+        (["model=cnn"], "8"),
+        (["data.limit=0"], "data.limit=0 is out of range"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line(call, overrides, says):
+    code, _, err = call(train, *SMALL, *overrides)
+    assert code == 1
+    assert says in refusal(err)
+
+
+def test_truncated_idx_file_is_one_line(call, tmp_path):
+    source = SHARED_DATA / "MNIST" / "raw"
+    if not source.is_dir():
+        pytest.skip("needs the real MNIST in ../shared/data")
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    shutil.copytree(source, raw)
+    images = raw / "train-images-idx3-ubyte"
+    images.chmod(0o644)
+    with images.open("r+b") as file:
+        file.truncate(1_000_000)
+    code, _, err = call(train, *SMALL, "dataset=mnist")
+    assert code == 1
+    assert "MNIST/raw" in refusal(err)
+
+
+def test_archive_without_an_array_is_one_line(call, tmp_path):
+    np.savez(tmp_path / "x.npz", train_images=np.zeros((4, 8, 8), np.uint8))
+    code, _, err = call(train, *SMALL, "dataset=arrays", "data.path=x.npz")
+    assert code == 1
+    assert "train_labels" in refusal(err)
+
+
+def test_failed_run_leaves_earlier_records_intact(call, tmp_path):
+    assert call(train, *SMALL, "method=sgd")[0] == 0
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    assert call(train, *SMALL, "method=sgd", "method.lr=1e30")[0] == 1
+    assert all(f.read_bytes() == content for f, content in before.items())
+    (status,) = (f for f in tmp_path.rglob("status.json") if f not in before)
+    assert "train/loss became nan" in status.read_text()
+
+
+def test_nan_in_a_later_epoch_keeps_the_earlier_ones(call, tmp_path, monkeypatch):
+    from bregbench.training import Training
+
+    measure = Training._measure
+
+    def poisoned(self: Training) -> dict[str, float]:
+        found = measure(self)
+        return found | {"l1_norm": float("inf")} if self.position.epochs == 2 else found
+
+    monkeypatch.setattr(Training, "_measure", poisoned)
+    code, _, err = call(train, *SMALL, "trainer.epochs=3")
+    assert code == 1
+    assert "l1_norm became inf in epoch 2" in err
+    (metrics,) = tmp_path.rglob("metrics.jsonl")
+    assert len(metrics.read_text().splitlines()) == 1
+
+
+def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
+    code, _, err = call(train, *SMALL, "-m", "method.lam=0.01,0.1,-1", "seed=0,1")
+    assert code == 1
+    assert len(list(tmp_path.rglob("summary.json"))) == 4
+    assert "sweep: 4 of 6 jobs complete" in err
+    assert err.count("error: failed job") == 2
+    assert "Traceback" not in err
+    code, _, err = call(train, *SMALL, "-m", "method.lam=0.01,0.1", "seed=0,1")
+    assert code == 0
+    assert "sweep: 4 of 4 jobs complete" in err
+
+    code, _, err = call(plot, "runs=runs", "y=validation/accuracy,l1_norm", "output=a/b.png")
+    assert code == 0
+    assert (tmp_path / "a" / "b.png").stat().st_size > 10_000
+    code, _, err = call(plot, "x=density/total", "y=test/accuracy", "output=c.pdf")
+    assert code == 0
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.slow
+def test_sweep_in_worker_processes_reports_failures_too(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    launcher = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    command = [sys.executable, "-m", "bregbench.cli.train", *SMALL, *launcher]
+    done = subprocess.run(
+        [*command, "-m", "method.lam=0.1,-1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "sweep: 1 of 2 jobs complete" in done.stderr
+    assert "error: failed job 1" in done.stderr
+    assert len(list(tmp_path.rglob("summary.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["runs=nowhere"], "runs=nowhere is not a folder"),
+        (["runs=."], "no runs in ."),
+        (["nonsense=1"], "Key 'nonsense' not in 'Options'"),
+        (["nonsense"], "'nonsense' is not key=value"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_plot_arguments_are_one_line(call, arguments, says):
+    code, _, err = call(plot, *arguments)
+    assert code == 1
+    assert says in refusal(err)
+
+
+def test_plot_of_an_unknown_metric_lists_the_known_ones(call, tmp_path):
+    call(train, *SMALL)
+    code, _, err = call(plot, "y=nonsense")
+    assert code == 1
+    assert "nonsense was not measured: choose from" in refusal(err)
+    assert not (tmp_path / "figure.png").exists()
+
+
+def test_plot_refuses_an_unknown_image_format(call):
+    call(train, *SMALL)
+    code, _, err = call(plot, "output=figure.doc")
+    assert code == 1
+    assert ".png, .pdf, .svg" in refusal(err)
+
+
+def test_doctor_shows_versions_and_data(call):
+    code, out, _ = call(doctor, f"data_root={SHARED_DATA}")
+    assert code == 0
+    assert "torch" in out
+    assert "ours" in out
+    assert ("mnist" in out) and ("HIDDEN" not in out)
+
+
+def test_doctor_reports_a_shadowing_package(tmp_path):
+    stranger = tmp_path / "clip"
+    stranger.mkdir()
+    (stranger / "__init__.py").write_text('"""Another package altogether."""\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "bregbench.cli.doctor"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"hides ours: clip ({stranger})" in done.stderr
+
+
+def test_help_of_every_command(call):
+    for module in (plot, doctor):
+        code, out, _ = call(module, "--help")
+        assert code == 0
+        assert "key=value" in out
+
+
+def test_scripts_are_the_commands():
+    scripts = Path(__file__).resolve().parents[2] / "scripts"
+    for script in scripts.glob("*.py"):
+        assert f"from bregbench.cli.{script.stem} import main" in script.read_text()

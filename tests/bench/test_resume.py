@@ -1,0 +1,172 @@
+"""A run that is killed, interrupted or started twice ends like one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bregbench.run import run_directory, train
+from bregbench.run_dir import RunDirectory
+
+OVERRIDES = (
+    "dataset=digits",
+    "model=mlp",
+    "trainer.batch_size=16",
+    "trainer.epochs=12",
+    "trainer.device=cpu",
+    "tracking=none",
+)
+
+
+def command(runs_dir: Path, *overrides: str) -> list[str]:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
+    return [sys.executable, str(script), *OVERRIDES, f"runs_dir={runs_dir}", *overrides]
+
+
+def metrics(directory: RunDirectory) -> list[dict]:
+    rows = directory.read_metrics()
+    for row in rows:
+        row.pop("seconds")
+    return rows
+
+
+def only_run(runs_dir: Path) -> RunDirectory:
+    (path,) = (p.parent for p in runs_dir.rglob("config.json"))
+    return RunDirectory(path)
+
+
+def wait_for(condition, *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.005)
+
+
+def kill_when_epochs_reach(runs_dir: Path, epochs: int, *overrides: str) -> None:
+    process = subprocess.Popen(
+        command(runs_dir, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def reached() -> bool:
+        files = list(runs_dir.rglob("metrics.jsonl"))
+        return bool(files) and len(files[0].read_text().splitlines()) >= epochs
+
+    wait_for(lambda: reached() or process.poll() is not None)
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("method=linbreg_momentum", "trainer/schedule=cosine"),
+        ("method=adabreg", "method.target_density=0.1", "trainer/schedule=plateau"),
+    ],
+    ids=["momentum-cosine", "target-plateau"],
+)
+def test_killed_run_ends_like_an_uninterrupted_one(tmp_path, method):
+    reference = subprocess.run(
+        command(tmp_path / "whole", *method), capture_output=True, text=True, check=False
+    )
+    assert reference.returncode == 0, reference.stderr
+    for epochs in (1, 5, 9):
+        kill_when_epochs_reach(tmp_path / "killed", epochs, *method)
+        assert not only_run(tmp_path / "killed").complete
+    subprocess.run(command(tmp_path / "killed", *method), check=True, capture_output=True)
+    whole, killed = only_run(tmp_path / "whole"), only_run(tmp_path / "killed")
+    assert len(metrics(whole)) == 12
+    assert metrics(killed) == metrics(whole)
+    assert killed.read_summary()["final"] == whole.read_summary()["final"]
+
+
+def test_resume_within_an_epoch_is_exact(make_config, monkeypatch):
+    config = make_config("trainer.batch_size=16", "trainer.checkpoint_minutes=1e-9")
+    whole = make_config("trainer.batch_size=16", "experiment_name=whole")
+    train(whole)
+
+    class Killed(BaseException):
+        pass
+
+    from bregbench.training import Training
+
+    save, saves = Training.save, []
+
+    def dying_save(self: Training) -> None:
+        save(self)
+        saves.append(self.position.steps)
+        if len(saves) == 100:  # 79 steps an epoch, so this is in the middle of the second
+            raise Killed
+
+    monkeypatch.setattr(Training, "save", dying_save)
+    with pytest.raises(Killed):
+        train(config)
+    assert saves[-1] % 79 not in (0, 1)
+    monkeypatch.setattr(Training, "save", save)
+    train(config)
+    assert metrics(run_directory(config)) == metrics(run_directory(whole))
+
+
+def test_complete_run_returns_at_once(make_config):
+    config = make_config()
+    first = train(config)
+    written = run_directory(config).summary.stat().st_mtime_ns
+    assert train(config) == first
+    assert run_directory(config).summary.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_second_process_on_a_live_run_refuses_in_one_line(tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "trainer.epochs=5000"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: list(tmp_path.rglob("metrics.jsonl")))
+        second = subprocess.run(
+            command(tmp_path, "trainer.epochs=5000"), capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 1
+        assert len(second.stderr.strip().splitlines()) == 1
+        assert f"in use by process {process.pid}" in second.stderr
+        # The first goes on undisturbed, and stops when asked to, with its position saved.
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert only_run(tmp_path).read_status()["state"] == "interrupted"
+        assert only_run(tmp_path).checkpoint.is_file()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_stale_lock_is_taken_over(make_config):
+    config = make_config()
+    directory = run_directory(config)
+    directory.path.mkdir(parents=True)
+    directory.lock.write_text("process 1 on elsewhere since long ago")
+    assert train(config)["epochs"] == 3
+
+
+def test_torn_metrics_line_is_dropped(make_config):
+    config = make_config()
+    directory = run_directory(config)
+    directory.path.mkdir(parents=True)
+    directory.metrics.write_text('{"epoch": 1, "a": 1.0}\n{"epoch": 2, "a"')
+    assert directory.read_metrics() == [{"epoch": 1, "a": 1.0}]
+    train(config)
+    lines = directory.metrics.read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+def test_no_temporary_files_stay(make_config):
+    config = make_config()
+    train(config)
+    assert not [f for f in os.listdir(run_directory(config).path) if f.endswith(".tmp")]
