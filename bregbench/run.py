@@ -14,8 +14,8 @@ from torch import nn
 from bregbench.config import Config
 from bregbench.console import say
 from bregbench.errors import BenchError, Interrupted
-from bregbench.files import read_tensors, write_json, write_tensors
-from bregbench.identity import config_hash, to_plain
+from bregbench.files import read_tensors, write_json, write_tensors, write_text
+from bregbench.identity import to_plain
 from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
@@ -61,6 +61,7 @@ def _train_locked(config: Config, directory: RunDirectory) -> dict[str, Any]:
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     training = Training(config, directory)
     write_json(directory.config, to_plain(config))
+    write_text(directory.penalties, training.method.describe())
     if training.resume():
         say(f"resumed: {directory.path} after epoch {training.position.epochs}")
     else:
@@ -69,7 +70,7 @@ def _train_locked(config: Config, directory: RunDirectory) -> dict[str, Any]:
     total = sum(phase.epochs for _, phase in training.phases)
     directory.write_status("running", epoch=training.position.epochs, epochs=total)
     tracker = config.tracking.build(
-        name=f"{config.hashed_name}-seed{config.seed}",
+        name=f"{directory.name}-seed{config.seed}",
         group=config.experiment_name,
         directory=directory.tracking,
         config=to_plain(config),
@@ -94,7 +95,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
     config, position = training.config, training.position
     return {
         "name": config.name,
-        "hash": config_hash(config),
+        "hash": training.directory.name.rpartition("-")[2],
         "experiment_name": config.experiment_name,
         "seed": config.seed,
         "epochs": position.epochs,

@@ -23,6 +23,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.status = self.path / "status.json"
+        self.penalties = self.path / "penalties.txt"
         self.metrics = self.path / "metrics.jsonl"
         self.summary = self.path / "summary.json"
         self.checkpoint = self.path / "checkpoint.pt"
@@ -30,6 +31,11 @@ class RunDirectory:
         self.weights = self.path / "weights.pt"
         self.lock = self.path / "lock"
         self.tracking = self.path / "tracking"
+
+    @property
+    def name(self) -> str:
+        """Name and hash of the config, the same for all seeds."""
+        return self.path.parent.name
 
     @property
     def complete(self) -> bool:

@@ -95,6 +95,7 @@ _UNLABELLED = {
     "tracking.kind",
     "trainer.checkpoint_minutes",
     "trainer.device",
+    "trainer.keep_memory",
     "trainer.threads",
 }
 

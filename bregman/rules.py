@@ -40,11 +40,11 @@ class Rule:
     module: type[nn.Module] | tuple[type[nn.Module], ...] | str | None = None
     name: str = "*"
     scale: float = 1.0
-    group: Group | None = None
+    group: Group | Sequence[int] | None = None
     group_weight: str = "sqrt"
 
     def __post_init__(self) -> None:
-        if isinstance(self.group, list):  # YAML and OmegaConf hand over lists
+        if isinstance(self.group, list):  # OmegaConf hands over lists, which cannot be a dict's key
             object.__setattr__(self, "group", tuple(self.group))
         check_non_negative("scale", self.scale)
         make_penalty(self.penalty, group=self.group, group_weight=self.group_weight)

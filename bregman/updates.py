@@ -11,9 +11,11 @@ no temporary. They are private functions of torch; where they are missing, or re
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from bregman.layout import memory_axes
 
@@ -55,6 +57,7 @@ def momentum_(
     maximize: bool,
 ) -> None:
     """`buffer <- momentum buffer + (1 - momentum) lr grad; target <- target - buffer`."""
+    increment_version(targets)
     buckets, rest = _split("_fused_sgd_", targets, grads, buffers)
     for bucket_targets, bucket_grads, bucket_buffers in buckets:
         # The learning rate belongs inside the buffer: the kernel's own rate is 1 and its weight of
@@ -97,6 +100,7 @@ def adam_(
     With `correct_first=False` the bias of the first moment is left in (AdaBreg as published before
     2024).
     """
+    increment_version(targets)
     for step, lists in _by_step(steps, targets, grads, exp_avgs, exp_avg_sqs):
         # The kernel divides lr by this correction, whatever we want: multiply it back in to be rid
         # of it.
@@ -156,11 +160,14 @@ def _by_step(steps: list[int], *lists: list[Tensor]) -> Iterator[tuple[int, Tens
 
 def _split(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists], TensorLists]:
     """Buckets that a fused kernel takes (one device and dtype each), and the rest."""
-    buckets: dict[tuple[torch.device, torch.dtype], TensorLists] = {}
     rest: TensorLists = tuple([] for _ in lists)
-    usable = hasattr(torch, kernel)
+    if not hasattr(torch, kernel):
+        return [], lists
+    if _uniform(lists):  # the usual case, worth a short cut for small networks
+        return [lists], rest
+    buckets: dict[tuple[torch.device, torch.dtype], TensorLists] = {}
     for tensors in zip(*lists, strict=True):
-        views = _kernel_views(tensors) if usable else None
+        views = _kernel_views(tensors)
         if views is None:
             bucket, views = rest, tensors
         else:
@@ -169,6 +176,17 @@ def _split(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists], Tensor
         for column, view in zip(bucket, views, strict=True):
             column.append(view)
     return list(buckets.values()), rest
+
+
+def _uniform(lists: TensorLists) -> bool:
+    """Whether one call of a fused kernel takes all the tensors as they are."""
+    device, dtype = lists[0][0].device, lists[0][0].dtype
+    if device.type not in FUSED_DEVICES or dtype not in FUSED_DTYPES:
+        return False
+    return all(
+        tensor.dtype is dtype and tensor.is_contiguous() and tensor.device == device
+        for tensor in chain.from_iterable(lists)
+    )
 
 
 def _kernel_views(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

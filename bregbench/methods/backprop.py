@@ -13,6 +13,7 @@ from bregbench.context import RunContext
 from bregbench.methods.base import Step
 from bregbench.methods.density_target import DensityTarget
 from bregbench.objectives import Objective
+from bregman import match_table
 
 
 class Backprop:
@@ -65,6 +66,11 @@ class Backprop:
     def variants(self) -> dict[str, nn.Module]:
         """The trained network."""
         return {"trained": self.network}
+
+    def describe(self) -> str:
+        """The penalty of every parameter."""
+        groups = self.optimizer.param_groups
+        return match_table(groups) + "\n" if "penalty" in groups[0] else ""
 
     def notes(self) -> list[str]:
         """Whether the wanted density was missed."""

@@ -44,6 +44,10 @@ class Method(Protocol):
         """The networks to be judged at the end, by name; `trained` is the network itself."""
         ...
 
+    def describe(self) -> str:
+        """Which parameter is trained how, as a text table; empty where all are treated alike."""
+        ...
+
     def notes(self) -> list[str]:
         """What a reader of the results must know, such as a target that was not reached."""
         ...

@@ -17,7 +17,8 @@ class DensityTarget:
 
     The wanted density climbs geometrically from the initial one to the target over the first half of
     training and stays there. Every few steps log lam moves in proportion to log(density / wanted):
-    larger lam, fewer weights. The gain shrinks whenever the gap changes sign, which damps oscillation.
+    larger lam, fewer weights. As in Rprop, the gain is halved when the gap changes sign and grows while
+    it does not, because how strongly the density answers varies with the method and during training.
 
     Args:
         optimizer: its groups hold `penalty`, `lam` and `lam_scale`.
@@ -55,7 +56,9 @@ class DensityTarget:
         floor = 1e-6
         gap = math.log(max(self.density(), floor) / self._wanted())
         if gap * self._last_gap < 0:
-            self._gain = max(0.5 * self._gain, 0.02)
+            self._gain = max(0.5 * self._gain, 0.01)
+        else:
+            self._gain = min(1.2 * self._gain, 1.0)
         self._last_gap = gap
         change = math.exp(max(-0.5, min(0.5, self._gain * gap)))
         for group in self._groups:

@@ -17,10 +17,10 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
     """Compose a config of a small run below the test's own folder; later overrides win."""
 
     def make(*overrides: str) -> Config:
+        given = any(override.startswith("model") for override in overrides)
         return compose(
             "dataset=digits",
-            "model=mlp",
-            "model.hidden=[16]",
+            *(() if given else ("model=mlp", "model.hidden=[16]")),
             "trainer.epochs=3",
             "trainer.device=cpu",
             "tracking=none",

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from bregman_cases import OPTIMIZERS, build
+from bregman_cases import DUAL_OPTIMIZERS, OPTIMIZERS, build
 from torch import nn
 
 from bregman import AdaBreg, LinBreg, ProxAdam, ProxSGD, updates
@@ -61,16 +61,12 @@ def run_both(case, options, steps=8, dtype=torch.float64):
 
 
 OPTIONS = [{}, {"maximize": True}, {"weight_decay": 0.3}, {"foreach": True}]
+SCENARIOS = [(case, options) for case in OPTIMIZERS for options in OPTIONS]
+SCENARIOS += [(case, {"delta": 0.7, "weight_decay": 0.3}) for case in DUAL_OPTIMIZERS]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("delta", [1.0, 0.7])
-@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_fast_path_equals_reference(case, delta, options):
-    if case.cls in (LinBreg, AdaBreg):
-        options = {**options, "delta": delta}
-    elif delta != 1:
-        pytest.skip("has no delta")
+@pytest.mark.parametrize(("case", "options"), SCENARIOS, ids=str)
+def test_fast_path_equals_reference(case, options):
     for _, _, reference_params, fast_params in run_both(case, options):
         torch.testing.assert_close(fast_params, reference_params, rtol=1e-11, atol=1e-12)
         for fast_param, reference_param in zip(fast_params, reference_params, strict=True):

@@ -65,7 +65,7 @@ def test_linbreg_reaches_the_unregularised_minimiser(settings, foreach):
     def elastic_net(theta):
         return penalty.value(theta, lam) + theta.square().sum() / (2 * DELTA)
 
-    target, previous = problem.minimiser, torch.inf
+    target, previous, theta = problem.minimiser, torch.inf, param.detach()
     for theta in iterate(problem, optimizer, param, 1500):
         dual = optimizer.state[param]["dual"]
         distance = elastic_net(target) - elastic_net(theta) - (dual * (target - theta)).sum()

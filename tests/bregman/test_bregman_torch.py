@@ -1,178 +1,17 @@
-"""The optimisers as citizens of torch: checkpoints, scalers, schedulers, compile, errors, memory."""
+"""The optimisers as citizens of torch: closures, storage, schedulers, scalers, compile."""
 
+# Layers of a Sequential are typed as Tensor | Module.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
-
-import copy
-import pickle
 
 import pytest
 import torch
-from bregman_cases import DUAL_OPTIMIZERS, OPTIMIZERS, build
+from bregman_cases import OPTIMIZERS, build
+from bregman_training import batch, grouped, network, train, weights
 from torch import nn
 from torch.nn import functional
 
-from bregman import DEFAULT_RULES, AdaBreg, LinBreg, ProxAdam, ProxSGD, Rule, penalize
-
-KERNELS = [Rule("l12", module=nn.Conv2d, name="*weight", group="kernel"), *DEFAULT_RULES]
-
-
-def network() -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)
-    )
-
-
-def grouped(model: nn.Module, case) -> list[dict]:
-    return penalize(model, None if case.cls is ProxAdam else KERNELS, lam=0.02)
-
-
-def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(6, 1, 8, 8, generator=generator)
-    return images, torch.randint(3, (6,), generator=generator)
-
-
-def train(model, optimizer, seeds):
-    for seed in seeds:
-        optimizer.zero_grad()
-        images, labels = batch(seed)
-        functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-
-def weights(model: nn.Module) -> list[torch.Tensor]:
-    return [param.detach().clone() for param in model.parameters()]
-
-
-def assert_identical(first: nn.Module, second: nn.Module) -> None:
-    for a, b in zip(weights(first), weights(second), strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("foreach", [False, None])
-@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_resume_is_bitwise(case, foreach, tmp_path):
-    """Three steps, save, load with weights_only=True into fresh objects, three more = six steps."""
-    model = network().to(memory_format=torch.channels_last)
-    optimizer = build(case, grouped(model, case), foreach=foreach)
-    train(model, optimizer, range(3))
-    torch.save(
-        {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "c.pt"
-    )
-    train(model, optimizer, range(3, 6))
-
-    resumed = network().to(memory_format=torch.channels_last)
-    fresh = build(case, grouped(resumed, case), foreach=foreach, lr=123.0)
-    checkpoint = torch.load(tmp_path / "c.pt", weights_only=True)
-    resumed.load_state_dict(checkpoint["model"])
-    fresh.load_state_dict(checkpoint["optimizer"])
-    train(resumed, fresh, range(3, 6))
-    assert_identical(model, resumed)
-
-
-@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_loading_copies_the_state(case):
-    """Two optimisers that once shared a state go their own ways."""
-    model = network()
-    optimizer = build(case, grouped(model, case))
-    train(model, optimizer, range(2))
-    twin = copy.deepcopy(model)
-    other = build(case, grouped(twin, case))
-    other.load_state_dict(optimizer.state_dict())
-    expected_model = copy.deepcopy(model)
-    train(twin, other, range(10, 12))
-    train(model, optimizer, range(2, 4))
-    lone = build(case, grouped(expected_model, case))
-    train_again = network()
-    del train_again, lone
-    for state in optimizer.state.values():
-        for other_state in other.state.values():
-            for value in state.values():
-                for other_value in other_state.values():
-                    if isinstance(value, torch.Tensor) and isinstance(other_value, torch.Tensor):
-                        assert value.data_ptr() != other_value.data_ptr()
-
-
-@pytest.mark.parametrize("case", DUAL_OPTIMIZERS, ids=str)
-def test_state_of_bfloat16_parameters_stays_float32(case, tmp_path):
-    def make():
-        torch.manual_seed(3)
-        param = nn.Parameter(torch.randn(40).bfloat16())
-        return param, build(case, [param], penalty="l1", lam=0.1)
-
-    def steps(param, optimizer, count, seed):
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(count):
-            param.grad = torch.randn(40, generator=generator).bfloat16()
-            optimizer.step()
-
-    param, optimizer = make()
-    steps(param, optimizer, 5, seed=0)
-    torch.save((param.detach(), optimizer.state_dict()), tmp_path / "c.pt")
-    steps(param, optimizer, 5, seed=1)
-
-    resumed, fresh = make()
-    values, state = torch.load(tmp_path / "c.pt", weights_only=True)
-    with torch.no_grad():
-        resumed.copy_(values)
-    fresh.load_state_dict(state)
-    for name, value in fresh.state[resumed].items():
-        assert name == "step" or value.dtype is torch.float32
-    steps(resumed, fresh, 5, seed=1)
-    assert torch.equal(resumed, param)
-    assert torch.equal(fresh.state[resumed]["dual"], optimizer.state[param]["dual"])
-
-
-def test_state_is_as_wide_as_float64_parameters():
-    param = nn.Parameter(torch.randn(3, dtype=torch.float64))
-    param.grad = torch.randn_like(param)
-    optimizer = AdaBreg([param], penalty="l1", lam=0.1)
-    optimizer.step()
-    tensors = [
-        value for value in optimizer.state[param].values() if isinstance(value, torch.Tensor)
-    ]
-    assert len(tensors) == 3
-    assert all(value.dtype is torch.float64 for value in tensors)
-
-
-@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_groups_and_state_hold_plain_values(case):
-    model = network()
-    optimizer = build(case, grouped(model, case))
-    train(model, optimizer, range(1))
-    plain = (int, float, str, bool, type(None))
-    for group in optimizer.state_dict()["param_groups"]:
-        for name, value in group.items():
-            if name not in ("params", "param_names"):
-                items = value if isinstance(value, tuple) else (value,)
-                assert all(isinstance(item, plain) for item in items), name
-    for state in optimizer.state.values():
-        assert all(isinstance(value, (*plain, torch.Tensor)) for value in state.values())
-
-
-@pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
-def test_deepcopy_and_pickle_continue_alike(case):
-    model = network()
-    optimizer = build(case, grouped(model, case))
-    train(model, optimizer, range(2))
-    deep_model, deep = copy.deepcopy((model, optimizer))
-    pickled_model, pickled = pickle.loads(pickle.dumps((model, optimizer)))
-    for each_model, each in ((model, optimizer), (deep_model, deep), (pickled_model, pickled)):
-        train(each_model, each, range(2, 4))
-    assert_identical(model, deep_model)
-    assert_identical(model, pickled_model)
-
-
-def test_checkpoint_without_newer_options_loads():
-    param = nn.Parameter(torch.randn(3))
-    optimizer = AdaBreg([param])
-    state = optimizer.state_dict()
-    for name in ("legacy_bias_correction", "maximize", "foreach", "group_weight"):
-        del state["param_groups"][0][name]
-    optimizer.load_state_dict(state)
-    assert optimizer.param_groups[0]["legacy_bias_correction"] is False
-    param.grad = torch.randn(3)
-    optimizer.step()
+from bregman import LinBreg
 
 
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
@@ -210,9 +49,7 @@ def test_sparse_gradients_are_refused(case, foreach):
     embedding = nn.Embedding(5, 2, sparse=True)
     optimizer = build(case, list(embedding.named_parameters()), foreach=foreach)
     embedding(torch.tensor([1])).sum().backward()
-    with pytest.raises(
-        RuntimeError, match="parameter 'weight': .* does not support sparse gradients"
-    ):
+    with pytest.raises(RuntimeError, match=r"parameter 'weight': [a-zA-Z]+ does not support"):
         optimizer.step()
 
 
@@ -315,57 +152,6 @@ def test_step_works_inside_and_beside_compiled_code(case):
         torch.testing.assert_close(weights(beside), weights(eager))
         torch.testing.assert_close(weights(inside), weights(eager))
     torch._dynamo.reset()
-
-
-BAD_SETTINGS = [
-    (LinBreg, {"lr": -0.1}, r"Invalid learning rate: -0.1 \(must be >= 0 and finite\)"),
-    (LinBreg, {"lr": float("nan")}, "Invalid learning rate: nan"),
-    (LinBreg, {"lr": "0.1"}, "Invalid learning rate: '0.1'"),
-    (LinBreg, {"lr": 0.1, "momentum": 1.0}, r"Invalid momentum: 1.0 \(must be in \[0, 1\)\)"),
-    (LinBreg, {"lr": 0.1, "delta": 0.0}, r"Invalid delta: 0.0 \(must be > 0 and finite\)"),
-    (LinBreg, {"lr": 0.1, "weight_decay": -1}, "Invalid weight_decay: -1"),
-    (LinBreg, {"lr": 0.1, "lam": -1.0}, "Invalid lam: -1.0"),
-    (LinBreg, {"lr": 0.1, "penalty": "L1"}, "Invalid penalty: 'L1'"),
-    (LinBreg, {"lr": 0.1, "penalty": "l12"}, "Invalid group: None"),
-    (AdaBreg, {"betas": (0.9, 1.0)}, r"Invalid betas\[1\]: 1.0"),
-    (AdaBreg, {"betas": (0.9,)}, "must be two numbers"),
-    (AdaBreg, {"eps": -1e-8}, "Invalid eps: -1e-08"),
-    (AdaBreg, {"delta": -2.0}, "Invalid delta: -2.0"),
-    (ProxSGD, {"lr": 0.1, "momentum": -0.5}, "Invalid momentum: -0.5"),
-    (ProxAdam, {"penalty": "nuclear"}, "Invalid penalty: 'nuclear' .ProxAdam takes 'l1' or 'none'"),
-]
-
-
-@pytest.mark.parametrize(("cls", "settings", "message"), BAD_SETTINGS)
-def test_bad_settings_are_refused_with_value_and_range(cls, settings, message):
-    with pytest.raises(ValueError, match=message):
-        cls([nn.Parameter(torch.zeros(2, 2))], **settings)
-    # in a group, too; and a refused group leaves no trace
-    base = cls(
-        [nn.Parameter(torch.zeros(2, 2))], **({} if cls in (AdaBreg, ProxAdam) else {"lr": 0.1})
-    )
-    with pytest.raises(ValueError, match=message):
-        base.add_param_group({"params": [nn.Parameter(torch.zeros(2, 2))], **settings})
-    assert len(base.param_groups) == 1
-
-
-def test_errors_name_the_parameter():
-    model = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(
-        ValueError, match=r"parameter '0.weight': group 'kernel' does not fit shape \(2, 2\)"
-    ):
-        LinBreg(model.named_parameters(), lr=0.1, penalty="l12", group="kernel")
-    with pytest.raises(
-        ValueError, match=r"parameter 1 of its group, shape \(2,\): penalty 'nuclear'"
-    ):
-        LinBreg(model.parameters(), lr=0.1, penalty="nuclear")
-    with pytest.raises(ValueError, match=r"dtype torch.complex64 .*group 'complex'"):
-        LinBreg([nn.Parameter(torch.zeros(2, dtype=torch.complex64))], lr=0.1)
-
-
-def test_group_given_as_a_list_becomes_a_tuple():
-    optimizer = LinBreg([nn.Parameter(torch.zeros(2, 3))], lr=0.1, penalty="l12", group=[0, 1])
-    assert optimizer.param_groups[0]["group"] == (0, 1)
 
 
 def test_new_parameters_start_where_they_are():

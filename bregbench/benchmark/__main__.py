@@ -1,0 +1,57 @@
+"""`python -m bregbench.benchmark [--rounds N] [--output DIR]`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bregbench.benchmark.loop import loop_rows
+from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
+from bregbench.benchmark.steps import all_step_rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print every row as it comes, write the report; return the exit status.
+
+    A missed goal is a finding, not an error: the status is 0 all the same.
+    """
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows = []
+    for source in (all_step_rows(rounds=options.rounds), loop_rows(rounds=options.rounds)):
+        for row in source:
+            rows.append(row)
+            print(f"| {row.section} {render_row(row)}", flush=True)
+    write_report(rows, environment(options.rounds), options.output)
+    missed = sum(row.verdict == "FAIL" for row in rows)
+    print(f"{len(rows)} rows, {missed} missed their goal: {options.output / MARKDOWN_NAME}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bregbench.benchmark", description=__doc__)
+    parser.add_argument(
+        "--rounds", type=_rounds, default=15, help="measurements per side, at least 3"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("results/benchmark"),
+        help="folder for the JSON and the table",
+    )
+    return parser
+
+
+def _rounds(text: str) -> int:
+    rounds = int(text)
+    if rounds < 3:
+        raise argparse.ArgumentTypeError(f"{rounds} is too few (must be at least 3)")
+    return rounds
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,85 @@
+"""Schedules give the factors that their formulas say, and continue exactly."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bregbench.errors import BenchError
+from bregbench.run import run_directory, train
+from bregbench.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
+
+
+def factors(config: ScheduleConfig, epochs: int, losses: list[float] | None = None) -> list[float]:
+    schedule = config.build(epochs)
+    found = []
+    for epoch in range(epochs):
+        found.append(schedule.factor)
+        schedule.end_epoch({"train/loss": losses[epoch] if losses else 1.0})
+    return found
+
+
+def test_constant():
+    assert factors(Constant(), 4) == [1, 1, 1, 1]
+
+
+def test_step():
+    assert factors(Step(milestones=[2, 3], factor=0.5), 5) == [1, 1, 0.5, 0.25, 0.25]
+
+
+def test_cosine():
+    expected = [0.1 + 0.9 * (1 + math.cos(math.pi * t / 8)) / 2 for t in range(8)]
+    assert factors(Cosine(final=0.1), 8) == pytest.approx(expected)
+
+
+def test_plateau_halves_after_the_patience():
+    losses = [1.0, 0.5, 0.499, 0.498, 0.497, 0.496]  # less than 1 % better than 0.5 from epoch 3 on
+    assert factors(Plateau(patience=2), 6, losses) == [1, 1, 1, 1, 1, 0.5]
+
+
+def test_plateau_on_accuracy_looks_for_larger_values():
+    schedule = Plateau(metric="validation/accuracy", patience=0).build(3)
+    schedule.end_epoch({"validation/accuracy": 0.5})
+    schedule.end_epoch({"validation/accuracy": 0.9})
+    assert schedule.factor == 1
+    schedule.end_epoch({"validation/accuracy": 0.8})
+    assert schedule.factor == 0.5
+
+
+def test_plateau_on_an_unknown_metric_says_so():
+    with pytest.raises(BenchError, match="metric=nonsense is not measured: choose one of a, b"):
+        Plateau(metric="nonsense").build(3).end_epoch({"a": 1.0, "b": 2.0})
+
+
+@pytest.mark.parametrize("config", [Step(milestones=[2, 4]), Cosine(), Plateau(patience=1)])
+def test_restored_schedule_continues(config):
+    whole = factors(config, 8)
+    first = config.build(8)
+    for _ in range(3):
+        first.end_epoch({"train/loss": 1.0})
+    second = config.build(8)
+    second.load_state_dict(first.state_dict())
+    found = []
+    for _ in range(5):
+        found.append(second.factor)
+        second.end_epoch({"train/loss": 1.0})
+    assert found == whole[3:]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [Step(factor=0), Step(milestones=[3, 2]), Cosine(final=2), Plateau(factor=1.5)],
+)
+def test_values_out_of_range_are_refused(config):
+    with pytest.raises(BenchError, match="out of range"):
+        config.build(10)
+
+
+def test_run_follows_its_schedule(make_config):
+    config = make_config(
+        "trainer/schedule=step", "trainer.schedule.milestones=[1,2]", "trainer.schedule.factor=0.5"
+    )
+    train(config)
+    lrs = [row["lr"] for row in run_directory(config).read_metrics()]
+    assert lrs == pytest.approx([0.1, 0.05, 0.025])

@@ -1,0 +1,190 @@
+"""Sparse starts: counts, variances, biases, reproducibility (section 4.1 of the paper)."""
+
+# Layers of a Sequential are typed as Tensor | Module.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bregman import he_normal, initialize_biases, sparsify
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16), nn.Flatten(), nn.Linear(50, 40), nn.Linear(40, 10)
+    )
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def active_groups(weight: torch.Tensor, dims: tuple[int, ...]) -> int:
+    return int((weight != 0).any(dim=dims).sum() if len(dims) else (weight != 0).sum())
+
+
+COUNTS = [
+    ("entry", (), 16 * 8 * 9, (), 2000),
+    ("kernel", (2, 3), 16 * 8, (), 2000),
+    ("filter", (1, 2, 3), 16, (1,), 40),
+    ("row", (1, 2, 3), 16, (1,), 40),
+]
+
+
+@pytest.mark.parametrize(("by", "conv_dims", "conv_count", "linear_dims", "linear_count"), COUNTS)
+@pytest.mark.parametrize("density", [0.01, 0.13, 0.5, 1.0])
+def test_exact_counts(by, conv_dims, conv_count, linear_dims, linear_count, density):
+    """Exactly round(density * count) groups, at least one, each of them whole."""
+    model = network()
+    sparsify(model, density, by=by, generator=generator())
+    conv, linear = model[0].weight.detach(), model[3].weight.detach()
+    expected = max(1, round(density * conv_count))
+    assert active_groups(conv, conv_dims) == expected
+    assert conv.count_nonzero() == expected * conv.numel() // conv_count
+    expected = max(1, round(density * linear_count))
+    assert active_groups(linear, linear_dims) == expected
+    assert linear.count_nonzero() == expected * linear.numel() // linear_count
+
+
+def test_transposed_convolutions_count_output_channels():
+    layer = nn.ConvTranspose2d(6, 4, 3)
+    sparsify(layer, 0.5, by="filter")
+    assert (layer.weight != 0).any(dim=(0, 2, 3)).sum() == 2
+    assert (layer.weight != 0).all(dim=(0, 2, 3)).sum() == 2
+
+
+def test_bernoulli_masks_have_the_density_on_average():
+    counts = []
+    for seed in range(40):
+        model = network()
+        sparsify(model, 0.2, exact=False, generator=generator(seed))
+        counts.append(model[3].weight.count_nonzero().item())
+    assert len(set(counts)) > 5
+    spread = math.sqrt(2000 * 0.2 * 0.8)
+    assert abs(sum(counts) / 40 - 400) < 4 * spread / math.sqrt(40)
+
+
+@pytest.mark.parametrize(
+    ("rescale", "factor"), [(True, 5.0), (False, 1.0), (4.77, 4.77), (10, 10.0)]
+)
+def test_survivors_are_multiplied_by_the_factor(rescale, factor):
+    model = network()
+    before = model[3].weight.detach().clone()
+    sparsify(model, 0.04, rescale=rescale, generator=generator())
+    after = model[3].weight.detach()
+    kept = after != 0
+    torch.testing.assert_close(after[kept], factor * before[kept])
+
+
+def test_rescaling_keeps_the_variance():
+    """Eq. 4.3: E[W^2] of the masked, rescaled weights is that of the dense ones."""
+    layer = nn.Linear(1000, 500)
+    he_normal(layer, generator=generator())
+    torch.testing.assert_close(layer.weight.square().mean().item(), 2 / 1000, rtol=0.02, atol=0)
+    assert abs(layer.weight.mean()) < 3e-4
+    sparsify(layer, 0.05, generator=generator())
+    torch.testing.assert_close(layer.weight.square().mean().item(), 2 / 1000, rtol=0.05, atol=0)
+
+
+def test_he_normal_uses_fan_in_of_convolutions():
+    layer = nn.Conv2d(16, 256, 3)
+    he_normal(layer, generator=generator())
+    torch.testing.assert_close(layer.weight.var().item(), 2 / (16 * 9), rtol=0.03, atol=0)
+
+
+@pytest.mark.parametrize(("scheme", "low", "high"), [("positive", 0, 1), ("symmetric", -1, 1)])
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_bias_schemes(scheme, low, high, scale):
+    layer = nn.Conv2d(3, 4000, 5)
+    initialize_biases(layer, scheme=scheme, scale=scale, generator=generator())
+    bound = scale / math.sqrt(75)
+    scaled = layer.bias.detach() / bound
+    assert scaled.min() >= low
+    assert scaled.max() <= high
+    assert scaled.min() < low + 0.01
+    assert scaled.max() > high - 0.01
+    assert abs(scaled.mean() - (low + high) / 2) < 0.05
+
+
+def test_zero_biases_and_layers_without_bias():
+    model = nn.Sequential(
+        nn.Linear(3, 3), nn.Linear(3, 3, bias=False), nn.Conv1d(1, 1, 1, bias=False)
+    )
+    initialize_biases(model, scheme="zero")
+    assert not model[0].bias.any()
+
+
+def test_norm_layers_are_left_alone():
+    model = network()
+    nn.init.normal_(model[1].weight)
+    nn.init.normal_(model[1].bias)
+    before = [model[1].weight.detach().clone(), model[1].bias.detach().clone()]
+    for seed in range(2):
+        he_normal(model, generator=generator(seed))
+        sparsify(model, 0.1, generator=generator(seed))
+        initialize_biases(model, generator=generator(seed))
+    assert torch.equal(model[1].weight, before[0])
+    assert torch.equal(model[1].bias, before[1])
+
+
+def test_generator_alone_decides():
+    """The same generator state gives the same start, whatever torch's global stream does, in any layout."""
+
+    def start(layout):
+        model = network().to(memory_format=layout)
+        source = generator(5)
+        he_normal(model, generator=source)
+        sparsify(model, 0.1, by="kernel", generator=source)
+        initialize_biases(model, generator=source)
+        torch.rand(3)
+        return [
+            param.detach().clone() for param in (model[0].weight, model[3].weight, model[3].bias)
+        ]
+
+    first = start(torch.contiguous_format)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        for a, b in zip(first, start(layout), strict=True):
+            assert torch.equal(a, b)
+    state = torch.get_rng_state()
+    sparsify(network(), 0.5)
+    assert not torch.equal(state, torch.get_rng_state())
+
+
+def test_parameters_stay_the_same_objects():
+    model = network().to(memory_format=torch.channels_last)
+    before = [(id(p), p.data_ptr(), p.stride()) for p in model.parameters()]
+    he_normal(model)
+    sparsify(model, 0.1)
+    initialize_biases(model)
+    assert before == [(id(p), p.data_ptr(), p.stride()) for p in model.parameters()]
+
+
+def test_removed_weights_are_positive_zeros():
+    layer = nn.Linear(20, 20)
+    sparsify(layer, 0.1)
+    assert not torch.signbit(layer.weight[layer.weight == 0]).any()
+
+
+def test_shared_weights_are_masked_once():
+    model = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10))
+    model[1].weight = model[0].weight
+    sparsify(model, 0.5)
+    assert model[0].weight.count_nonzero() == 50
+
+
+def test_bad_values_are_refused():
+    for density in (0.0, 1.5, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"Invalid density: .* \(must be in \(0, 1\]\)"):
+            sparsify(network(), density)
+    with pytest.raises(ValueError, match="Invalid by: 'column'"):
+        sparsify(network(), 0.5, by="column")
+    with pytest.raises(ValueError, match="Invalid rescale: -2"):
+        sparsify(network(), 0.5, rescale=-2.0)
+    with pytest.raises(ValueError, match="Invalid scheme: 'uniform'"):
+        initialize_biases(network(), scheme="uniform")
+    with pytest.raises(ValueError, match="Invalid scale: -1"):
+        initialize_biases(network(), scale=-1)

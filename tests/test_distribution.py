@@ -1,0 +1,92 @@
+"""What is shipped: every package and every YAML file, and a Makefile that lists its targets."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bregbench.config import GROUPS, compose
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / "configs"
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_every_schema_has_a_config_file(group):
+    assert {kind.kind for kind in GROUPS[group]} <= set(options(group))
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        (str(path.parent.relative_to(CONFIGS)), path.stem)
+        for path in sorted(CONFIGS.rglob("*.yaml"))
+        if path.parent != CONFIGS
+    ],
+)
+def test_every_config_file_composes(group, option):
+    base = ["objective=lasso"] if group.startswith("objective/") else []
+    config = compose(*base, f"{group}={'[' + option + ']' if group == 'evaluators' else option}")
+    assert config.name
+
+
+def test_packages_are_all_listed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = set(project["tool"]["setuptools"]["packages"])
+    top = ("bregman", "dessilbi", "lifted", "clip", "fno", "bregbench")
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for package in top
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert found | {"bregbench.configs"} == listed
+
+
+@pytest.mark.slow
+def test_wheel_contains_code_configs_and_marks(tmp_path):
+    # A copy, so that nothing left over from an earlier build in the checkout can be picked up.
+    source = tmp_path / "source"
+    ignored = shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for path in CONFIGS.rglob("*.yaml"):
+        assert f"bregbench/configs/{path.relative_to(CONFIGS)}" in names
+    assert {"bregman/py.typed", "clip/py.typed", "bregbench/bregbench.mplstyle"} <= names
+    assert not any(name.startswith(("tests/", "scripts/", "configs/")) for name in names)
+
+
+def test_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {line.split()[1] for line in done.stdout.splitlines()} == targets
+
+
+def test_pinned_dependencies_name_no_addresses():
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+!-]+", line), (
+            line
+        )
