@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -16,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+_SECONDS_BETWEEN_LINES = 2.0
+
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -25,7 +28,7 @@ def say(line: str) -> None:
 
 
 class EpochProgress:
-    """Progress over epochs: a bar with ETA on a terminal, a line an epoch otherwise."""
+    """Progress over epochs: a bar with ETA on a terminal, plain lines otherwise."""
 
     def __init__(self, *, title: str, epochs: int, done: int, steps_per_epoch: int) -> None:
         self._epochs = epochs
@@ -33,6 +36,7 @@ class EpochProgress:
         self._bar: Progress | None = None
         self._first = done
         self._begin = time.monotonic()
+        self._said = -math.inf
         if _console.is_terminal and epochs:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -73,7 +77,12 @@ class EpochProgress:
         if self._bar is not None:
             self._bar.update(self._task, completed=number * self._steps_per_epoch, metrics=text)
             return
-        left = (time.monotonic() - self._begin) / (number - self._first) * (self._epochs - number)
+        # Short epochs would drown a log; the first, the last and one every few seconds are enough.
+        now = time.monotonic()
+        if number < self._epochs and now - self._said < _SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        left = (now - self._begin) / (number - self._first) * (self._epochs - number)
         say(f"epoch {number}/{self._epochs}  {text}  ETA {_duration(left)}")
 
 

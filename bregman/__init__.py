@@ -5,21 +5,22 @@ from it, so that most of them are exactly zero. `ProxSGD` and `ProxAdam` minimis
 (Lasso) instead. `penalize` decides by ordered rules which parameter gets which penalty;
 `he_normal`, `sparsify` and `initialize_biases` make the sparse start that the method needs; masks
 and magnitude thresholds cut a trained network back. Duals are float32, parameters are written in
-place, and state dictionaries load with `weights_only=True`. Source: Bungert, Roith, Tenbrinck,
-Burger, "A Bregman learning framework for sparse neural
-    networks", JMLR 23(192),
-2022. Depends on torch only. Part of bregbench.
+place, and state dictionaries load with `weights_only=True`. Depends on torch only.
+
+Source: Bungert, Roith, Tenbrinck, Burger, "A Bregman learning framework for sparse neural
+networks", JMLR 23(192), 2022. Part of bregbench.
 
 Example:
     >>> import torch
     >>> from bregman import LinBreg, he_normal, initialize_biases, penalize, sparsify
-    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
     >>> he_normal(model)
     >>> sparsify(model, 0.1)
     >>> initialize_biases(model)
     >>> optimizer = LinBreg(penalize(model, lam=0.1), lr=0.1)
-    >>> loss = torch.nn.functional.cross_entropy(model(torch.randn(4, 8)), torch.tensor([0, 1, 1,
-    0]))
+    >>> logits = model(torch.randn(4, 8))
+    >>> loss = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 1, 0]))
     >>> loss.backward()
     >>> optimizer.step()
 """

@@ -6,7 +6,7 @@ layers:
 | name      | one group is                          | Linear `(out, in)`  | Conv `(out, in, *k)`   |
 |-----------|---------------------------------------|---------------------|------------------------|
 | `row`     | incoming weights of one output neuron | a row, `in` entries | refused: use `filter`  |
-| `column`  | outgoing weights of one input         | a column, `out` ..  | refused: use `channel` |
+| `column`  | outgoing weights of one input         | column, `out` entr. | refused: use `channel` |
 | `kernel`  | spatial kernel of one (out, in) pair  | refused: no kernel  | `prod(k)` entries      |
 | `filter`  | everything of one output channel      | as `row`            | `in * prod(k)` entries |
 | `channel` | everything reading one input channel  | as `column`         | `out * prod(k)` entries|

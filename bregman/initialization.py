@@ -1,8 +1,8 @@
 """Initialisation of sparse networks: He weights, sparse masks, biases that keep dead neurons apart.
 
-Source: Bungert, Roith, Tenbrinck, Burger (2022), section 4.1. Norm layers are left alone. All
-    randomness comes from
-the generator (on CPU or on the device of the weights), or from torch's global one.
+Source: Bungert, Roith, Tenbrinck, Burger (2022), section 4.1. Norm layers are left alone.
+All randomness comes from the generator (on CPU or on the device of the weights), or from torch's
+global one.
 """
 
 from __future__ import annotations

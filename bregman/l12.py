@@ -1,7 +1,7 @@
 """The group penalty l1,2: whole groups of entries vanish together.
 
-Source: Bungert, Roith, Tenbrinck, Burger (2022), eqs. 1.2 and 1.14. What forms a group:
-    `bregman.groups`.
+Source: Bungert, Roith, Tenbrinck, Burger (2022), eqs. 1.2 and 1.14. What forms a group is
+said in `bregman.groups`.
 """
 
 from __future__ import annotations

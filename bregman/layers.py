@@ -8,8 +8,8 @@
 | `row`    | rows                      | everything of one output channel             |
 
 A Linear layer has no kernels, so `kernel` means its entries there (a 1x1 kernel is an entry, too),
-and a filter is to a Conv layer what a row is to a Linear one. Transposed convolutions store `(in,
-out, *k)`; here too a filter is everything of one *output* channel.
+and a filter is to a Conv layer what a row is to a Linear one. Transposed convolutions store
+`(in, out, *k)`; here too a filter is everything of one *output* channel.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from torch import Tensor
 def memory_axes(tensor: Tensor) -> tuple[int, ...] | None:
     """Axes that make `tensor.permute(axes)` contiguous, or None when no permutation does.
 
-    A contiguous tensor gets the identity; a channels_last weight `(out, in, h, w)` gets `(0, 2, 3,
-    1)`.
+    A contiguous tensor gets the identity; a channels_last weight `(out, in, h, w)` gets
+    `(0, 2, 3, 1)`.
     """
     natural = tuple(range(tensor.dim()))
     if tensor.is_contiguous():

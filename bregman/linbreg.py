@@ -28,9 +28,9 @@ class LinBreg(DualOptimizer):
         v     <- v - m - tau weight_decay theta
         theta <- prox_{delta lam J}(delta v)
 
-    With `penalty="none"` and `delta=1` this is SGD; with momentum it is `torch.optim.SGD(lr=(1 -
-    beta) * tau, momentum=beta)` at constant tau. The learning rate sits inside m, as in Algorithm
-    2, so that a change of it acts with delay.
+    With `penalty="none"` and `delta=1` this is SGD; with momentum it is
+    `torch.optim.SGD(lr=(1 - beta) * tau, momentum=beta)` at constant tau. The learning rate sits
+    inside m, as in Algorithm 2, so that a change of it acts with delay.
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).

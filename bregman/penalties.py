@@ -15,8 +15,7 @@ Every J is positively homogeneous, J(c x) = c J(x) for c > 0, hence
 the prox.
 
 Source: Bungert, Roith, Tenbrinck, Burger, "A Bregman learning framework for sparse neural
-    networks", JMLR
-23(192), 2022, eqs. 1.2, 1.13, 1.14. What forms a group of `l12` is said in `bregman.groups`.
+networks", JMLR 23(192), 2022, eqs. 1.2, 1.13, 1.14. What forms a group of `l12` is said in `bregman.groups`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """ProxSGD: proximal gradient descent for the penalised loss (the Lasso and its group variants).
 
 Source: Bungert, Roith, Tenbrinck, Burger (2022), eq. 1.5; the momentum is the one of their
-    Algorithm 2.
+Algorithm 2.
 """
 
 from __future__ import annotations

@@ -62,6 +62,7 @@ def worker(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     torch.multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
         worker, args=(str(tmp_path),), nprocs=2

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from bregman_twins import PATHS
 from scipy.optimize import minimize
 
 from bregman import AdaBreg, LinBreg, ProxAdam, ProxSGD, make_penalty
 
 LAM, DELTA = 0.3, 0.8
-PATHS = [False, None]
 J_SETTINGS = [
     {"penalty": "none"},
     {"penalty": "l1"},

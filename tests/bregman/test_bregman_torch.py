@@ -4,6 +4,8 @@
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
+import doctest
+
 import pytest
 import torch
 from bregman_cases import OPTIMIZERS, build
@@ -11,6 +13,7 @@ from bregman_training import batch, grouped, network, train, weights
 from torch import nn
 from torch.nn import functional
 
+import bregman
 from bregman import LinBreg
 
 
@@ -163,3 +166,10 @@ def test_new_parameters_start_where_they_are():
     optimizer.step()
     torch.testing.assert_close(late.detach(), torch.tensor([0.7, 0.0]))
     torch.testing.assert_close(optimizer.state[late]["dual"], torch.tensor([0.85, 0.0]))
+
+
+def test_example_in_the_package_docstring_runs():
+    failed, attempted = doctest.testmod(bregman)
+    assert failed == 0
+    assert attempted > 5
+    assert all(hasattr(bregman, name) for name in bregman.__all__)
