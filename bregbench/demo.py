@@ -7,7 +7,6 @@ digits that scikit-learn carries; the strengths of the penalties were chosen on 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -38,30 +37,32 @@ def main() -> None:
 
 def _demo(overrides: list[str]) -> int:
     refuse_shadowed()
-    labels: dict[str, str] = {}
-    runs, rows = [], []
-    for label, method in METHODS.items():
-        config = compose(
-            *COMMON, *method, f"experiment_name={EXPERIMENT}", "tracking=none", *overrides
-        )
+    common = (*COMMON, f"experiment_name={EXPERIMENT}", "tracking=none")
+    configs = {label: compose(*common, *method, *overrides) for label, method in METHODS.items()}
+    summaries: dict[str, dict[str, Any]] = {}
+    for label, config in configs.items():
         say(f"\n{label}")
-        summary = train(config)
-        directory = run_directory(config)
-        runs.append(read_run(directory.path))
-        labels[runs[-1].name] = label
-        rows.append((label, summary))
-    output = Path(config.runs_dir) / EXPERIMENT / "demo.png"
-    draw(runs, x="epoch", ys=["density/total", "validation/accuracy"], output=output, labels=labels)
-    Console().print(_table(rows))
+        summaries[label] = train(config)
+    directories = {label: run_directory(config) for label, config in configs.items()}
+    first = next(iter(directories.values()))
+    output = first.path.parent.parent / "demo.png"
+    draw(
+        [read_run(directory.path) for directory in directories.values()],
+        x="epoch",
+        ys=["density/total", "validation/accuracy"],
+        output=output,
+        labels={directory.name: label for label, directory in directories.items()},
+    )
+    Console().print(_table(summaries))
     print(f"density and accuracy over epochs: {output}")
     return 0
 
 
-def _table(rows: list[tuple[str, dict[str, Any]]]) -> Table:
+def _table(summaries: dict[str, dict[str, Any]]) -> Table:
     table = Table("method", title="Handwritten digits (8x8), 64-200-80-10 network, one seed")
     for header in ("test accuracy %", "density %", "seconds"):
         table.add_column(header, justify="right")
-    for label, summary in rows:
+    for label, summary in summaries.items():
         final = summary["final"]["trained"]["last"]
         table.add_row(
             label,

@@ -87,6 +87,8 @@ def draw(
     """
     labels = labels or distinguish(runs)
     log = log or []
+    from matplotlib.ticker import MaxNLocator
+
     # Refused before anything is drawn, so that no half-made file appears.
     per_epoch = [_is_per_epoch(runs, x, y, variant, selection) for y in ys]
     with figure_to(output, columns=len(ys), entries=len(labels)) as figure:
@@ -100,7 +102,7 @@ def draw(
                     _points(axes, seeds, x, y, label, f"C{index}", variant, selection)
             axes.set_xlabel(x)
             if x == "epoch":
-                axes.xaxis.get_major_locator().set_params(integer=True)
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylabel(y)
             if x in log:
                 axes.set_xscale("log")

@@ -96,8 +96,7 @@ class AdaBreg(DualOptimizer):
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         super()._init_state(param, group, state)
-        if "step" not in state:
-            state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
+        state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
 
     def _update(
         self,

@@ -40,8 +40,7 @@ class DualOptimizer(PenalisedOptimizer):
                     state["dual"].copy_(_subgradient(param, group))
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        if "dual" not in state:
-            state["dual"] = empty_state(param).copy_(_subgradient(param, group))
+        state["dual"] = empty_state(param).copy_(_subgradient(param, group))
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_positive("delta", group["delta"])

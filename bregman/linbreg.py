@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bregman.dual import DualOptimizer, recover_
 from bregman.groups import Group
-from bregman.optimizer import Params, group_penalty, zero_state
+from bregman.optimizer import Params, group_penalty, momentum_buffers
 from bregman.penalties import Penalty
 from bregman.updates import decay_, descend_, momentum_
 from bregman.validation import check_decay
@@ -85,11 +85,6 @@ class LinBreg(DualOptimizer):
         check_decay("momentum", group["momentum"])
         super()._check_group(group)
 
-    def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        super()._init_state(param, group, state)
-        if group["momentum"] and "momentum_buffer" not in state:
-            state["momentum_buffer"] = zero_state(param)
-
     def _update(
         self,
         group: dict[str, Any],
@@ -102,7 +97,7 @@ class LinBreg(DualOptimizer):
             params,
             grads,
             [state["dual"] for state in states],
-            [state["momentum_buffer"] for state in states] if group["momentum"] else [],
+            momentum_buffers(params, states) if group["momentum"] else [],
             group_penalty(group),
             lr=group["lr"],
             momentum=group["momentum"],

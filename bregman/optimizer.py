@@ -102,7 +102,7 @@ class PenalisedOptimizer(Optimizer):
 
     @abstractmethod
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """Create what is missing in `state` (called before every update of the parameter)."""
+        """Fill the empty `state` of a parameter, before its first update."""
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise ValueError unless the group is valid; subclasses add their own checks."""
@@ -138,7 +138,8 @@ class PenalisedOptimizer(Optimizer):
                     f"{_label(group, index)}: {name} does not support sparse gradients"
                 )
             state = self.state[param]
-            self._init_state(param, group, state)
+            if not state:
+                self._init_state(param, group, state)
             params.append(param)
             grads.append(grad)
             states.append(state)
@@ -163,6 +164,14 @@ def empty_state(param: Tensor) -> Tensor:
 def zero_state(param: Tensor) -> Tensor:
     """Zero state with the shape and memory layout of the parameter."""
     return empty_state(param).zero_()
+
+
+def momentum_buffers(params: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
+    """The buffers, zero where momentum was switched on after the first step."""
+    for param, state in zip(params, states, strict=True):
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = zero_state(param)
+    return [state["momentum_buffer"] for state in states]
 
 
 def _label(group: dict[str, Any], index: int) -> str:

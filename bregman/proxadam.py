@@ -81,8 +81,7 @@ class ProxAdam(PenalisedOptimizer):
         super()._check_group(group)
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        if "step" not in state:
-            state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
+        state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
 
     def _update(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bregman.groups import Group
-from bregman.optimizer import Params, PenalisedOptimizer, group_penalty, zero_state
+from bregman.optimizer import Params, PenalisedOptimizer, group_penalty, momentum_buffers
 from bregman.penalties import Penalty
 from bregman.updates import descend_, momentum_, scale_
 from bregman.validation import check_decay
@@ -79,8 +79,7 @@ class ProxSGD(PenalisedOptimizer):
         super()._check_group(group)
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        if group["momentum"] and "momentum_buffer" not in state:
-            state["momentum_buffer"] = zero_state(param)
+        """Nothing: the momentum buffers are created when they are needed."""
 
     def _update(
         self,
@@ -93,7 +92,7 @@ class ProxSGD(PenalisedOptimizer):
         update(
             params,
             grads,
-            [state["momentum_buffer"] for state in states] if group["momentum"] else [],
+            momentum_buffers(params, states) if group["momentum"] else [],
             group_penalty(group),
             lr=group["lr"],
             momentum=group["momentum"],

@@ -183,10 +183,10 @@ def _uniform(lists: TensorLists) -> bool:
     device, dtype = lists[0][0].device, lists[0][0].dtype
     if device.type not in FUSED_DEVICES or dtype not in FUSED_DTYPES:
         return False
-    return all(
-        tensor.dtype is dtype and tensor.is_contiguous() and tensor.device == device
-        for tensor in chain.from_iterable(lists)
-    )
+    for tensor in chain.from_iterable(lists):
+        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device != device:
+            return False
+    return True
 
 
 def _kernel_views(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

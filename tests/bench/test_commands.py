@@ -199,7 +199,8 @@ def test_doctor_shows_versions_and_data(call):
     assert code == 0
     assert "torch" in out
     assert "ours" in out
-    assert ("mnist" in out) and ("HIDDEN" not in out)
+    assert "mnist" in out
+    assert "HIDDEN" not in out
 
 
 def test_doctor_reports_a_shadowing_package(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -169,4 +168,4 @@ def test_torn_metrics_line_is_dropped(make_config):
 def test_no_temporary_files_stay(make_config):
     config = make_config()
     train(config)
-    assert not [f for f in os.listdir(run_directory(config).path) if f.endswith(".tmp")]
+    assert not list(run_directory(config).path.glob(".*"))
