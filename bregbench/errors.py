@@ -15,13 +15,14 @@ class BenchError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - the outcome of a request, not an error
     """The run was asked to stop and has saved its position.
 
-    Attributes:
-        signal: number of the signal that asked.
+    Args:
+        reason: who asked, in a few words.
+        code: exit code of the command.
     """
 
-    def __init__(self, signal: int) -> None:
-        super().__init__(f"interrupted by signal {signal}; the same command goes on from here")
-        self.signal = signal
+    def __init__(self, reason: str, *, code: int) -> None:
+        super().__init__(f"interrupted ({reason}); the same command goes on from here")
+        self.code = code

@@ -28,15 +28,19 @@ def run_directory(config: Config) -> RunDirectory:
     return RunDirectory(root / config.hashed_name / f"seed{config.seed}")
 
 
-def train(config: Config) -> dict[str, Any]:
+def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
     """Train a run to its end and return its summary.
 
     A complete run returns at once; an interrupted one goes on where its checkpoint stands.
 
+    Args:
+        config: everything about the run.
+        deadline: reading of `time.monotonic` after which to stop; None for never.
+
     Raises:
         BenchError: bad values, data that cannot be read, a run directory in use, a loss that is not
             finite.
-        Interrupted: a signal asked to stop; the position is saved.
+        Interrupted: a signal or the deadline asked to stop; the position is saved.
     """
     config.check()
     directory = run_directory(config)
@@ -47,7 +51,7 @@ def train(config: Config) -> dict[str, Any]:
         if directory.complete:
             return directory.read_summary()
         try:
-            return _train_locked(config, directory)
+            return _train_locked(config, directory, deadline)
         except (BenchError, Interrupted) as error:
             state = "interrupted" if isinstance(error, Interrupted) else "failed"
             directory.write_status(state, reason=str(error))
@@ -57,7 +61,9 @@ def train(config: Config) -> dict[str, Any]:
             raise
 
 
-def _train_locked(config: Config, directory: RunDirectory) -> dict[str, Any]:
+def _train_locked(
+    config: Config, directory: RunDirectory, deadline: float | None
+) -> dict[str, Any]:
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     training = Training(config, directory)
     write_json(directory.config, to_plain(config))
@@ -76,7 +82,7 @@ def _train_locked(config: Config, directory: RunDirectory) -> dict[str, Any]:
         config=to_plain(config),
     )
     try:
-        training.run(tracker)
+        training.run(tracker, deadline=deadline)
         summary = _summarize(training, started)
         tracker.finish(summary)
     finally:

@@ -29,6 +29,7 @@ class RunDirectory:
         self.checkpoint = self.path / "checkpoint.pt"
         self.best = self.path / "best.pt"
         self.weights = self.path / "weights.pt"
+        self.sparse_weights = self.path / "weights.safetensors"
         self.lock = self.path / "lock"
         self.tracking = self.path / "tracking"
 

@@ -14,7 +14,7 @@ from bregbench.config import Config
 from bregbench.console import EpochProgress
 from bregbench.context import RunContext
 from bregbench.data import BatchLoader
-from bregbench.errors import BenchError, Interrupted
+from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_tensors
 from bregbench.interrupts import Interrupts
 from bregbench.measures import active_units, density, l1_norm
@@ -100,16 +100,20 @@ class Training:
             compile=trainer.compile,
         )
 
-    def run(self, tracker: Tracker) -> None:
+    def run(self, tracker: Tracker, *, deadline: float | None = None) -> None:
         """Train from the present position to the end.
+
+        Args:
+            tracker: sees every epoch.
+            deadline: reading of `time.monotonic` after which to stop; None for never.
 
         Raises:
             BenchError: a metric is no longer finite.
-            Interrupted: a signal asked to stop; the position is saved.
+            Interrupted: a signal or the deadline asked to stop; the position is saved.
         """
         total = sum(phase.epochs for _, phase in self.phases)
         with (
-            Interrupts() as interrupts,
+            Interrupts(deadline) as interrupts,
             EpochProgress(
                 title=self.config.name,
                 epochs=total,
@@ -181,9 +185,10 @@ class Training:
             self.position.steps += 1
             self.position.epoch_seconds = time.perf_counter() - begin
             progress.step()
-            if interrupts.received is not None:
+            request = interrupts.request()
+            if request is not None:
                 self.save()
-                raise Interrupted(interrupts.received)
+                raise request
             if time.monotonic() > next_save:
                 self.save()
                 next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes

@@ -180,11 +180,12 @@ def _split(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists], Tensor
 
 def _uniform(lists: TensorLists) -> bool:
     """Whether one call of a fused kernel takes all the tensors as they are."""
-    device, dtype = lists[0][0].device, lists[0][0].dtype
-    if device.type not in FUSED_DEVICES or dtype not in FUSED_DTYPES:
+    first = lists[0][0]
+    dtype, index = first.dtype, first.get_device()  # a number: comparing devices costs more
+    if first.device.type not in FUSED_DEVICES or dtype not in FUSED_DTYPES:
         return False
     for tensor in chain.from_iterable(lists):
-        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.device != device:
+        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.get_device() != index:
             return False
     return True
 

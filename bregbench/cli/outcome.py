@@ -24,7 +24,7 @@ def guarded(command: Callable[[], int]) -> int:
         fail(str(error))
     except Interrupted as request:
         fail(str(request))
-        return 128 + request.signal
+        return request.code
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on from the last checkpoint")
         return INTERRUPTED

@@ -1,0 +1,60 @@
+"""Getting networks back from runs and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bregbench.config import Config, from_plain
+from bregbench.data import Normalization
+from bregbench.errors import BenchError
+from bregbench.files import read_tensors
+from bregbench.run_dir import RunDirectory
+from bregbench.sparse_weights import load_sparse
+
+
+def load_run(path: str | Path, *, selection: str = "last") -> nn.Module:
+    """The network of a finished run, in evaluation mode on the CPU.
+
+    Args:
+        path: a run directory or a record.
+        selection: `last`, or `best` for the best validation epoch (run directories keep both,
+            records the last one).
+
+    Raises:
+        BenchError: no finished run there, or its weights were not kept.
+    """
+    directory = RunDirectory(path)
+    if not directory.complete:
+        raise BenchError(f"run={path} is not a finished run: give a directory with a summary.json")
+    summary = directory.read_summary()
+    state = _weights(directory, selection)
+    network = read_config(directory).model.build(
+        input_shape=tuple(summary["input_shape"]),
+        classes=summary["classes"],
+        normalization=Normalization(mean=state["normalize.mean"], std=state["normalize.std"]),
+    )
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def read_config(directory: RunDirectory) -> Config:
+    """The typed config of a run or record."""
+    return from_plain(directory.read_config())
+
+
+def _weights(directory: RunDirectory, selection: str) -> dict[str, torch.Tensor]:
+    if selection not in ("last", "best"):
+        raise BenchError(f"selection={selection} is unknown: use last or best")
+    if selection == "best" and directory.best.is_file():
+        return read_tensors(directory.best)
+    if selection == "last" and directory.weights.is_file():
+        return read_tensors(directory.weights)
+    if selection == "last" and directory.sparse_weights.is_file():
+        return load_sparse(directory.sparse_weights)
+    raise BenchError(
+        f"the {selection} weights of {directory.path} were not kept (records keep those of seed 0 "
+        "where they are small): train the run again with the command in its table"
+    )

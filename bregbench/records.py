@@ -1,0 +1,57 @@
+"""Records: the small files of finished runs that are kept as evidence.
+
+A record is laid out like a run directory, without checkpoints: config, summary, metrics, and for
+seed 0 the final weights where they are small.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from bregbench.config import Config
+from bregbench.files import read_tensors
+from bregbench.run_dir import RunDirectory
+from bregbench.sparse_weights import save_sparse
+
+#: weights larger than this are not kept in a record
+LARGEST_WEIGHTS = 2**20
+
+
+def record_of(config: Config, records_dir: Path) -> RunDirectory:
+    """Where the record of a config's run lies or would lie."""
+    name = Path(config.experiment_name) / config.hashed_name / f"seed{config.seed}"
+    return RunDirectory(records_dir / name)
+
+
+def export_record(run: RunDirectory, record: RunDirectory) -> None:
+    """Copy what is worth keeping of a finished run; an existing record is replaced as a whole.
+
+    Args:
+        run: a complete run directory.
+        record: where to put it.
+    """
+    record.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=record.path.parent, prefix=".record-") as folder:
+        fresh = RunDirectory(Path(folder) / "record")
+        fresh.path.mkdir()
+        for source in (run.config, run.penalties, run.metrics, run.summary):
+            shutil.copyfile(source, fresh.path / source.name)
+        if run.read_summary()["seed"] == 0 and run.weights.is_file():
+            save_sparse(fresh.sparse_weights, read_tensors(run.weights))
+            if fresh.sparse_weights.stat().st_size > LARGEST_WEIGHTS:
+                fresh.sparse_weights.unlink()
+        if record.path.exists():
+            shutil.rmtree(record.path)
+        fresh.path.rename(record.path)
+
+
+def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
+    """The finished run of a config: its record, else its run directory, else None."""
+    from bregbench.run import run_directory
+
+    for directory in (record_of(config, records_dir), run_directory(config)):
+        if directory.complete:
+            return directory
+    return None
