@@ -15,7 +15,7 @@ class BenchError(Exception):
         super().__init__(" ".join(message.split()))
 
 
-class Interrupted(Exception):  # noqa: N818 - the outcome of a request, not an error
+class Interrupted(Exception):
     """The run was asked to stop and has saved its position.
 
     Args:

@@ -47,6 +47,7 @@ class RuleConfig:
     Attributes:
         kind: the functional.
         group: how the l12 penalty groups entries; None for the others.
+        dims: dimensions that together form one group, instead of a named group.
         group_weight: weight of a group.
         scale: multiplies the method's lam for these weights.
         name: which parameters, as a glob on their dotted names.
@@ -54,20 +55,33 @@ class RuleConfig:
 
     kind: PenaltyKind = PenaltyKind.l1
     group: Group | None = None
+    dims: list[int] | None = None
     group_weight: GroupWeight = GroupWeight.sqrt
     scale: float = 1.0
     name: str = "*"
 
     def rule(self, module: type[nn.Module] | tuple[type[nn.Module], ...] | None) -> Rule:
-        """The same as `bregman` takes it, for parameters of these module types."""
-        return Rule(
-            penalty=self.kind.value,
-            module=module,
-            name=self.name,
-            scale=self.scale,
-            group=self.group.value if self.group else None,
-            group_weight=self.group_weight.value,
-        )
+        """The same as `bregman` takes it, for parameters of these module types.
+
+        Raises:
+            BenchError: the group is given twice, or it and the penalty do not go together.
+        """
+        if self.group is not None and self.dims is not None:
+            raise BenchError(
+                f"penalty: group={self.group.name} and dims={self.dims} exclude each other: give one"
+            )
+        group = tuple(self.dims) if self.dims is not None else self.group and self.group.value
+        try:
+            return Rule(
+                penalty=self.kind.value,
+                module=module,
+                name=self.name,
+                scale=self.scale,
+                group=group,
+                group_weight=self.group_weight.value,
+            )
+        except ValueError as error:
+            raise BenchError(f"penalty of {self.name}: {error}") from error
 
 
 @dataclass
