@@ -1,0 +1,136 @@
+"""Guaranteed upper bounds of the Lipschitz constant of a network, layer by layer.
+
+The constant is that of the map from inputs to the network's outputs (logits, if that is what it
+returns), in Euclidean norms, in evaluation mode and in exact arithmetic. The product of the layers'
+bounds holds for every input and is usually far from attained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from clip.composition import Bound, BoundError, Shape
+from clip.evaluation import evaluating
+from clip.rules import find_rule
+from clip.tracing import trace_bound
+
+# Rounding of a lower bound in float32 that a comparison has to forgive, as a share.
+_TOLERANCE = 1e-5
+
+
+def upper_bound(model: nn.Module, input_shape: Sequence[int]) -> float:
+    """Bound the Lipschitz constant of a network from above.
+
+    Layers in sequence multiply, branches that are added add. A module without a rule is traced by
+    `torch.fx`, if its forward is made of sub-modules and of known operations, and compared with the
+    traced graph on one input; hooks are taken to leave values alone.
+
+    Args:
+        model: any module with one input; judged in evaluation mode, left as it was.
+        input_shape: shape of one input, without the batch.
+
+    Raises:
+        BoundError: a module or an operation has no rule; the message names it and its type.
+    """
+    return _walk(model, input_shape)[0]
+
+
+def layer_bounds(model: nn.Module, input_shape: Sequence[int]) -> dict[str, float]:
+    """The bound of each layer, by its name, in the order in which the layers are applied.
+
+    Their product is `upper_bound` for a network without branches; additions and concatenations of
+    a residual network are not in the list. A layer that is used several times appears again as
+    ``name#2``; an operation that a forward writes as a function and that has a factor other than 1
+    appears as ``module.operation``.
+
+    Args:
+        model: as in `upper_bound`.
+        input_shape: as in `upper_bound`.
+
+    Raises:
+        BoundError: as in `upper_bound`.
+    """
+    return _walk(model, input_shape)[1]
+
+
+def check_bounds(lower: float, upper: float) -> None:
+    """Make sure that a lower and an upper bound of one network do not contradict each other.
+
+    Raises:
+        BoundError: the lower bound exceeds the upper by more than a share of 1e-5, or one of them
+            is not a number.
+    """
+    if not lower <= upper * (1 + _TOLERANCE):
+        raise BoundError(
+            f"the lower Lipschitz bound {lower:.6g} exceeds the upper bound {upper:.6g}: one of "
+            "the two is wrong (were both taken of the same network, in the same mode?)"
+        )
+
+
+def _walk(model: nn.Module, input_shape: Sequence[int]) -> tuple[float, dict[str, float]]:
+    original = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    walk = _Walk(original)
+    # Tensors made in inference mode do not count their changes, which tracing watches.
+    with evaluating(original), torch.inference_mode(False), torch.no_grad():
+        value = walk.bound(original, tuple(input_shape)).value
+    return value, walk.contributions
+
+
+class _Walk:
+    """One pass over a network: names the modules and notes what each contributes."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.contributions: dict[str, float] = {}
+        self._names = {module: name for name, module in model.named_modules()}
+
+    def bound(self, module: nn.Module, shape: Shape) -> Bound:
+        """Bound a module of the network at an input shape; rules get this as their callback."""
+        known = len(self.contributions)
+        try:
+            result = self._apply(module, shape)
+        except BoundError:
+            raise
+        except ValueError as error:
+            raise BoundError(f"{self._describe(module)}: {error}") from error
+        if not (math.isfinite(result.value) and result.value >= 0):
+            raise BoundError(
+                f"{self._describe(module)}: the bound is {result.value}, not a finite number"
+            )
+        if len(self.contributions) == known:
+            self._record(self._name(module), result.value)
+        return result
+
+    def _apply(self, module: nn.Module, shape: Shape) -> Bound:
+        rule = find_rule(module)
+        if rule is not None:
+            return rule(module, shape, self.bound)
+        if type(module).__module__.startswith("torch.nn.modules"):
+            raise ValueError("this type has no rule: see clip.register_rule")
+        prefix = f"{self._names[module]}." if self._names.get(module) else ""
+
+        def record(operation: str, value: float) -> None:
+            # A module without parts is one layer, and is noted as a whole.
+            if any(module.children()):
+                self._record(prefix + operation, value)
+
+        return trace_bound(module, shape, self.bound, record)
+
+    def _record(self, name: str, value: float) -> None:
+        uses = 1
+        key = name
+        while key in self.contributions:
+            uses += 1
+            key = f"{name}#{uses}"
+        self.contributions[key] = value
+
+    def _name(self, module: nn.Module) -> str:
+        return self._names.get(module) or type(module).__name__
+
+    def _describe(self, module: nn.Module) -> str:
+        name = self._names.get(module)
+        kind = type(module).__name__
+        return f"module {name!r} ({kind})" if name else f"module of type {kind}"
