@@ -1,0 +1,140 @@
+"""`bregbench-reproduce`: train what a published table is missing, then render it with verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bregbench.cli.arguments import option, parse
+from bregbench.cli.outcome import guarded
+from bregbench.console import fail, say
+from bregbench.durations import parse_duration
+from bregbench.errors import BenchError, Interrupted
+from bregbench.shadowing import refuse_shadowed
+
+if TYPE_CHECKING:
+    from bregbench.tables.reproduce import Job
+    from bregbench.tables.spec import Table
+
+
+@dataclass
+class Options:
+    """Train what a published table is missing, then render it with verdicts."""
+
+    table: str = option("", help="name of a file in configs/table, such as bregman_table1")
+    rows: list[str] = option(default_factory=list, help="only these rows")
+    seeds: list[int] = option(default_factory=list, help="only these seeds")
+    epochs: int | None = option(None, help="shorten every run: results/reduced, no verdicts")
+    dry_run: bool = option(False, help="print the plan with estimated hours and stop")
+    render: bool = option(False, help="render from records without training")
+    time_budget: str = option("", help="stop cleanly after 9m, 2h, ...; the same command resumes")
+    data_root: str = option("data", help="folder with the data sets")
+    data_path: str = option("", help="array archive, for data sets read from one")
+    device: str = option("auto", help="auto, cpu or cuda")
+    runs_dir: str = option("runs", help="where runs work")
+    results_dir: str = option("results", help="where published numbers, records and tables lie")
+
+
+def main() -> None:
+    """Entry point; exits with 1 where a row failed, with 124 when the time budget is used up."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> int:
+    options = parse(Options, sys.argv[1:], command="bregbench-reproduce")
+    refuse_shadowed()
+    from bregbench.tables.reproduce import plan, run_missing
+    from bregbench.tables.spec import load_table
+
+    if not options.table:
+        raise BenchError("table= is missing: name a file of configs/table, such as bregman_table1")
+    budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
+    deadline = None if budget is None else time.monotonic() + budget
+    table = load_table(options.table)
+    records = Path(options.results_dir) / "records"
+    if options.epochs is not None:
+        table = _reduced(table, options.epochs)
+    jobs = plan(
+        table,
+        records,
+        *_local(options),
+        rows=options.rows,
+        seeds=options.seeds or table.seeds,
+    )
+    if options.dry_run:
+        _print_plan(table, jobs)
+        return 0
+    failed: list[tuple[Job, str]] = []
+    try:
+        if not options.render:
+            kept = None if options.epochs is not None else records
+            failed = run_missing(jobs, kept, deadline=deadline)
+    except Interrupted:
+        _render(table, options, records)
+        raise
+    _render(table, options, records)
+    for job, reason in failed:
+        fail(f"failed: {job.row}, seed {job.config.seed}: {reason}")
+    return 1 if failed else 0
+
+
+def _local(options: Options) -> list[str]:
+    """Overrides that say where and on what to run; they do not change what is computed."""
+    local = [
+        f"data.root={options.data_root}",
+        f"trainer.device={options.device}",
+        f"runs_dir={options.runs_dir}",
+    ]
+    return [*local, f"data.path={options.data_path}"] if options.data_path else local
+
+
+def _reduced(table: Table, epochs: int) -> Table:
+    """The same rows, shortened: other runs, in a folder of their own, never judged."""
+    return dataclasses.replace(
+        table,
+        name=f"reduced_{table.name}",
+        title=f"{table.title}; reduced to {epochs} epochs",
+        common=[*table.common, f"trainer.epochs={epochs}"],
+    )
+
+
+def _print_plan(table: Table, jobs: list[Job]) -> None:
+    for job in jobs:
+        state = "done" if job.done else f"{job.hours:.2f} h"
+        print(f"{state:>8}  {job.row}, seed {job.config.seed}  ({job.config.hashed_name})")
+    for label, row in table.rows.items():
+        if row.not_run:
+            print(f" not run  {label}: {row.not_run}")
+    missing = [job for job in jobs if not job.done]
+    hours = sum(job.hours for job in missing)
+    print(f"{table.name}: {len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h in all")
+
+
+def _render(table: Table, options: Options, records: Path) -> None:
+    from bregbench.files import write_text
+    from bregbench.tables.cells import fill
+    from bregbench.tables.published import read_published
+    from bregbench.tables.rendering import replace_section, to_markdown, write_table
+
+    results = Path(options.results_dir)
+    reduced = options.epochs is not None
+    published = read_published(results / "published" / f"{options.table}.csv")
+    rows = fill(table, published, records, *_local(options))
+    folder = results / "reduced" / options.table if reduced else results / table.name
+    paths = write_table(table, rows, folder, verdicts=not reduced)
+    say(f"rendered: {', '.join(str(path) for path in paths)}")
+    readme = results.parent / "README.md"
+    if not reduced and readme.is_file():
+        body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
+        text = readme.read_text(encoding="utf-8")
+        new = replace_section(text, table.name, body)
+        if new != text:
+            write_text(readme, new)
+
+
+if __name__ == "__main__":
+    main()

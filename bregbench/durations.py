@@ -1,0 +1,21 @@
+"""Durations as people type them."""
+
+from __future__ import annotations
+
+import re
+
+from bregbench.errors import BenchError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(text: str, *, key: str) -> float:
+    """Seconds of a duration such as `90s`, `9m` or `1.5h`.
+
+    Raises:
+        BenchError: names the key and the form.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None:
+        raise BenchError(f"{key}={text} is not a duration: write 90s, 9m or 1.5h")
+    return float(match[1]) * _SECONDS[match[2]]

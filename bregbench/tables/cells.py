@@ -1,0 +1,144 @@
+"""Filling a table from records: a pure function of the files that runs have left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bregbench.records import find_complete
+from bregbench.run_dir import RunDirectory
+from bregbench.tables.published import UNITS, Published
+from bregbench.tables.spec import Table
+from bregbench.tables.verdicts import Judgement, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what was published, what ours are, and the verdict."""
+
+    row: str
+    column: str
+    published: Published
+    values: list[float]
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class FilledRow:
+    """One row: its cells and the finished runs behind them, by seed."""
+
+    label: str
+    cells: dict[str, Cell]
+    runs: dict[int, RunDirectory]
+
+
+def fill(
+    table: Table,
+    published: dict[tuple[str, str], Published],
+    records_dir: Path,
+    *local: str,
+) -> list[FilledRow]:
+    """Every row of the published table, in its order.
+
+    Args:
+        table: what the rows and columns are.
+        published: the printed numbers.
+        records_dir: where records are looked for; then `runs_dir` among the overrides.
+        local: overrides that say where runs and data are.
+    """
+    labels = list(dict.fromkeys(row for row, _ in published))
+    return [_fill_row(table, label, published, records_dir, local) for label in labels]
+
+
+def _fill_row(
+    table: Table,
+    label: str,
+    published: dict[tuple[str, str], Published],
+    records_dir: Path,
+    local: tuple[str, ...],
+) -> FilledRow:
+    missing, runs = "no config for this row yet", {}
+    if label in table.rows:
+        missing = table.rows[label].not_run or "not run yet"
+        runs = finished_runs(table, label, records_dir, *local)
+    columns = [column for row, column in published if row == label]
+    values = {column: _values(table, label, column, published, runs) for column in columns}
+    cells: dict[str, Cell] = {}
+    # Densities first: the verdict on an accuracy asks for that on its density.
+    for column in sorted(columns, key=lambda name: bool(_beside(table, name))):
+        cells[column] = Cell(
+            label,
+            column,
+            published[label, column],
+            values[column],
+            _judge(table, label, published[label, column], column, values[column], cells, missing),
+        )
+    return FilledRow(label, {column: cells[column] for column in columns}, runs)
+
+
+def finished_runs(
+    table: Table, label: str, records_dir: Path, *local: str
+) -> dict[int, RunDirectory]:
+    """The finished runs of a row, by seed."""
+    if table.rows[label].not_run:
+        return {}
+    found = {
+        seed: find_complete(table.config(label, seed, *local), records_dir) for seed in table.seeds
+    }
+    return {seed: run for seed, run in found.items() if run is not None}
+
+
+def metric_of(run: RunDirectory, metric: str, *, variant: str, selection: str) -> float | None:
+    """A metric of a finished run: of its final evaluation, else of the selected epoch."""
+    summary = run.read_summary()
+    final: dict[str, float] = summary["final"].get(variant, {}).get(selection, {})
+    if metric in final:
+        return final[metric]
+    epoch = summary["best"]["epoch"] if selection == "best" else summary["epochs"]
+    rows: list[dict[str, Any]] = [row for row in run.read_metrics() if row["epoch"] == epoch]
+    return rows[0].get(metric) if rows else None
+
+
+def _values(
+    table: Table,
+    label: str,
+    column: str,
+    published: dict[tuple[str, str], Published],
+    runs: dict[int, RunDirectory],
+) -> list[float]:
+    if label not in table.rows:
+        return []
+    found = [
+        metric_of(run, column, variant=table.rows[label].variant, selection=table.selection)
+        for run in runs.values()
+    ]
+    factor = UNITS[published[label, column].unit]
+    return [factor * value for value in found if value is not None]
+
+
+def _beside(table: Table, column: str) -> str:
+    return table.columns[column].beside if column in table.columns else ""
+
+
+def _judge(
+    table: Table,
+    label: str,
+    published: Published,
+    column: str,
+    values: list[float],
+    cells: dict[str, Cell],
+    missing: str,
+) -> Judgement:
+    if label not in table.rows or column not in table.columns:
+        return Judgement(Verdict.NOT_RUN, missing)
+    density = cells.get(table.columns[column].beside)
+    accepted = (Verdict.MATCHED, Verdict.PASS)
+    return judge(
+        values,
+        published,
+        better=table.columns[column].better,
+        steered=column in table.rows[label].steered,
+        density_matched=density is None or density.judgement.verdict in accepted,
+        missing=missing,
+    )

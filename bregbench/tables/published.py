@@ -1,0 +1,53 @@
+"""The numbers that the papers print, as `results/published/` holds them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from bregbench.errors import BenchError
+
+#: what a stored metric (a fraction, a count, seconds, bytes) is multiplied by to be in a unit
+UNITS = {"%": 100.0, "1": 1.0, "M": 1e-6, "MMACs": 1e-6, "s": 1.0, "MB": 1e-6, "px": 1.0}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed number.
+
+    Attributes:
+        value: in the paper's unit.
+        unit: a key of `UNITS`.
+        margin: how far ours may be away, in the same unit; fixed before the first run.
+        source: where it is printed.
+    """
+
+    value: float
+    unit: str
+    margin: float
+    source: str
+
+    @property
+    def excluded(self) -> bool:
+        """Whether the source says that this number is not to be judged."""
+        return "excluded:" in self.source
+
+
+def read_published(path: Path) -> dict[tuple[str, str], Published]:
+    """All cells of a table by (row, column), in the order of the file.
+
+    Raises:
+        BenchError: no such file, or a unit that is not known.
+    """
+    if not path.is_file():
+        raise BenchError(f"published numbers {path} are missing: give results_dir=FOLDER")
+    cells: dict[tuple[str, str], Published] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            if line["unit"] not in UNITS:
+                raise BenchError(f"{path}: unit {line['unit']} is unknown: use {', '.join(UNITS)}")
+            cells[line["row"], line["column"]] = Published(
+                float(line["value"]), line["unit"], float(line["margin"]), line["source"]
+            )
+    return cells

@@ -1,0 +1,200 @@
+"""Tables as Markdown, LaTeX and a long CSV; all three say what is ours and what is published."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from bregbench.files import write_text
+from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.published import Published
+from bregbench.tables.spec import Table
+from bregbench.tables.verdicts import Verdict, mean_and_deviation
+
+CSV_COLUMNS = (
+    *("row", "column", "unit", "published", "margin", "mean", "sd", "n", "verdict", "reason"),
+    *("selection", "epochs", "seeds", "device", "commit", "record", "command"),
+)
+
+
+def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: bool) -> list[Path]:
+    """Write `<name>.md`, `.tex` and `.csv`.
+
+    Args:
+        table: what the rows and columns are.
+        rows: the filled rows.
+        folder: where to put the files.
+        verdicts: False for reduced runs, which are never compared.
+    """
+    texts = {
+        "md": to_markdown(table, rows, verdicts=verdicts),
+        "tex": to_latex(table, rows),
+        "csv": to_csv(table, rows, verdicts=verdicts),
+    }
+    paths = [folder / f"{table.name}.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    return paths
+
+
+def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
+    """A table with ours, the published number in brackets and the verdict, and the commands below."""
+    columns = _columns(rows)
+    lines = [f"# {table.title}", "", f"Ours (published), epoch: {table.selection}."]
+    if not verdicts:
+        lines[-1] += " Reduced runs, not comparable with the published numbers."
+    lines += ["", "| row | " + " | ".join(_header(table, rows, c) for c in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for row in rows:
+        cells = [_markdown_cell(row.cells.get(c), verdicts=verdicts) for c in columns]
+        lines.append(f"| {row.label} | " + " | ".join(cells) + " |")
+    lines += ["", *_remarks(table, rows, verdicts=verdicts)]
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table, rows: list[FilledRow]) -> str:
+    """A `tabular` with booktabs rules: ours with deviation, the published number in brackets."""
+    columns = _columns(rows)
+    head = " & ".join(_escape(_header(table, rows, column)) for column in columns)
+    lines = [
+        f"% {table.title}; ours (published)",
+        r"\begin{tabular}{l" + "r" * len(columns) + "}",
+        r"\toprule",
+        f"& {head} \\\\",
+        r"\midrule",
+    ]
+    for row in rows:
+        cells = [_latex_cell(row.cells.get(column)) for column in columns]
+        lines.append(f"{_escape(row.label)} & " + " & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
+    """One line per cell, with where its numbers come from."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        source = _source(table, row)
+        for cell in row.cells.values():
+            line: dict[str, Any] = {
+                "row": row.label,
+                "column": cell.column,
+                "unit": cell.published.unit,
+                "published": f"{cell.published.value:g}",
+                "margin": f"{cell.published.margin:g}",
+                "n": len(cell.values),
+                "verdict": cell.judgement.verdict.value if verdicts else "",
+                "reason": cell.judgement.reason if verdicts else "reduced run",
+            }
+            if cell.values:
+                mean, deviation = mean_and_deviation(cell.values)
+                line["mean"] = f"{mean:.6g}"
+                line["sd"] = "" if deviation is None else f"{deviation:.6g}"
+            writer.writerow(line | source)
+    return text.getvalue()
+
+
+def command(table: Table, row: str) -> str:
+    """What regenerates a row."""
+    return f"bregbench-reproduce table={table.name} 'rows=[\"{row}\"]'"
+
+
+def replace_section(text: str, name: str, body: str) -> str:
+    """A document with the part between its markers for a table replaced; unchanged without markers."""
+    begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    if begin not in text or end not in text:
+        return text
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{body.strip()}\n{end}{after}"
+
+
+def _columns(rows: list[FilledRow]) -> list[str]:
+    return list(dict.fromkeys(column for row in rows for column in row.cells))
+
+
+def _header(table: Table, rows: list[FilledRow], column: str) -> str:
+    unit = next(row.cells[column].published.unit for row in rows if column in row.cells)
+    name = table.columns[column].header if column in table.columns else ""
+    return f"{name or column} [{unit}]" if unit != "1" else name or column
+
+
+def _ours(cell: Cell) -> str:
+    digits = _digits(cell.published)
+    mean, deviation = mean_and_deviation(cell.values)
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
+
+
+def _digits(published: Published) -> int:
+    """As many decimals as the paper prints, and one at least."""
+    return max(1, len(f"{published.value:.10g}".partition(".")[2]))
+
+
+def _markdown_cell(cell: Cell | None, *, verdicts: bool) -> str:
+    if cell is None:
+        return ""
+    printed = f"{cell.published.value:.10g}"
+    if not cell.values:
+        return f"({printed}) {Verdict.NOT_RUN.value}"
+    single = " (n=1)" if len(cell.values) == 1 else ""
+    verdict = f" {cell.judgement.verdict.value}" if verdicts else ""
+    return f"{_ours(cell)} ({printed}){verdict}{single}"
+
+
+def _latex_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    printed = f"{cell.published.value:.10g}"
+    ours = _ours(cell).replace("±", r"$\pm$") if cell.values else "--"
+    return f"{ours} ({printed})"
+
+
+def _escape(text: str) -> str:
+    for sign in ("_", "%", "&", "#"):
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str]:
+    lines = [f"- {remark}" for remark in table.remarks]
+    if verdicts:
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            for cell in row.cells.values():
+                if cell.judgement.reason:
+                    key = (cell.judgement.verdict.value, cell.judgement.reason)
+                    reasons.setdefault(key, []).append(f"{row.label} {cell.column}")
+        for (verdict, reason), cells in reasons.items():
+            lines.append(f"- {verdict}, {reason}: {', '.join(cells)}")
+    for row in rows:
+        if row.runs:
+            source = _source(table, row)
+            lines.append(
+                f"- {row.label}: seeds {source['seeds']}, {source['epochs']} epochs, "
+                f"{source['device']}, commit {source['commit']}; `{source['command']}`"
+            )
+    return lines
+
+
+def _source(table: Table, row: FilledRow) -> dict[str, Any]:
+    """Where a row's numbers come from, joined over its seeds."""
+    if not row.runs:
+        return {"selection": table.selection, "command": command(table, row.label)}
+    summaries = [run.read_summary() for run in row.runs.values()]
+
+    def joined(key: str) -> str:
+        return " ".join(sorted({str(summary[key]) for summary in summaries}))
+
+    return {
+        "selection": table.selection,
+        "epochs": joined("epochs"),
+        "seeds": " ".join(str(seed) for seed in row.runs),
+        "device": joined("device_name"),
+        "commit": joined("commit"),
+        "record": f"{table.name}/{next(iter(row.runs.values())).name}",
+        "command": command(table, row.label),
+    }

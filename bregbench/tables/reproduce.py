@@ -1,0 +1,101 @@
+"""Training what a table is missing, row by row and seed by seed."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from bregbench.config import Config
+from bregbench.console import say
+from bregbench.errors import BenchError, Interrupted
+from bregbench.interrupts import OUT_OF_TIME
+from bregbench.records import export_record, find_complete, record_of
+from bregbench.run import run_directory, train
+from bregbench.tables.spec import Table
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a table.
+
+    Attributes:
+        row: label of its row.
+        config: the run.
+        done: whether a record or a finished run directory exists.
+        hours: estimated cost; of a run that has begun, of the rest.
+    """
+
+    row: str
+    config: Config
+    done: bool
+    hours: float
+
+
+def plan(
+    table: Table, records_dir: Path, *local: str, rows: list[str], seeds: list[int]
+) -> list[Job]:
+    """The runs of a table, in the order of seeds first: one seed everywhere beats three somewhere.
+
+    Raises:
+        BenchError: a row is not in the table.
+    """
+    unknown = [row for row in rows if row not in table.rows]
+    if unknown:
+        raise BenchError(f"rows={unknown} are not in {table.name}: it has {', '.join(table.rows)}")
+    jobs: list[Job] = []
+    for seed in seeds:
+        for label, row in table.rows.items():
+            if row.not_run or (rows and label not in rows):
+                continue
+            config = table.config(label, seed, *local)
+            done = find_complete(config, records_dir) is not None
+            jobs.append(Job(label, config, done, 0.0 if done else _hours_left(config, row.hours)))
+    return jobs
+
+
+def run_missing(
+    jobs: list[Job], records_dir: Path | None, *, deadline: float | None
+) -> list[tuple[Job, str]]:
+    """Train what is missing, go on past failures, and keep a record of everything finished.
+
+    Args:
+        jobs: what a table consists of.
+        records_dir: where records are written; None writes none (reduced runs).
+        deadline: reading of `time.monotonic` after which to stop; None for never.
+
+    Returns:
+        Failed jobs and why.
+
+    Raises:
+        Interrupted: a signal or the deadline asked to stop; everything is saved.
+    """
+    failed: list[tuple[Job, str]] = []
+    for number, job in enumerate(jobs, start=1):
+        if records_dir is not None and record_of(job.config, records_dir).complete:
+            continue
+        if not job.done and deadline is not None and time.monotonic() > deadline:
+            raise Interrupted("time budget used up", code=OUT_OF_TIME)
+        say(f"job {number}/{len(jobs)}: {job.row}, seed {job.config.seed}")
+        try:
+            train(job.config, deadline=deadline)
+            if records_dir is not None:
+                export_record(run_directory(job.config), record_of(job.config, records_dir))
+        except BenchError as error:
+            failed.append((job, str(error)))
+            say(f"failed: {error}")
+        except Exception as error:  # noqa: BLE001 - one broken row must not stop the others
+            traceback.print_exception(error)
+            failed.append((job, f"{type(error).__name__}: {error}"))
+    return failed
+
+
+def _hours_left(config: Config, hours: float) -> float:
+    """What a run still costs: from its own pace where it has begun, else from the table's guess."""
+    rows = run_directory(config).read_metrics()
+    epochs = sum(phase.epochs for _, phase in config.run_phases())
+    if not rows:
+        return hours
+    pace = sum(row["seconds"] for row in rows) / len(rows)
+    return max(epochs - len(rows), 0) * pace / 3600
