@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from bregbench.config import Config
@@ -141,7 +140,6 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
     return final
 
 
-@torch.no_grad()
 def _metrics(network: nn.Module, training: Training) -> dict[str, float]:
     network.eval()
     metrics: dict[str, float] = {}

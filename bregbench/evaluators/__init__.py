@@ -1,6 +1,9 @@
 """Evaluators: measurements of finished networks."""
 
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.evaluators.standard import EVALUATORS
+from bregbench.evaluators.robust import Lipschitz, Robustness
+from bregbench.evaluators.standard import Accuracy, Cost, Density
+
+EVALUATORS: tuple[type[EvaluatorConfig], ...] = (Accuracy, Density, Cost, Lipschitz, Robustness)
 
 __all__ = ["EVALUATORS", "EvaluatorConfig"]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import nn
 
+from bregbench.checks import require
 from bregbench.context import RunContext
 from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.measures import active_units, count_macs, count_parameters, density, l1_norm
+from bregbench.measures import (
+    active_units,
+    count_macs,
+    count_parameters,
+    density,
+    l1_norm,
+    peak_memory_bytes,
+)
 from bregbench.scoring import score
 
 
@@ -41,18 +52,46 @@ class Density(EvaluatorConfig):
 
 @dataclass
 class Cost(EvaluatorConfig):
-    """What one forward pass costs in multiply-accumulate operations, and how large the network is."""
+    """What one forward pass costs, and how large the network is.
+
+    Attributes:
+        batch_size: images in the forward pass that is timed.
+        repeats: timed passes; the median counts.
+    """
 
     kind: ClassVar[str] = "cost"
+    batch_size: int = 128
+    repeats: int = 5
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`cost/macs`, `cost/effective_macs` (weighted by density) and `cost/parameters`."""
+        """MACs (dense, and weighted by density), parameters, forward time and peak memory."""
+        require(self.batch_size > 0, "evaluators.cost.batch_size", self.batch_size, "at least 1")
+        require(self.repeats > 0, "evaluators.cost.repeats", self.repeats, "at least 1")
         macs = count_macs(network, data.input_shape)
-        return {
+        found: dict[str, float] = {
             "cost/macs": macs.dense,
             "cost/effective_macs": macs.effective,
             "cost/parameters": count_parameters(network),
+            "cost/forward_seconds": self._forward_seconds(network, data, context),
         }
+        memory = peak_memory_bytes(context.device)
+        return found if memory is None else found | {"cost/peak_memory": memory}
+
+    @torch.no_grad()
+    def _forward_seconds(self, network: nn.Module, data: Data, context: RunContext) -> float:
+        shape = (self.batch_size, *data.input_shape)
+        images = context.arrange(torch.zeros(shape, device=context.device))
+        seconds: list[float] = []
+        for _ in range(self.repeats + 1):
+            _wait(context.device)
+            begin = time.perf_counter()
+            with context.autocast():
+                network(images)
+            _wait(context.device)
+            seconds.append(time.perf_counter() - begin)
+        return statistics.median(seconds[1:])  # the first pass warms up
 
 
-EVALUATORS: tuple[type[EvaluatorConfig], ...] = (Accuracy, Density, Cost)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -93,7 +93,9 @@ def judge(
             return Judgement(Verdict.MATCHED)
         return Judgement(Verdict.INCONCLUSIVE, "steered, but not within 10 %")
     if not density_matched:
-        return Judgement(Verdict.INCONCLUSIVE, "its density is not within 10 % of the published one")
+        return Judgement(
+            Verdict.INCONCLUSIVE, "its density is not within 10 % of the published one"
+        )
     low, high = interval(values)
     bottom = published.value - published.margin - _ROUNDING
     top = published.value + published.margin + _ROUNDING

@@ -78,7 +78,8 @@ def test_max_steps_ends_the_run_early_and_a_second_call_knows_it(make_config):
 def test_zero_epochs_judge_the_initial_network(make_config):
     summary = train(make_config("trainer.epochs=0"))
     final = summary["final"]["trained"]
-    assert final["last"] == final["best"]
+    same = [key for key in final["last"] if key not in ("cost/forward_seconds", "cost/peak_memory")]
+    assert all(final["last"][key] == final["best"][key] for key in same)
     assert final["last"]["density/total"] == pytest.approx(summary["initial"]["density/total"])
 
 

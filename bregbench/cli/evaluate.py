@@ -1,0 +1,66 @@
+"""`bregbench-evaluate`: measure a finished run or record with more evaluators."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from bregbench.cli.arguments import option, parse
+from bregbench.cli.outcome import guarded
+from bregbench.errors import BenchError
+from bregbench.shadowing import refuse_shadowed
+
+
+@dataclass
+class Options:
+    """Measure a finished run or record; the metrics are added to its summary.
+
+    Settings of an evaluator may follow, such as evaluators.robustness.images=200.
+    """
+
+    run: str = option("", help="run directory or record, or a folder with just one below it")
+    evaluators: list[str] = option(
+        default_factory=lambda: ["accuracy"],
+        help="names of configs/evaluators, such as [lipschitz]",
+    )
+    selection: str = option("last", help="last or best (records keep the last weights alone)")
+    data_root: str = option("data", help="folder with the data sets")
+    data_path: str = option("", help="array archive, for data sets read from one")
+    device: str = option("auto", help="auto, cpu or cuda")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> int:
+    settings = [argument for argument in sys.argv[1:] if argument.startswith("evaluators.")]
+    others = [argument for argument in sys.argv[1:] if argument not in settings]
+    options = parse(Options, others, command="bregbench-evaluate")
+    refuse_shadowed()
+    from bregbench.config import compose
+    from bregbench.evaluation import evaluate_run, find_run
+    from bregbench.loading import read_config
+
+    if not options.run:
+        raise BenchError("run= is missing: give a run directory or a record")
+    chosen = compose(f"evaluators=[{','.join(options.evaluators)}]", *settings).evaluators
+    directory = find_run(options.run)
+    config = read_config(directory)
+    config.data.root = options.data_root
+    config.data.path = options.data_path or config.data.path
+    config.trainer.device = options.device
+    metrics = evaluate_run(directory, config, list(chosen.values()), selection=options.selection)
+    table = Table("metric", "value", box=None)
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.6g}")
+    Console(soft_wrap=True).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""`bregbench-search`: find a setting that a paper does not state, such as lam for a density."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bregbench.cli.arguments import option, parse
+from bregbench.cli.outcome import guarded
+from bregbench.console import say
+from bregbench.durations import parse_duration
+from bregbench.errors import BenchError
+from bregbench.shadowing import refuse_shadowed
+
+if TYPE_CHECKING:
+    from bregbench.tables.published import Published
+    from bregbench.tables.spec import Table
+
+
+@dataclass
+class Options:
+    """Find the value of a key that brings a metric of a table's row to the published number."""
+
+    table: str = option("", help="name of a file in configs/table")
+    row: str = option("", help="label of a row")
+    key: str = option("method.lam", help="the key to vary; its value in the table is tried first")
+    column: str = option("density/total", help="the metric; must not look at test data")
+    target: float | None = option(None, help="wanted value in the published unit; null: published")
+    start: float | None = option(None, help="first value; null: the table's")
+    tried: list[float] = option(default_factory=list, help="values to begin with, if already run")
+    slope: float = option(
+        -1.0, help="assumed slope of log metric over log value, for the first step"
+    )
+    tolerance: float = option(0.05, help="relative distance that is near enough")
+    most: int = option(3, help="at most so many runs")
+    epochs: int | None = option(None, help="search on runs shortened to so many epochs")
+    seed: int = option(0, help="seed of the runs")
+    time_budget: str = option("", help="stop cleanly after 9m, 2h, ...; the same command resumes")
+    data_root: str = option("data", help="folder with the data sets")
+    device: str = option("auto", help="auto, cpu or cuda")
+    runs_dir: str = option("runs", help="where runs work")
+    results_dir: str = option("results", help="where published numbers and traces lie")
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> int:
+    options = parse(Options, sys.argv[1:], command="bregbench-search")
+    refuse_shadowed()
+    from bregbench.files import write_json
+    from bregbench.tables.published import UNITS, read_published
+    from bregbench.tables.search import Point, nearest, secant
+    from bregbench.tables.spec import load_table
+
+    table = load_table(options.table)
+    if options.row not in table.rows:
+        raise BenchError(
+            f"row={options.row} is not in {table.name}: it has {', '.join(table.rows)}"
+        )
+    if options.column.startswith("test/"):
+        raise BenchError(f"column={options.column} looks at test data: choose another metric")
+    published = read_published(Path(options.results_dir) / "published" / f"{table.name}.csv")
+    cell = published.get((options.row, options.column))
+    target = _target(options, cell)
+    factor = UNITS[cell.unit] if cell is not None else 1.0
+    budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
+    deadline = None if budget is None else time.monotonic() + budget
+
+    def measure(value: float) -> float:
+        say(f"search: {options.row}, {options.key}={value:g}")
+        found = factor * _measure(options, table, value, deadline)
+        say(
+            f"search: {options.key}={value:g} gives {options.column} {found:.4g}, wanted {target:g}"
+        )
+        return found
+
+    known = [Point(value, measure(value)) for value in options.tried]
+    points = secant(
+        measure,
+        start=_start(options, table),
+        target=target,
+        tolerance=options.tolerance,
+        most=options.most,
+        known=known,
+        slope=options.slope,
+    )
+    best = nearest(points, target)
+    trace = _trace(options, points, target, best.value)
+    slug = re.sub(r"[^a-z0-9]+", "-", options.row.lower()).strip("-")
+    path = Path(options.results_dir) / "searches" / table.name / f"{slug}.json"
+    write_json(path, trace)
+    reached = abs(best.metric / target - 1) <= options.tolerance
+    say(f"search: {options.key}={best.value:g} gives {best.metric:.4g}; trace: {path}")
+    if not reached:
+        raise BenchError(
+            f"{options.column} {best.metric:.4g} is not within {options.tolerance:.0%} of {target:g} "
+            f"after {len(points)} runs: give most={options.most + 2} or another start"
+        )
+    return 0
+
+
+def _target(options: Options, cell: Published | None) -> float:
+    if options.target is not None:
+        return options.target
+    if cell is None:
+        raise BenchError(
+            f"{options.row} has no published {options.column}: give target= or another column"
+        )
+    return cell.value
+
+
+def _start(options: Options, table: Table) -> float:
+    if options.start is not None:
+        return options.start
+    for override in reversed([*table.common, *table.rows[options.row].overrides]):
+        key, _, value = override.partition("=")
+        if key == options.key:
+            return float(value)
+    raise BenchError(f"{options.key} has no value in row {options.row}: give start=")
+
+
+def _measure(options: Options, table: Table, value: float, deadline: float | None) -> float:
+    from bregbench.run import run_directory, train
+    from bregbench.tables.cells import metric_of
+
+    local = [
+        f"data.root={options.data_root}",
+        f"trainer.device={options.device}",
+        f"runs_dir={options.runs_dir}",
+        f"{options.key}={value:g}",
+    ]
+    if options.epochs is not None:
+        local.append(f"trainer.epochs={options.epochs}")
+    config = table.config(options.row, options.seed, *local)
+    train(config, deadline=deadline)
+    found = metric_of(
+        run_directory(config),
+        options.column,
+        variant=table.rows[options.row].variant,
+        selection=table.selection,
+    )
+    if found is None:
+        raise BenchError(f"{options.column} is not measured by {config.hashed_name}")
+    return found
+
+
+def _trace(options: Options, points: list[Any], target: float, chosen: float) -> dict[str, Any]:
+    """What was tried, for everybody to see."""
+    from bregbench.provenance import commit
+
+    return {
+        "table": options.table,
+        "row": options.row,
+        "key": options.key,
+        "column": options.column,
+        "target": target,
+        "epochs": options.epochs,
+        "seed": options.seed,
+        "points": [asdict(point) for point in points],
+        "chosen": chosen,
+        "commit": commit(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Evaluators of robustness: Lipschitz bounds and accuracy under attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+import clip
+from bregbench.checks import require
+from bregbench.context import RunContext
+from bregbench.data import Data, Split
+from bregbench.data.batch_loader import to_unit_interval
+from bregbench.errors import BenchError
+from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.streams import Streams, derive_seed
+from clip import attacks
+
+#: with more outputs than this, power iteration is cheaper than the whole Jacobian
+_WHOLE_JACOBIAN = 64
+
+
+class Norm(Enum):
+    """Norm of a perturbation."""
+
+    l2 = "l2"
+    linf = "linf"
+
+
+@dataclass
+class Lipschitz(EvaluatorConfig):
+    """Bounds on the Lipschitz constant of the logits, l2 to l2, input normalisation included.
+
+    Attributes:
+        images: test images at which the Jacobian is looked at for the lower bound.
+    """
+
+    kind: ClassVar[str] = "lipschitz"
+    images: int = 256
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`lipschitz/lower` and `lipschitz/upper`.
+
+        Raises:
+            BenchError: a layer has no bound, or the bounds contradict each other.
+        """
+        require(self.images > 0, "evaluators.lipschitz.images", self.images, "at least 1")
+        sample = _sample(data.test, self.images)
+        iterations = None if data.classes <= _WHOLE_JACOBIAN else 20
+        try:
+            lower = clip.lower_bound(
+                network, to_unit_interval(sample.images), iterations=iterations
+            )
+            upper = clip.upper_bound(network, data.input_shape)
+            clip.check_bounds(lower, upper)
+        except clip.BoundError as error:
+            raise BenchError(f"evaluators=[lipschitz]: {error}") from error
+        return {"lipschitz/lower": lower, "lipschitz/upper": upper}
+
+
+@dataclass
+class Robustness(EvaluatorConfig):
+    """Accuracy under projected gradient attacks and under Gaussian noise, images in [0, 1].
+
+    Attributes:
+        images: how many test images are attacked.
+        norm: of the perturbations.
+        radii: sizes of the perturbations.
+        steps: of every attack.
+        restarts: starts of every attack; the first is the image itself.
+        noise: standard deviations of Gaussian noise, clamped to [0, 1].
+    """
+
+    kind: ClassVar[str] = "robustness"
+    images: int = 1000
+    norm: Norm = Norm.l2
+    radii: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5, 1.0, 2.0])
+    steps: int = 50
+    restarts: int = 1
+    noise: list[float] = field(default_factory=lambda: [0.1, 0.3])
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`robustness/clean`, `robustness/<norm>_<radius>` and `robustness/noise_<deviation>`."""
+        require(self.images > 0, "evaluators.robustness.images", self.images, "at least 1")
+        require(
+            all(r > 0 for r in self.radii), "evaluators.robustness.radii", self.radii, "positive"
+        )
+        require(self.steps > 0, "evaluators.robustness.steps", self.steps, "at least 1")
+        require(self.restarts > 0, "evaluators.robustness.restarts", self.restarts, "at least 1")
+        sample = _sample(data.test, self.images)
+        images, labels = to_unit_interval(sample.images), sample.labels
+        # Streams of their own: an evaluation must not depend on what was drawn before it.
+        streams = Streams(context.streams.seed)
+        attack = partial(
+            attacks.pgd, norm=self.norm.value, steps=self.steps, restarts=self.restarts
+        )
+        broken = attacks.robust_accuracy(
+            network,
+            images,
+            labels,
+            radii=self.radii,
+            attack=attack,
+            generator=streams.generator("attack", images.device),
+        )
+        found = {"robustness/clean": _accuracy(network, images, labels)}
+        found |= {f"robustness/{self.norm.value}_{r:g}": share for r, share in broken.items()}
+        generator = streams.generator("noise", images.device)
+        for deviation in self.noise:
+            noisy = attacks.gaussian_noise(images, deviation, generator, clamp=(0.0, 1.0))
+            found[f"robustness/noise_{deviation:g}"] = _accuracy(network, noisy, labels)
+        return found
+
+
+def _sample(split: Split, count: int) -> Split:
+    """The same random images of a split for every network and seed."""
+    generator = torch.Generator().manual_seed(derive_seed(0, "evaluation_images"))
+    chosen = torch.randperm(len(split), generator=generator)[:count].to(split.images.device)
+    return Split(split.images.index_select(0, chosen), split.labels.index_select(0, chosen))
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    hits = [
+        (network(batch).argmax(1) == truth).sum()
+        for batch, truth in zip(images.split(250), labels.split(250), strict=True)
+    ]
+    return int(torch.stack(hits).sum()) / len(labels)
