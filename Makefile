@@ -6,11 +6,19 @@ STAMP  := $(VENV)/.complete
 # One thread per process: two of them beat one process of two threads (docs/performance.md).
 export OMP_NUM_THREADS ?= 1
 
+# Where data are and where runs work; results stay in results/.
+DATA    ?= $(if $(wildcard ../shared/data),../shared/data,data)
+RUNS    ?= runs
+BUDGET  ?= 150m
+WORKERS ?= 2
+WHERE    = data_root=$(DATA) runs_dir=$(RUNS)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format smoke benchmark doctor clean
+.PHONY: help setup demo test test-fast lint format smoke reproduce-bregman-table1 \
+        reproduce-table1 table-bregman-1 results-next results-status benchmark doctor clean
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## Make .venv with everything installed, this checkout in editable form
 
@@ -39,6 +47,20 @@ format: $(STAMP) ## Put the code into the house style
 
 smoke: $(STAMP) ## Train every method for two epochs on digits
 	$(BIN)/bregbench-train -m 'method=glob(*)' trainer.epochs=2 tracking=none experiment_name=smoke
+
+reproduce-bregman-table1: $(STAMP) ## Train what Table 1 of the Bregman paper misses, then render it
+	$(BIN)/bregbench-reproduce table=bregman_table1 $(WHERE)
+
+reproduce-table1: reproduce-bregman-table1 ## The same
+
+table-bregman-1: $(STAMP) ## Render Table 1 of the Bregman paper from records, with verdicts
+	$(BIN)/bregbench-reproduce table=bregman_table1 render=true $(WHERE)
+
+results-next: $(STAMP) ## Train what the published tables miss; BUDGET=150m WORKERS=2
+	$(BIN)/python -m bregbench.cli.results_next budget=$(BUDGET) workers=$(WORKERS) $(WHERE)
+
+results-status: $(STAMP) ## Show what the published tables still miss
+	$(BIN)/python -m bregbench.cli.results_next status=true $(WHERE)
 
 benchmark: $(STAMP) ## Time optimiser steps against torch's fused SGD and Adam; writes results/benchmark
 	$(BIN)/python -m bregbench.benchmark

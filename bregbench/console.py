@@ -83,7 +83,7 @@ class EpochProgress:
             return
         self._said = now
         left = (now - self._begin) / (number - self._first) * (self._epochs - number)
-        say(f"epoch {number}/{self._epochs}  {text}  ETA {_duration(left)}")
+        say(f"epoch {number}/{self._epochs}  {text}  ETA {duration(left)}")
 
 
 def fail(message: str) -> None:
@@ -101,7 +101,8 @@ def _brief(metrics: dict[str, float]) -> str:
     return "  ".join(f"{name} {metrics[key]:.4f}" for name, key in shown.items() if key in metrics)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A duration as `4:05` or `1:04:05`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

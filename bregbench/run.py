@@ -64,8 +64,8 @@ def _train_locked(
     config: Config, directory: RunDirectory, deadline: float | None
 ) -> dict[str, Any]:
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    training = Training(config, directory)
     write_json(directory.config, to_plain(config))
+    training = Training(config, directory)
     write_text(directory.penalties, training.method.describe())
     if training.resume():
         say(f"resumed: {directory.path} after epoch {training.position.epochs}")

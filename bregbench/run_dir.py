@@ -86,6 +86,27 @@ class RunDirectory:
         rows = self.read_metrics()[:epochs]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
+    @property
+    def live(self) -> bool:
+        """Whether a process is at work here."""
+        if not self.lock.is_file():
+            return False
+        with self.lock.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    @property
+    def state(self) -> str:
+        """`complete`, `running`, `failed` or `interrupted`, whatever a killed process left behind."""
+        if self.complete:
+            return "complete"
+        if self.live:
+            return "running"
+        return "failed" if self.read_status().get("state") == "failed" else "interrupted"
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for one process.

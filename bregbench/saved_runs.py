@@ -50,7 +50,16 @@ def read_run(path: Path) -> SavedRun:
 
 
 def find_runs(folders: list[str]) -> list[SavedRun]:
-    """All runs at or below the given folders, in the order of their paths.
+    """What all runs at or below the given folders have recorded, in the order of their paths.
+
+    Raises:
+        BenchError: a folder does not exist, or there is no run in any of them.
+    """
+    return [read_run(directory.path) for directory in find_run_directories(folders)]
+
+
+def find_run_directories(folders: list[str]) -> list[RunDirectory]:
+    """All run directories and records at or below the given folders.
 
     Raises:
         BenchError: a folder does not exist, or there is no run in any of them.
@@ -63,7 +72,7 @@ def find_runs(folders: list[str]) -> list[SavedRun]:
         paths |= {config.parent for config in Path(folder).rglob(pattern)}
     if not paths:
         raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench-train first")
-    return [read_run(path) for path in sorted(paths)]
+    return [RunDirectory(path) for path in sorted(paths)]
 
 
 def distinguish(runs: list[SavedRun]) -> dict[str, str]:

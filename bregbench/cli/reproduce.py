@@ -30,7 +30,8 @@ class Options:
     seeds: list[int] = option(default_factory=list, help="only these seeds")
     epochs: int | None = option(None, help="shorten every run: results/reduced, no verdicts")
     dry_run: bool = option(False, help="print the plan with estimated hours and stop")
-    render: bool = option(False, help="render from records without training")
+    train: bool = option(True, help="false: keep records of finished runs and render, no training")
+    render: bool = option(False, help="render and nothing else")
     time_budget: str = option("", help="stop cleanly after 9m, 2h, ...; the same command resumes")
     data_root: str = option("data", help="folder with the data sets")
     data_path: str = option("", help="array archive, for data sets read from one")
@@ -47,7 +48,7 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-reproduce")
     refuse_shadowed()
-    from bregbench.tables.reproduce import plan, run_missing
+    from bregbench.tables.reproduce import keep_records, plan, run_missing
     from bregbench.tables.spec import load_table
 
     if not options.table:
@@ -70,9 +71,11 @@ def _command() -> int:
         return 0
     failed: list[tuple[Job, str]] = []
     try:
-        if not options.render:
+        if options.train and not options.render:
             kept = None if options.epochs is not None else records
             failed = run_missing(jobs, kept, deadline=deadline)
+        elif not options.render and options.epochs is None:
+            say(f"kept: {keep_records(jobs, records)} new records")
     except Interrupted:
         _render(table, options, records)
         raise

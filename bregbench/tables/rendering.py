@@ -162,14 +162,14 @@ def _escape(text: str) -> str:
 def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str]:
     lines = [f"- {remark}" for remark in table.remarks]
     if verdicts:
-        reasons: dict[tuple[str, str], list[str]] = {}
+        reasons: dict[tuple[str, str], list[Cell]] = {}
         for row in rows:
             for cell in row.cells.values():
                 if cell.judgement.reason:
                     key = (cell.judgement.verdict.value, cell.judgement.reason)
-                    reasons.setdefault(key, []).append(f"{row.label} {cell.column}")
+                    reasons.setdefault(key, []).append(cell)
         for (verdict, reason), cells in reasons.items():
-            lines.append(f"- {verdict}, {reason}: {', '.join(cells)}")
+            lines.append(f"- {verdict}, {reason}: {', '.join(_by_row(cells, rows))}")
     for row in rows:
         if row.runs:
             source = _source(table, row)
@@ -178,6 +178,17 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
                 f"{source['device']}, commit {source['commit']}; `{source['command']}`"
             )
     return lines
+
+
+def _by_row(cells: list[Cell], rows: list[FilledRow]) -> list[str]:
+    """Names of cells; a row whose cells are all meant is named once."""
+    names: list[str] = []
+    for row in rows:
+        columns = [cell.column for cell in cells if cell.row == row.label]
+        if columns:
+            some = f" ({', '.join(columns)})" if len(columns) < len(row.cells) else ""
+            names.append(row.label + some)
+    return names
 
 
 def _source(table: Table, row: FilledRow) -> dict[str, Any]:

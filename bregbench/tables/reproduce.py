@@ -55,6 +55,15 @@ def plan(
     return jobs
 
 
+def keep_records(jobs: list[Job], records_dir: Path) -> int:
+    """Keep a record of every finished run that has none yet; how many that were."""
+    fresh = [job for job in jobs if not record_of(job.config, records_dir).complete]
+    finished = [job for job in fresh if run_directory(job.config).complete]
+    for job in finished:
+        export_record(run_directory(job.config), record_of(job.config, records_dir))
+    return len(finished)
+
+
 def run_missing(
     jobs: list[Job], records_dir: Path | None, *, deadline: float | None
 ) -> list[tuple[Job, str]]:
@@ -71,24 +80,39 @@ def run_missing(
     Raises:
         Interrupted: a signal or the deadline asked to stop; everything is saved.
     """
+    if records_dir is not None:
+        keep_records(jobs, records_dir)
+    missing = [job for job in jobs if not job.done]
     failed: list[tuple[Job, str]] = []
-    for number, job in enumerate(jobs, start=1):
-        if records_dir is not None and record_of(job.config, records_dir).complete:
-            continue
-        if not job.done and deadline is not None and time.monotonic() > deadline:
+    for number, job in enumerate(missing, start=1):
+        if deadline is not None and time.monotonic() > deadline:
             raise Interrupted("time budget used up", code=OUT_OF_TIME)
-        say(f"job {number}/{len(jobs)}: {job.row}, seed {job.config.seed}")
-        try:
-            train(job.config, deadline=deadline)
-            if records_dir is not None:
-                export_record(run_directory(job.config), record_of(job.config, records_dir))
-        except BenchError as error:
-            failed.append((job, str(error)))
-            say(f"failed: {error}")
-        except Exception as error:  # noqa: BLE001 - one broken row must not stop the others
-            traceback.print_exception(error)
-            failed.append((job, f"{type(error).__name__}: {error}"))
+        say(f"job {number}/{len(missing)}: {job.row}, seed {job.config.seed}")
+        reason = attempt(job.config, deadline=deadline)
+        if reason is not None:
+            failed.append((job, reason))
+            say(f"failed: {reason}")
+        elif records_dir is not None:
+            keep_records([job], records_dir)
     return failed
+
+
+def attempt(config: Config, *, deadline: float | None) -> str | None:
+    """Train a run; why it failed, or None.
+
+    Raises:
+        Interrupted: a signal or the deadline asked to stop.
+    """
+    try:
+        train(config, deadline=deadline)
+    except BenchError as error:
+        return str(error)
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - one broken row must not stop the others
+        traceback.print_exception(error)
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _hours_left(config: Config, hours: float) -> float:

@@ -1,0 +1,66 @@
+"""`make results-next`: work through what the published tables still miss."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bregbench.checks import require
+from bregbench.cli.arguments import option, parse
+from bregbench.cli.outcome import guarded
+from bregbench.console import fail
+from bregbench.durations import parse_duration
+from bregbench.shadowing import refuse_shadowed
+
+
+@dataclass
+class Options:
+    """Train what the published tables still miss, in the order of results/priority.yaml."""
+
+    budget: str = option("150m", help="stop cleanly after 9m, 2h, ...; the same command resumes")
+    workers: int = option(2, help="processes of one thread each")
+    status: bool = option(False, help="only show what is done and what is missing")
+    data_root: str = option("data", help="folder with the data sets")
+    device: str = option("auto", help="auto, cpu or cuda")
+    runs_dir: str = option("runs", help="where runs work")
+    results_dir: str = option("results", help="where records and the priority list lie")
+
+
+def main() -> None:
+    """Entry point; exits with 1 where a run failed."""
+    sys.exit(guarded(_command))
+
+
+def _command() -> int:
+    options = parse(Options, sys.argv[1:], command="python -m bregbench.cli.results_next")
+    require(options.workers >= 1, "workers", options.workers, "at least 1")
+    deadline = time.monotonic() + parse_duration(options.budget, key="budget")
+    refuse_shadowed()
+    from bregbench.tables.queue import jobs_in_order, read_priorities, work
+
+    results = Path(options.results_dir)
+    local = (
+        f"data.root={options.data_root}",
+        f"trainer.device={options.device}",
+        f"runs_dir={options.runs_dir}",
+    )
+    jobs = jobs_in_order(read_priorities(results / "priority.yaml"), results / "records", *local)
+    for job in jobs:
+        state = "done" if job.done else f"{job.hours:.2f} h"
+        print(f"{state:>8}  {job.config.experiment_name}: {job.row}, seed {job.config.seed}")
+    missing = [job for job in jobs if not job.done]
+    hours = sum(job.hours for job in missing)
+    print(f"{len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h of one core")
+    if options.status:
+        return 0
+    failed = work(jobs, workers=options.workers, deadline=deadline)
+    broken = [(job, why) for job, why in failed if not why.startswith("interrupted")]
+    for job, reason in broken:
+        fail(f"failed: {job.config.experiment_name}, {job.row}, seed {job.config.seed}: {reason}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Working through everything that the published tables still miss, most informative first.
+
+Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench-reproduce`, when
+somebody decides to keep them.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bregbench.console import say
+from bregbench.errors import BenchError, Interrupted
+from bregbench.tables.reproduce import Job, attempt, plan
+from bregbench.tables.spec import load_table
+
+if TYPE_CHECKING:
+    from bregbench.config import Config
+
+
+@dataclass
+class Item:
+    """One line of the priority list: rows and seeds of a table; empty means all."""
+
+    table: str = MISSING
+    rows: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Priorities:
+    """The committed priority list, first things first."""
+
+    items: list[Item] = field(default_factory=list)
+
+
+def read_priorities(path: Path) -> list[Item]:
+    """The priority list of a YAML file with a key `items`.
+
+    Raises:
+        BenchError: no such file, or it does not fit.
+    """
+    if not path.is_file():
+        raise BenchError(f"priority list {path} is missing: give results_dir=FOLDER")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Priorities), OmegaConf.load(path))
+        priorities = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise BenchError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(priorities, Priorities)
+    return priorities.items
+
+
+def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job]:
+    """All runs that the list names, each once, in its order."""
+    jobs: dict[tuple[str, int], Job] = {}
+    for item in items:
+        table = load_table(item.table)
+        seeds = item.seeds or table.seeds
+        for job in plan(table, records_dir, *local, rows=item.rows, seeds=seeds):
+            key = (f"{table.name}/{job.config.hashed_name}", job.config.seed)
+            jobs.setdefault(key, job)
+    return list(jobs.values())
+
+
+def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple[Job, str]]:
+    """Train the missing jobs with several single-threaded processes; failed ones and why.
+
+    Unfinished runs are saved when the deadline passes and go on with the next call.
+    """
+    waiting = [job for job in jobs if not job.done]
+    failed: list[tuple[Job, str]] = []
+    running: dict[Future[str | None], Job] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        while running or (waiting and not _late(deadline)):
+            while waiting and len(running) < workers and not _late(deadline):
+                job = waiting.pop(0)
+                say(f"next: {_label(job)}")
+                running[pool.submit(_train, job.config, deadline)] = job
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                job = running.pop(future)
+                reason = future.result()
+                if reason is not None:
+                    failed.append((job, reason))
+                    say(f"stopped: {_label(job)}: {reason}")
+    return failed
+
+
+def _train(config: Config, deadline: float | None) -> str | None:
+    # In a worker process; an interruption is an answer like any other there.
+    try:
+        return attempt(config, deadline=deadline)
+    except Interrupted as request:
+        return str(request)
+
+
+def _label(job: Job) -> str:
+    return f"{job.config.experiment_name}: {job.row}, seed {job.config.seed}"
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline

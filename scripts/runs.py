@@ -1,0 +1,6 @@
+"""The same as `bregbench-runs`."""
+
+from bregbench.cli.runs import main
+
+if __name__ == "__main__":
+    main()

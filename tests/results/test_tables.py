@@ -1,0 +1,294 @@
+"""From runs to records to a rendered table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from bregbench import load_run
+from bregbench.cli import evaluate, reproduce, results_next, runs, search
+from bregbench.config import compose
+from bregbench.errors import BenchError, Interrupted
+from bregbench.run import run_directory, train
+from bregbench.run_dir import RunDirectory
+from bregbench.sparse_weights import load_sparse, save_sparse
+from bregbench.tables import load_table, read_published
+from bregbench.tables.reproduce import plan, run_missing
+from bregbench.tables.spec import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path, small_table):
+    """A command in this process, on the small table: (exit code, stdout, stderr)."""
+    known = load_table
+
+    def load(name: str) -> Table:
+        return small_table if name == small_table.name else known(name)
+
+    monkeypatch.setattr("bregbench.tables.spec.load_table", load)
+    monkeypatch.setattr("bregbench.tables.queue.load_table", load)
+    monkeypatch.chdir(tmp_path)
+
+    def run(module, *arguments: str) -> tuple[int, str, str]:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            module.main()
+        out, err = capsys.readouterr()
+        code = exit_.value.code
+        return (code if isinstance(code, int) else 0), out, err
+
+    return run
+
+
+def lines(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with path.open(newline="") as file:
+        return {(line["row"], line["column"]): line for line in csv.DictReader(file)}
+
+
+def test_reproduce_trains_records_and_renders(call, results_dir, tmp_path):
+    (tmp_path / "README.md").write_text(
+        "before\n<!-- small_table1 -->\n<!-- end small_table1 -->\n"
+    )
+    code, out, _ = call(reproduce, "table=small_table1", "dry_run=true")
+    assert code == 0
+    assert "4 of 4 runs missing" in out
+    assert "Huge: needs a larger machine" in out
+    assert not (tmp_path / "runs").exists()
+
+    assert call(reproduce, "table=small_table1", "device=cpu")[0] == 0
+    records = sorted((results_dir / "records").rglob("summary.json"))
+    assert len(records) == 4
+    weights = sorted((results_dir / "records").rglob("weights.safetensors"))
+    assert {w.parent.name for w in weights} == {"seed0"}
+    assert not list((results_dir / "records").rglob("*.pt"))
+
+    cells = lines(results_dir / "small_table1" / "small_table1.csv")
+    assert cells["Dense", "density/total"]["verdict"] == "PASS"
+    assert cells["Sparse", "density/total"]["verdict"] == "MATCHED"
+    assert cells["Huge", "test/accuracy"]["reason"] == "needs a larger machine"
+    assert cells["Unknown", "test/accuracy"]["reason"] == "no config for this row yet"
+    assert cells["Dense", "test/accuracy"]["n"] == "2"
+    assert cells["Sparse", "train/accuracy"]["mean"] != ""
+    readme = (tmp_path / "README.md").read_text()
+    assert "| Dense |" in readme
+    assert readme.startswith("before\n<!-- small_table1 -->\n")
+
+    # The records alone are enough; without one of them its cells say so.
+    shutil.rmtree(tmp_path / "runs")
+    assert call(reproduce, "table=small_table1", "render=true")[0] == 0
+    assert lines(results_dir / "small_table1" / "small_table1.csv") == cells
+    for record in (results_dir / "records").rglob("digits-mlp-linbreg*"):
+        shutil.rmtree(record)
+    call(reproduce, "table=small_table1", "render=true")
+    changed = lines(results_dir / "small_table1" / "small_table1.csv")
+    assert changed["Sparse", "test/accuracy"]["verdict"] == "NOT RUN"
+    assert changed["Dense", "test/accuracy"] == cells["Dense", "test/accuracy"]
+
+
+def test_command_beside_a_cell_reruns_it(call, results_dir):
+    call(reproduce, "table=small_table1", "render=true")
+    command = lines(results_dir / "small_table1" / "small_table1.csv")["Dense", "test/accuracy"]
+    arguments = shlex.split(command["command"])[1:]
+    code, out, _ = call(reproduce, *arguments, "dry_run=true")
+    assert code == 0
+    assert "2 of 2 runs missing" in out
+
+
+def test_reduced_runs_fill_no_published_cell(call, results_dir):
+    code, *_ = call(reproduce, "table=small_table1", "epochs=1", "seeds=0", "device=cpu")
+    assert code == 0
+    assert not (results_dir / "small_table1").exists()
+    assert not (results_dir / "records").exists()
+    cells = lines(results_dir / "reduced" / "small_table1" / "reduced_small_table1.csv")
+    assert cells["Dense", "test/accuracy"]["mean"] != ""
+    assert {cell["verdict"] for cell in cells.values()} == {""}
+    call(reproduce, "table=small_table1", "render=true")
+    cells = lines(results_dir / "small_table1" / "small_table1.csv")
+    assert {cell["verdict"] for cell in cells.values()} == {"NOT RUN"}
+
+
+def test_failed_row_does_not_stop_the_others(call, results_dir, small_table):
+    small_table.rows["Dense"].overrides.append("method.lr=1e30")
+    code, _, err = call(reproduce, "table=small_table1", "seeds=0", "device=cpu")
+    assert code == 1
+    assert "error: failed: Dense, seed 0: train/loss became nan" in err
+    assert len(list((results_dir / "records").rglob("summary.json"))) == 1
+
+
+def test_time_budget_stops_and_the_next_call_goes_on(small_table, results_dir, local):
+    records = results_dir / "records"
+    jobs = plan(small_table, records, *local, rows=["Dense"], seeds=[0])
+    with pytest.raises(Interrupted, match="time budget"):
+        run_missing(jobs, records, deadline=time.monotonic() - 1)
+    assert not records.exists()
+    deadline = time.monotonic() + 0.01  # passes while the run starts
+    with pytest.raises(Interrupted, match="time budget"):
+        run_missing(jobs, records, deadline=deadline)
+    assert run_directory(jobs[0].config).checkpoint.is_file()
+    assert run_missing(jobs, records, deadline=None) == []
+    assert len(list(records.rglob("summary.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "table= is missing"),
+        (["table=nosuch"], "table=nosuch is unknown: choose one of bregman_table1"),
+        (["table=small_table1", "rows=[Nosuch]"], "it has Dense, Sparse, Huge"),
+        (["table=small_table1", "time_budget=soon"], "write 90s, 9m or 1.5h"),
+        (["table=small_table1", "results_dir=nowhere", "render=true"], "are missing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_arguments_are_one_line(call, results_dir, arguments, says):
+    code, _, err = call(reproduce, *arguments)
+    assert code == 1
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_every_committed_table_fits_its_published_numbers():
+    for path in sorted((ROOT / "configs" / "table").glob("*.yaml")):
+        table = load_table(path.stem)
+        assert table.name == path.stem
+        published = read_published(ROOT / "results" / "published" / f"{path.stem}.csv")
+        assert set(table.rows) <= {row for row, _ in published}
+        assert set(table.columns) == {column for _, column in published}
+        for label, row in table.rows.items():
+            assert set(row.steered) <= set(table.columns)
+            assert table.config(label, 0).experiment_name == path.stem
+
+
+def test_load_run_gives_the_network_back(make_run):
+    directory, record = make_run
+    full, kept = load_run(directory.path), load_run(record.path)
+    inputs = torch.rand(5, 1, 8, 8)
+    assert torch.equal(full(inputs), kept(inputs))
+    assert not full.training
+    best = load_run(directory.path, selection="best")
+    assert set(best.state_dict()) == set(full.state_dict())
+    with pytest.raises(BenchError, match="were not kept"):
+        load_run(record.path, selection="best")
+    with pytest.raises(BenchError, match="not a finished run"):
+        load_run(directory.path.parent)
+
+
+@pytest.fixture
+def make_run(tmp_path) -> tuple[RunDirectory, RunDirectory]:
+    from bregbench.records import export_record, record_of
+
+    config = compose(
+        "method=linbreg",
+        "trainer.epochs=2",
+        "tracking=none",
+        "trainer.device=cpu",
+        f"runs_dir={tmp_path / 'runs'}",
+    )
+    train(config)
+    record = record_of(config, tmp_path / "records")
+    export_record(run_directory(config), record)
+    return run_directory(config), record
+
+
+def test_evaluate_adds_metrics_to_a_record(call, make_run):
+    _, record = make_run
+    code, out, _ = call(
+        evaluate,
+        f"run={record.path}",
+        "evaluators=[lipschitz,robustness]",
+        "evaluators.robustness.images=20",
+        "device=cpu",
+    )
+    assert code == 0
+    assert "lipschitz/upper" in out
+    summary = record.read_summary()
+    final = summary["final"]["trained"]["last"]
+    assert 0 < final["lipschitz/lower"] <= final["lipschitz/upper"]
+    assert final["robustness/l2_2"] <= final["robustness/l2_0.1"] <= final["robustness/clean"]
+    assert summary["evaluated"][0]["evaluators"] == ["lipschitz", "robustness"]
+    assert "test/accuracy" in final  # what was there stays
+
+
+def test_runs_lists_states_and_moves_records(call, make_run, tmp_path):
+    directory, _ = make_run
+    killed = RunDirectory(tmp_path / "runs" / "default" / "killed-00000000" / "seed3")
+    killed.path.mkdir(parents=True)
+    shutil.copyfile(directory.config, killed.config)
+    killed.write_status("running", epoch=1, epochs=9)
+    killed.append_metrics({"epoch": 1, "seconds": 2.0})
+    code, out, _ = call(runs, "list", "runs=runs")
+    assert code == 0
+    states = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert set(states) == {"complete", "interrupted"}
+    assert "1/9" in states["interrupted"]
+    assert "0:16" in states["interrupted"]  # eight epochs of two seconds
+
+    assert call(runs, "pack", "runs=runs", "output=moved.tar.gz")[0] == 0
+    code, _, err = call(runs, "merge", "archive=moved.tar.gz", "records_dir=elsewhere")
+    assert "1 new records" in err
+    code, _, err = call(runs, "merge", "archive=moved.tar.gz", "records_dir=elsewhere")
+    assert "0 new records, 1 were here already" in err
+    (metrics,) = Path("elsewhere").rglob("metrics.jsonl")
+    metrics.write_text("{}\n")
+    code, _, err = call(runs, "merge", "archive=moved.tar.gz", "records_dir=elsewhere")
+    assert code == 1
+    assert "differs" in err
+    assert call(runs, "show", f"run={directory.path}")[0] == 0
+    for bad in (["nosuch"], ["pack", "output=x.zip"], ["merge", "archive=nosuch.tar.gz"]):
+        code, _, err = call(runs, *bad)
+        assert code == 1
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_search_finds_a_value_and_leaves_a_trace(call, results_dir, small_table):
+    small_table.rows["Sparse"].overrides[:] = ["method=linbreg", "method.lam=0.01"]
+    arguments = ("table=small_table1", "row=Sparse", "target=10", "tolerance=0.2", "most=6")
+    code, _, err = call(search, *arguments, "device=cpu")
+    assert code == 0, err
+    (trace,) = (results_dir / "searches" / "small_table1").glob("*.json")
+    found = json.loads(trace.read_text())
+    metrics = {point["value"]: point["metric"] for point in found["points"]}
+    assert abs(metrics[found["chosen"]] / 10 - 1) <= 0.2
+    assert len(found["points"]) <= 6
+    code, _, err = call(search, *arguments, "column=test/accuracy")
+    assert "looks at test data" in err
+
+
+@pytest.mark.slow
+def test_queue_works_in_processes_and_writes_no_results(call, results_dir, tmp_path):
+    (results_dir / "priority.yaml").write_text(
+        "items:\n- {table: small_table1, rows: [Dense], seeds: [0]}\n- {table: small_table1}\n"
+    )
+    before = sorted(results_dir.rglob("*"))
+    code, out, _ = call(results_next, "budget=60s", "workers=2", "device=cpu")
+    assert code == 0
+    assert "4 of 4 runs missing" in out
+    assert sorted(results_dir.rglob("*")) == before
+    code, out, _ = call(results_next, "status=true")
+    assert "0 of 4 runs missing" in out
+    code, *_ = call(reproduce, "table=small_table1", "train=false")
+    assert len(list((results_dir / "records").rglob("summary.json"))) == 4
+
+
+def test_sparse_weights_survive_a_round_trip(tmp_path):
+    dense, sparse = torch.randn(4, 5), torch.zeros(30, 40)
+    sparse[3, 7], sparse[29, 39] = 1.5, -2.0
+    counter = torch.tensor(7)
+    save_sparse(tmp_path / "w.safetensors", {"a": dense, "b.c": sparse, "n": counter})
+    loaded = load_sparse(tmp_path / "w.safetensors")
+    assert torch.equal(loaded["a"], dense)
+    assert torch.equal(loaded["b.c"], sparse)
+    assert torch.equal(loaded["n"], counter)
+    assert (tmp_path / "w.safetensors").stat().st_size < sparse.nbytes / 2
