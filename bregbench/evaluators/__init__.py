@@ -6,4 +6,12 @@ from bregbench.evaluators.standard import Accuracy, Cost, Density
 
 EVALUATORS: tuple[type[EvaluatorConfig], ...] = (Accuracy, Density, Cost, Lipschitz, Robustness)
 
-__all__ = ["EVALUATORS", "EvaluatorConfig"]
+__all__ = [
+    "EVALUATORS",
+    "Accuracy",
+    "Cost",
+    "Density",
+    "EvaluatorConfig",
+    "Lipschitz",
+    "Robustness",
+]
