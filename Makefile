@@ -15,7 +15,8 @@ WHERE    = data_root=$(DATA) runs_dir=$(RUNS)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format smoke reproduce-bregman-table1 \
-        reproduce-table1 table-bregman-1 results-next results-status benchmark doctor clean
+        reproduce-table1 table-bregman-1 reproduce-bregman-figure2 reproduce-bregman-figure3 \
+        figure-bregman-2 figure-bregman-3 results-next results-status benchmark doctor clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -55,6 +56,18 @@ reproduce-table1: reproduce-bregman-table1 ## The same
 
 table-bregman-1: $(STAMP) ## Render Table 1 of the Bregman paper from records, with verdicts
 	$(BIN)/bregbench-reproduce table=bregman_table1 render=true $(WHERE)
+
+reproduce-bregman-figure2: $(STAMP) ## Train what Figure 2 of the Bregman paper misses, then draw it
+	$(BIN)/bregbench-reproduce table=bregman_figure2 $(WHERE)
+
+reproduce-bregman-figure3: $(STAMP) ## Train what Figure 3 of the Bregman paper misses, then draw it
+	$(BIN)/bregbench-reproduce table=bregman_figure3 $(WHERE)
+
+figure-bregman-2: $(STAMP) ## Draw Figure 2 of the Bregman paper from records, with verdicts
+	$(BIN)/bregbench-reproduce table=bregman_figure2 render=true $(WHERE)
+
+figure-bregman-3: $(STAMP) ## Draw Figure 3 of the Bregman paper from records, with verdicts
+	$(BIN)/bregbench-reproduce table=bregman_figure3 render=true $(WHERE)
 
 results-next: $(STAMP) ## Train what the published tables miss; BUDGET=150m WORKERS=2
 	$(BIN)/python -m bregbench.cli.results_next budget=$(BUDGET) workers=$(WORKERS) $(WHERE)

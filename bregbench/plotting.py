@@ -65,6 +65,7 @@ def draw(
     selection: str = "last",
     labels: dict[str, str] | None = None,
     log: list[str] | None = None,
+    marks: dict[tuple[str, str], list[tuple[float, float]]] | None = None,
 ) -> None:
     """Draw metrics against another one, a panel for each of `ys`.
 
@@ -81,12 +82,13 @@ def draw(
         selection: `last` or `best`, for metrics of the final evaluation.
         labels: legend entry by run name; by default method and differing values.
         log: metrics drawn on a logarithmic axis.
+        marks: published points to be drawn as crosses, by legend entry and metric.
 
     Raises:
         BenchError: no run has recorded both metrics.
     """
     labels = labels or distinguish(runs)
-    log = log or []
+    log, marks = log or [], marks or {}
     from matplotlib.ticker import MaxNLocator
 
     # Refused before anything is drawn, so that no half-made file appears.
@@ -100,6 +102,8 @@ def draw(
                     _curve(axes, seeds, x, y, label, f"C{index}")
                 else:
                     _points(axes, seeds, x, y, label, f"C{index}", variant, selection)
+                for at, value in marks.get((label, y), []):
+                    axes.plot(at, value, "x", color=f"C{index}", markersize=4)
             axes.set_xlabel(x)
             if x == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))

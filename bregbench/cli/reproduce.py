@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 class Options:
     """Train what a published table is missing, then render it with verdicts."""
 
-    table: str = option("", help="name of a file in configs/table, such as bregman_table1")
+    table: str = option(
+        "", help="a file in configs/table or configs/figure, such as bregman_table1"
+    )
     rows: list[str] = option(default_factory=list, help="only these rows")
     seeds: list[int] = option(default_factory=list, help="only these seeds")
     epochs: int | None = option(None, help="shorten every run: results/reduced, no verdicts")
@@ -100,6 +102,7 @@ def _reduced(table: Table, epochs: int) -> Table:
     return dataclasses.replace(
         table,
         name=f"reduced_{table.name}",
+        experiment="",
         title=f"{table.title}; reduced to {epochs} epochs",
         common=[*table.common, f"trainer.epochs={epochs}"],
     )
@@ -120,8 +123,10 @@ def _print_plan(table: Table, jobs: list[Job]) -> None:
 def _render(table: Table, options: Options, records: Path) -> None:
     from bregbench.files import write_text
     from bregbench.tables.cells import fill
+    from bregbench.tables.drawing import draw_figure
     from bregbench.tables.published import read_published
     from bregbench.tables.rendering import replace_section, to_markdown, write_table
+    from bregbench.tables.spec import Figure
 
     results = Path(options.results_dir)
     reduced = options.epochs is not None
@@ -129,6 +134,8 @@ def _render(table: Table, options: Options, records: Path) -> None:
     rows = fill(table, published, records, *_local(options))
     folder = results / "reduced" / options.table if reduced else results / table.name
     paths = write_table(table, rows, folder, verdicts=not reduced)
+    if isinstance(table, Figure):
+        paths += draw_figure(table, rows, published, folder)
     say(f"rendered: {', '.join(str(path) for path in paths)}")
     readme = results.parent / "README.md"
     if not reduced and readme.is_file():

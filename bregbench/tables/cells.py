@@ -90,12 +90,17 @@ def finished_runs(
 
 
 def metric_of(run: RunDirectory, metric: str, *, variant: str, selection: str) -> float | None:
-    """A metric of a finished run: of its final evaluation, else of the selected epoch."""
+    """A metric of a finished run: of its final evaluation, else of the selected epoch.
+
+    `metric@epoch` means the epoch of that number, counted from 1.
+    """
     summary = run.read_summary()
+    metric, _, at = metric.partition("@")
     final: dict[str, float] = summary["final"].get(variant, {}).get(selection, {})
-    if metric in final:
+    if not at and metric in final:
         return final[metric]
-    epoch = summary["best"]["epoch"] if selection == "best" else summary["epochs"]
+    selected = summary["best"]["epoch"] if selection == "best" else summary["epochs"]
+    epoch = int(at) if at else selected
     rows: list[dict[str, Any]] = [row for row in run.read_metrics() if row["epoch"] == epoch]
     return rows[0].get(metric) if rows else None
 
@@ -118,7 +123,8 @@ def _values(
 
 
 def _beside(table: Table, column: str) -> str:
-    return table.columns[column].beside if column in table.columns else ""
+    known = table.column(column)
+    return known.beside if known is not None else ""
 
 
 def _judge(
@@ -130,14 +136,15 @@ def _judge(
     cells: dict[str, Cell],
     missing: str,
 ) -> Judgement:
-    if label not in table.rows or column not in table.columns:
+    known = table.column(column)
+    if label not in table.rows or known is None:
         return Judgement(Verdict.NOT_RUN, missing)
-    density = cells.get(table.columns[column].beside)
+    density = cells.get(known.beside)
     accepted = (Verdict.MATCHED, Verdict.PASS)
     return judge(
         values,
         published,
-        better=table.columns[column].better,
+        better=known.better,
         steered=column in table.rows[label].steered,
         density_matched=density is None or density.judgement.verdict in accepted,
         missing=missing,

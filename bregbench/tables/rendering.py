@@ -118,7 +118,8 @@ def _columns(rows: list[FilledRow]) -> list[str]:
 
 def _header(table: Table, rows: list[FilledRow], column: str) -> str:
     unit = next(row.cells[column].published.unit for row in rows if column in row.cells)
-    name = table.columns[column].header if column in table.columns else ""
+    known = table.columns.get(column)
+    name = known.header if known is not None else ""
     return f"{name or column} [{unit}]" if unit != "1" else name or column
 
 
@@ -206,6 +207,6 @@ def _source(table: Table, row: FilledRow) -> dict[str, Any]:
         "seeds": " ".join(str(seed) for seed in row.runs),
         "device": joined("device_name"),
         "commit": joined("commit"),
-        "record": f"{table.name}/{next(iter(row.runs.values())).name}",
+        "record": f"{table.experiment or table.name}/{next(iter(row.runs.values())).name}",
         "command": command(table, row.label),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -52,17 +53,19 @@ class Table:
     """A table of a paper; its published numbers are in `results/published/<name>.csv`.
 
     Attributes:
-        name: `<paper>_table<N>`, also the experiment name of its runs.
+        name: `<paper>_table<N>` or `<paper>_figure<N>`.
+        experiment: experiment name of its runs; the name if empty. Tables that share runs share it.
         title: heading.
         selection: which epoch the columns show: `last` or `best`.
         seeds: the seeds of every row.
         common: overrides of every row.
-        columns: by metric.
+        columns: by metric; `metric` also describes all its points `metric@epoch`.
         rows: by the label of the published table.
         remarks: what a reader must know, one line each.
     """
 
     name: str = MISSING
+    experiment: str = ""
     title: str = MISSING
     selection: str = "last"
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
@@ -70,6 +73,10 @@ class Table:
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+
+    def column(self, name: str) -> Column | None:
+        """What is known of a column."""
+        return self.columns.get(name) or self.columns.get(name.partition("@")[0])
 
     def config(self, row: str, seed: int, *local: str) -> Config:
         """The run behind a row and a seed.
@@ -82,28 +89,43 @@ class Table:
         return compose(
             *self.common,
             *self.rows[row].overrides,
-            f"experiment_name={self.name}",
+            f"experiment_name={self.experiment or self.name}",
             f"seed={seed}",
             "tracking=none",
             *local,
         )
 
 
+@dataclass
+class Figure(Table):
+    """A figure whose curves are rows: the points read off it are a table with verdicts.
+
+    Attributes:
+        panels: metrics over epochs, a panel each.
+        log: metrics drawn on a logarithmic axis.
+    """
+
+    panels: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+
 def load_table(name: str) -> Table:
-    """The table that configs/table/<name>.yaml describes.
+    """The table that configs/table/<name>.yaml describes, or the figure of configs/figure.
 
     Raises:
         BenchError: there is none of that name, or the file does not fit the schema.
     """
-    folder = resources.files("bregbench.configs") / "table"
-    known = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir())
+    known: dict[str, tuple[type[Table], Traversable]] = {}
+    for group, schema in (("table", Table), ("figure", Figure)):
+        for path in (resources.files("bregbench.configs") / group).iterdir():
+            known[path.name.removesuffix(".yaml")] = (schema, path)
     if name not in known:
-        raise BenchError(f"table={name} is unknown: choose one of {', '.join(known)}")
-    text = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        raise BenchError(f"table={name} is unknown: choose one of {', '.join(sorted(known))}")
+    schema, path = known[name]
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Table), OmegaConf.create(text))
-        table = OmegaConf.to_object(merged)
+        loaded = OmegaConf.create(path.read_text(encoding="utf-8"))
+        table = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), loaded))
     except OmegaConfBaseException as error:
-        raise BenchError(f"configs/table/{name}.yaml: {str(error).splitlines()[0]}") from error
+        raise BenchError(f"configs/{path.name}: {str(error).splitlines()[0]}") from error
     assert isinstance(table, Table)
     return table
