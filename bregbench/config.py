@@ -17,6 +17,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from bregbench.cutting import TRANSFORMS
 from bregbench.data import (
     Arrays,
     Cifar10,
@@ -33,7 +34,7 @@ from bregbench.identity import chosen, config_hash, fill_chosen, local
 from bregbench.methods import METHODS, MethodConfig
 from bregbench.models import Cnn, Lenet5, Mlp, ModelConfig, Resnet18
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
-from bregbench.phases import PhaseConfig
+from bregbench.phases import Phase, PhaseConfig
 from bregbench.schedules import SCHEDULES
 from bregbench.tasks import TASKS, TaskConfig
 from bregbench.tracking import TRACKERS, TrackingConfig
@@ -81,6 +82,8 @@ class Config:
         parts = [self.data.kind, self.model.kind, self.method.kind]
         if self.objective.kind != "plain":
             parts.append(self.objective.kind)
+        begun = [phase.begin.kind for phase in self.phases.values() if phase.begin is not None]
+        parts += dict.fromkeys(begun)
         return "-".join(parts)
 
     @property
@@ -88,14 +91,15 @@ class Config:
         """The name with the hash of everything that changes the result."""
         return f"{self.name}-{config_hash(self)}"
 
-    def run_phases(self) -> list[tuple[str, PhaseConfig]]:
-        """The phases in order; without any, one called `train` from `method` and `trainer`."""
-        if self.phases:
-            return list(self.phases.items())
-        single = PhaseConfig(
-            method=self.method, epochs=self.trainer.epochs, schedule=self.trainer.schedule
-        )
-        return [("train", single)]
+    def run_phases(self) -> list[Phase]:
+        """The phases in order; without any, one called `train`."""
+        method, schedule = self.method, self.trainer.schedule
+        if not self.phases:
+            return [Phase("train", self.trainer.epochs, method, schedule)]
+        return [
+            Phase(name, p.epochs, p.method or method, p.schedule or schedule, p.begin)
+            for name, p in sorted(self.phases.items(), key=lambda item: item[1].order)
+        ]
 
     def check(self) -> None:
         """Refuse what can be refused before data is read.
@@ -106,6 +110,15 @@ class Config:
         self.trainer.check()
         for name, phase in self.phases.items():
             phase.check(name)
+        orders = [phase.order for phase in self.phases.values()]
+        if len(set(orders)) < len(orders):
+            given = ", ".join(f"phases.{name}.order={p.order}" for name, p in self.phases.items())
+            raise BenchError(f"the order of the phases is open: {given}; give each a different one")
+        if self.phases and self.trainer.epochs != TrainerConfig().epochs:
+            raise BenchError(
+                f"trainer.epochs={self.trainer.epochs} has no meaning with phases: give "
+                f"{', '.join(f'phases.{name}.epochs' for name in self.phases)}"
+            )
         if not 0 <= self.seed < 2**31:
             raise BenchError(f"seed={self.seed} is out of range: seed must be in 0..{2**31 - 1}")
         for key in ("runs_dir", "experiment_name"):
@@ -122,6 +135,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "method": METHODS,
     "objective": OBJECTIVES,
     "trainer/schedule": SCHEDULES,
+    "transform": TRANSFORMS,
     "evaluators": EVALUATORS,
     "tracking": TRACKERS,
 }

@@ -90,8 +90,7 @@ def _identity_of(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return identity(value)
     if isinstance(value, dict):
-        # The order of phases matters, and a JSON object would lose it.
-        return [[key, _identity_of(item)] for key, item in value.items()]
+        return {str(key): _identity_of(item) for key, item in value.items()}
     return to_plain(value)
 
 

@@ -1,4 +1,4 @@
-"""Phases: the consecutive parts of a run, each with its own method, length and schedule."""
+"""Phases: the consecutive parts of a run, each with its own length, and its own method where wanted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from bregbench.checks import require
-from bregbench.identity import chosen, fill_chosen
+from bregbench.cutting import TransformConfig
 from bregbench.methods import MethodConfig
-from bregbench.schedules import Constant, ScheduleConfig
+from bregbench.schedules import ScheduleConfig
 
 
 @dataclass
@@ -17,18 +17,37 @@ class PhaseConfig:
     """One part of a run.
 
     Attributes:
-        method: how the network is trained in it.
-        epochs: for how long.
-        schedule: learning-rate schedule over those epochs.
+        epochs: its length.
+        order: its place; several phases need different ones, because the order in which Hydra merges
+            files is not one to rely on.
+        method: how the network is trained in it; None for the run's `method`.
+        schedule: learning-rate schedule over its epochs; None for the run's `trainer.schedule`.
+        begin: what is done to the network first; None for nothing.
     """
 
-    method: MethodConfig = MISSING
     epochs: int = MISSING
-    schedule: ScheduleConfig = chosen(Constant)
-
-    def __post_init__(self) -> None:
-        fill_chosen(self)
+    order: int = 0
+    method: MethodConfig | None = None
+    schedule: ScheduleConfig | None = None
+    begin: TransformConfig | None = None
 
     def check(self, name: str) -> None:
-        """Refuse a length out of range."""
+        """Refuse values out of range.
+
+        Raises:
+            BenchError: names the value and what is allowed.
+        """
         require(self.epochs >= 0, f"phases.{name}.epochs", self.epochs, "at least 0")
+        if self.begin is not None:
+            self.begin.check(name)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a run with nothing left open."""
+
+    name: str
+    epochs: int
+    method: MethodConfig
+    schedule: ScheduleConfig
+    begin: TransformConfig | None = None

@@ -72,7 +72,7 @@ def _train_locked(
     else:
         say(f"started: {directory.path}")
         directory.keep_metrics(0)
-    total = sum(phase.epochs for _, phase in training.phases)
+    total = sum(phase.epochs for phase in training.phases)
     directory.write_status("running", epoch=training.position.epochs, epochs=total)
     tracker = config.tracking.build(
         name=f"{directory.name}-seed{config.seed}",

@@ -13,6 +13,7 @@ import torch
 from bregbench.config import Config
 from bregbench.console import EpochProgress
 from bregbench.context import RunContext
+from bregbench.cutting import Masks
 from bregbench.data import BatchLoader
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_tensors
@@ -69,7 +70,7 @@ class Training:
                 normalization=self.data.normalization,
             )
         self.phases = config.run_phases()
-        self.phases[0][1].method.prepare(self.network, self.streams)
+        self.phases[0].method.prepare(self.network, self.streams)
         layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
         self.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
         self._loader = BatchLoader(
@@ -81,6 +82,7 @@ class Training:
         )
         self.position = Position()
         self._scores = Scores(config.task, self.device)
+        self._masks: Masks = {}
         self._begin_phase()
         self.initial = self._measure()
 
@@ -111,7 +113,7 @@ class Training:
             BenchError: a metric is no longer finite.
             Interrupted: a signal or the deadline asked to stop; the position is saved.
         """
-        total = sum(phase.epochs for _, phase in self.phases)
+        total = sum(phase.epochs for phase in self.phases)
         with (
             Interrupts(deadline) as interrupts,
             EpochProgress(
@@ -132,6 +134,7 @@ class Training:
                 self.position.phase += 1
                 self.position.phase_epochs = 0
                 self._begin_phase()
+                self.save()
 
     def resume(self) -> bool:
         """Take up the run where its checkpoint stands; False where there is none."""
@@ -145,8 +148,9 @@ class Training:
                 "directory to start this run again"
             ) from error
         self.position = Position(**state["position"])
-        self._begin_phase()
         self.network.load_state_dict(state["network"])
+        self._masks = state["masks"]
+        self._build_phase()
         self._method.load_state_dict(state["method"])
         self._schedule.load_state_dict(state["schedule"])
         self._scores.load_state_dict(state["scores"])
@@ -163,12 +167,25 @@ class Training:
         return self._method
 
     def _begin_phase(self) -> None:
-        self._phase_name, self._phase = self.phases[self.position.phase]
+        begin = self.phases[self.position.phase].begin
+        self._masks = begin.apply(self.network) if begin is not None else {}
+        self._build_phase()
+
+    def _build_phase(self) -> None:
+        self._phase = self.phases[self.position.phase]
         context = self.context()
         self._method = self._phase.method.build(self.network, self.config.objective, context)
         self._schedule: Schedule = self._phase.schedule.build(self._phase.epochs)
+        parameters = dict(self.network.named_parameters())
+        self._masked: list[torch.Tensor] = [parameters[name] for name in self._masks]
+        self._kept = [self._masks[name].to(parameters[name]) for name in self._masks]
         # "Best" is a choice among the networks that the last phase has trained.
         self.best: dict[str, Any] = {"epoch": self.position.epochs, "value": None}
+
+    @torch.no_grad()
+    def _hold_masks(self) -> None:
+        for parameter, kept in zip(self._masked, self._kept, strict=True):
+            parameter.mul_(kept)
 
     def _steps_left(self) -> bool:
         limit = self.config.trainer.max_steps
@@ -181,6 +198,7 @@ class Training:
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
         for inputs, targets in self._loader:
             step = self._method.step(context.arrange(inputs), targets)
+            self._hold_masks()
             self._scores.add(step.loss, step.outputs, targets)
             self.position.steps += 1
             self.position.epoch_seconds = time.perf_counter() - begin
@@ -209,7 +227,7 @@ class Training:
         self._schedule.end_epoch(metrics)
         self._method.scale_lr(self._schedule.factor)
         self._keep_best(metrics)
-        row = {"epoch": self.position.epochs, "phase": self._phase_name, **metrics}
+        row = {"epoch": self.position.epochs, "phase": self._phase.name, **metrics}
         row["seconds"] = round(seconds, 4)
         self.directory.append_metrics(row)
         self.save()
@@ -246,6 +264,7 @@ class Training:
         state = {
             "position": dataclasses.asdict(self.position),
             "network": self.network.state_dict(),
+            "masks": self._masks,
             "method": self._method.state_dict(),
             "schedule": self._schedule.state_dict(),
             "scores": self._scores.state_dict(),

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bregbench.context import RunContext
+from bregbench.cutting import Cut
 from bregbench.methods.base import Step
 from bregbench.methods.density_target import DensityTarget
 from bregbench.objectives import Objective
@@ -27,12 +28,14 @@ class Backprop:
         context: RunContext,
         *,
         density_target: DensityTarget | None = None,
+        cut: Cut | None = None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self._objective = objective
         self._context = context
         self._density_target = density_target
+        self._cut = cut
         self._forward: Callable[[torch.Tensor], torch.Tensor] = (
             torch.compile(network) if context.compile else network
         )
@@ -64,8 +67,11 @@ class Backprop:
             group["lr"] = rate * factor
 
     def variants(self) -> dict[str, nn.Module]:
-        """The trained network."""
-        return {"trained": self.network}
+        """The trained network, and where asked for the same without its small weights."""
+        variants = {"trained": self.network}
+        if self._cut is not None and self._cut.active:
+            variants["thresholded"] = self._cut.applied(self.network)
+        return variants
 
     def describe(self) -> str:
         """The penalty of every parameter."""

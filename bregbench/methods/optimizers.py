@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 import bregman
 from bregbench.checks import require
 from bregbench.context import RunContext
+from bregbench.cutting import Cut
 from bregbench.errors import BenchError
 from bregbench.methods.backprop import Backprop
 from bregbench.methods.base import MethodConfig
@@ -24,14 +25,22 @@ from bregbench.streams import Streams
 
 @dataclass
 class OptimizerConfig(MethodConfig):
-    """An optimiser and the weights that it starts from."""
+    """An optimiser and the weights that it starts from.
+
+    Attributes:
+        lr: learning rate.
+        start: the weights that training starts from.
+        cut: judge the trained network also without its small weights, as variant `thresholded`.
+    """
 
     lr: float = 0.1
     start: StartConfig = field(default_factory=StartConfig)
+    cut: Cut = field(default_factory=Cut)
 
     def check(self) -> None:
         """Refuse values out of range before anything is built."""
         require(self.lr >= 0, "method.lr", self.lr, "at least 0")
+        self.cut.check("method.cut")
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the starting weights."""
@@ -56,6 +65,7 @@ class OptimizerConfig(MethodConfig):
             objective.build(network, context),
             context,
             density_target=self.density_target(optimizer, context),
+            cut=self.cut,
         )
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:

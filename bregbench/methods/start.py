@@ -8,6 +8,7 @@ from enum import Enum
 from torch import nn
 
 from bregbench.checks import require
+from bregbench.cutting import Unit
 from bregbench.streams import Streams
 from bregman import he_normal, initialize_biases, sparsify
 
@@ -28,15 +29,6 @@ class Biases(Enum):
     zero = "zero"
 
 
-class SparseBy(Enum):
-    """What is kept or dropped as a whole."""
-
-    entry = "entry"
-    kernel = "kernel"
-    filter = "filter"
-    row = "row"
-
-
 @dataclass
 class StartConfig:
     """The weights that training starts from.
@@ -54,7 +46,7 @@ class StartConfig:
 
     weights: Weights = Weights.default
     density: float = 1.0
-    by: SparseBy = SparseBy.entry
+    by: Unit = Unit.entry
     exact: bool = True
     rescale: bool = True
     factor: float | None = None

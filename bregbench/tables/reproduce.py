@@ -118,7 +118,7 @@ def attempt(config: Config, *, deadline: float | None) -> str | None:
 def _hours_left(config: Config, hours: float) -> float:
     """What a run still costs: from its own pace where it has begun, else from the table's guess."""
     rows = run_directory(config).read_metrics()
-    epochs = sum(phase.epochs for _, phase in config.run_phases())
+    epochs = sum(phase.epochs for phase in config.run_phases())
     if not rows:
         return hours
     pace = sum(row["seconds"] for row in rows) / len(rows)

@@ -46,7 +46,7 @@ def refusal(err: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, lam"),
+        (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, lam"),
         (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, adam, linbreg"),
         (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
         (["method/penalty=nosuch"], "choose one of columns, filters, kernels, l1"),

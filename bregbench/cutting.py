@@ -1,0 +1,138 @@
+"""Cutting trained networks back: thresholds on magnitudes, and pruning at the start of a phase."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from bregbench.checks import require
+from bregman import apply_masks, magnitude_masks
+
+Masks = dict[str, torch.Tensor]
+
+
+class Unit(Enum):
+    """What is kept or dropped as a whole."""
+
+    entry = "entry"
+    kernel = "kernel"
+    filter = "filter"
+    row = "row"
+
+
+class Scope(Enum):
+    """Whether magnitudes compete within each layer or over all of them."""
+
+    layer = "layer"
+    all = "global"
+
+
+@dataclass
+class Cut:
+    """Which weights are too small to keep; with neither density nor threshold, none.
+
+    Attributes:
+        density: keep this share of the units.
+        threshold: keep units whose root-mean-square entry is larger than this, instead.
+        by: the units.
+        scope: whether the share is of each layer or of all of them.
+    """
+
+    density: float | None = None
+    threshold: float | None = None
+    by: Unit = Unit.entry
+    scope: Scope = Scope.all
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is cut."""
+        return self.density is not None or self.threshold is not None
+
+    def check(self, key: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            key: what the user typed in front of `.density`.
+
+        Raises:
+            BenchError: names the value and what is allowed.
+        """
+        both = self.density is not None and self.threshold is not None
+        require(not both, f"{key}.threshold", self.threshold, "left out where density is given")
+        require(
+            self.density is None or 0 < self.density <= 1,
+            f"{key}.density",
+            self.density,
+            "in (0, 1]",
+        )
+        require(
+            self.threshold is None or self.threshold >= 0,
+            f"{key}.threshold",
+            self.threshold,
+            "at least 0",
+        )
+
+    def masks(self, network: nn.Module) -> Masks:
+        """Masks of the Linear and convolution weights: True where a weight is kept."""
+        return magnitude_masks(
+            network,
+            density=self.density,
+            threshold=self.threshold,
+            by=self.by.value,
+            scope=self.scope.value,
+        )
+
+    def applied(self, network: nn.Module) -> nn.Module:
+        """A copy of the network without the small weights."""
+        judged = copy.deepcopy(network)
+        apply_masks(judged, self.masks(network))
+        return judged
+
+
+@dataclass
+class TransformConfig:
+    """What is done to the network when a phase begins."""
+
+    kind: ClassVar[str]
+
+    def check(self, phase: str) -> None:
+        """Refuse values out of range."""
+
+    def apply(self, network: nn.Module) -> Masks:
+        """Change the network in place; what the masks do not keep stays zero during the phase."""
+        raise NotImplementedError
+
+
+@dataclass
+class MagnitudePruning(TransformConfig):
+    """Drop the smallest weights, kernels, filters or rows, for the whole phase (Han et al., 2015).
+
+    Attributes:
+        density: share of the units that is kept, of all there are, whatever was dropped earlier.
+        by: the units.
+        scope: whether the share is of each layer or of all of them.
+    """
+
+    kind: ClassVar[str] = "magnitude_pruning"
+    density: float = 0.5
+    by: Unit = Unit.entry
+    scope: Scope = Scope.all
+
+    def check(self, phase: str) -> None:
+        self._cut().check(f"phases.{phase}.begin")
+
+    def apply(self, network: nn.Module) -> Masks:
+        masks = self._cut().masks(network)
+        apply_masks(network, masks)
+        return masks
+
+    def _cut(self) -> Cut:
+        return Cut(density=self.density, by=self.by, scope=self.scope)
+
+
+TRANSFORMS: tuple[type[TransformConfig], ...] = (MagnitudePruning,)
