@@ -56,7 +56,8 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
             directory.write_status(state, reason=str(error))
             raise
         except BaseException as error:
-            directory.write_status("failed", reason=f"{type(error).__name__}: {error}")
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            directory.write_status(state, reason=f"{type(error).__name__}: {error}")
             raise
 
 

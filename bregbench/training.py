@@ -179,8 +179,8 @@ class Training:
         parameters = dict(self.network.named_parameters())
         self._masked: list[torch.Tensor] = [parameters[name] for name in self._masks]
         self._kept = [self._masks[name].to(parameters[name]) for name in self._masks]
-        # "Best" is a choice among the networks that the last phase has trained.
-        self.best: dict[str, Any] = {"epoch": self.position.epochs, "value": None}
+        # "Best" is a choice among the networks that the last phase has trained; 0 is none yet.
+        self.best: dict[str, Any] = {"epoch": 0, "value": None}
 
     @torch.no_grad()
     def _hold_masks(self) -> None:

@@ -30,6 +30,14 @@ def test_iterative_pruning_keeps_its_masks(make_config):
     assert summary["final"]["trained"]["best"]["density/total"] == pytest.approx(0.05, abs=1e-3)
 
 
+def test_last_phase_without_epochs_has_no_best_of_its_own(make_config):
+    lengths = [*SHORT[:-1], "phases.prune4.epochs=0"]
+    config = make_config("phases=iterative_pruning", "method=sgd", "trainer.epochs=100", *lengths)
+    final = train(config)["final"]["trained"]
+    assert final["best"]["density/total"] == final["last"]["density/total"]
+    assert final["last"]["density/total"] == pytest.approx(0.05, abs=1e-3)
+
+
 @pytest.mark.parametrize("at", [3, 4, 7])
 def test_resume_between_and_within_phases_is_exact(make_config, monkeypatch, at):
     def config(name: str):
