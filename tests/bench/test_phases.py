@@ -83,7 +83,9 @@ def test_length_of_phases_is_their_own(make_config):
 
 
 def test_order_of_phases_must_be_given(make_config):
-    with pytest.raises(BenchError, match="order of the phases is open: .* give each a different one"):
+    with pytest.raises(
+        BenchError, match=r"order of the phases is open: .* give each a different one"
+    ):
         make_config("phases=iterative_pruning", "trainer.epochs=100", "phases.prune2.order=0")
 
 
