@@ -58,7 +58,7 @@ def momentum_(
 ) -> None:
     """`buffer <- momentum buffer + (1 - momentum) lr grad; target <- target - buffer`."""
     increment_version(targets)
-    buckets, rest = _split("_fused_sgd_", targets, grads, buffers)
+    buckets, rest = fused_buckets("_fused_sgd_", targets, grads, buffers)
     for bucket_targets, bucket_grads, bucket_buffers in buckets:
         # The learning rate belongs inside the buffer: the kernel's own rate is 1 and its weight of
         # the gradient, 1 - dampening, is (1 - momentum) lr. Not the first step: the zero buffer is
@@ -105,7 +105,7 @@ def adam_(
         # The kernel divides lr by this correction, whatever we want: multiply it back in to be rid
         # of it.
         rate = lr if correct_first else lr * (1.0 - betas[0] ** step)
-        buckets, rest = _split("_fused_adam_", *lists)
+        buckets, rest = fused_buckets("_fused_adam_", *lists)
         for bucket in buckets:
             step_tensor = torch.full((), float(step), device=bucket[0][0].device)
             torch._fused_adam_(
@@ -158,7 +158,7 @@ def _by_step(steps: list[int], *lists: list[Tensor]) -> Iterator[tuple[int, Tens
         yield step, tuple([tensors[index] for index in chosen] for tensors in lists)
 
 
-def _split(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists], TensorLists]:
+def fused_buckets(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists], TensorLists]:
     """Buckets that a fused kernel takes (one device and dtype each), and the rest."""
     rest: TensorLists = tuple([] for _ in lists)
     if not hasattr(torch, kernel):

@@ -1,0 +1,197 @@
+"""Growing a network: where most filters are selected, new ones are appended (section 5.3)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bregman.layers import WEIGHT_LAYERS
+from bregman.optimizer import zero_state
+from bregman.validation import check_choice
+from dessilbi.graph import ChannelGraph, Space
+from dessilbi.nodes import PaddedShortcut
+from dessilbi.optimizer import DessiLBI
+from dessilbi.resizing import NORM_TENSORS, output_axis, output_channels, sync_sizes
+from dessilbi.supports import filter_masks
+
+#: Deviation of new entries of Linear weights, as published.
+LINEAR_DEVIATION = 0.01
+
+
+def vgg_growth(width: int) -> int:
+    """Eight filters more, or a tenth: the published rule for VGG16."""
+    return max(width + 8, width * 11 // 10)
+
+
+def resnet_growth(width: int) -> int:
+    """Four filters more, or a tenth: the published rule for ResNet56."""
+    return max(width + 4, width * 11 // 10)
+
+
+@torch.no_grad()
+def growth_ratios(model: nn.Module, optimizer: DessiLBI) -> dict[str, float]:
+    """`#supp Gamma / #supp W` in filters, of every penalised convolution by layer name: eq. 23."""
+    ratios = {}
+    for name, selected in filter_masks(model, optimizer).items():
+        layer = model.get_submodule(name.removesuffix(".weight"))
+        weight: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
+        rows = weight.transpose(0, output_axis(layer)).flatten(1)
+        present = int(rows.ne(0).any(dim=1).count_nonzero())
+        ratios[name.removesuffix(".weight")] = int(selected.count_nonzero()) / max(present, 1)
+    return ratios
+
+
+def grown_widths(
+    model: nn.Module,
+    optimizer: DessiLBI,
+    *,
+    threshold: float = 0.8,
+    rule: Callable[[int], int] = vgg_growth,
+) -> dict[str, int]:
+    """New widths of the convolutions whose ratio has reached the threshold, by layer name.
+
+    Empty when nothing is to grow: the published stopping rule. Layers that cannot grow, such as the
+    last one, are left out; on a residual stream one layer at the threshold is enough.
+    """
+    graph = ChannelGraph(model)
+    return {
+        name: rule(output_channels(model.get_submodule(name)))
+        for name, ratio in growth_ratios(model, optimizer).items()
+        if ratio >= threshold and graph.space_of(name).rigid is None
+    }
+
+
+@torch.no_grad()
+def grow(
+    model: nn.Module,
+    widths: Mapping[str, int],
+    *,
+    mode: str = "reset",
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A copy of the network with wider layers; old filters come first in each.
+
+    New filters are He-normal in convolutions (fan out) and N(0, 0.01^2) in Linear layers, their
+    biases zero, new norm scales 1 and shifts 0.
+
+    Args:
+        model: A network that `torch.fx` can trace.
+        widths: New number of outputs of each layer that grows. Layers on one residual stream grow
+            together, to the largest of their widths.
+        mode: `"reset"`, as published: what reads the new filters starts at random, so the outputs
+            change, and the running statistics of all norm layers start anew; V, Gamma and momentum
+            of all layers start at zero with a new optimiser. `"preserve"`: what reads the new
+            filters starts at zero, so the outputs stay, and statistics stay; take the optimiser's
+            state over with `carry_state`.
+        generator: For the new entries, on the CPU.
+
+    Raises:
+        ValueError: Unknown mode, an unknown layer, a smaller width, or channels that cannot grow.
+    """
+    check_choice("mode", mode, ("reset", "preserve"))
+    grown = copy.deepcopy(model)
+    graph = ChannelGraph(grown)
+    targets: dict[str, list[int]] = {}
+    for name, layer in grown.named_modules():
+        if isinstance(layer, WEIGHT_LAYERS):
+            axis = output_axis(layer)
+            targets[name] = [layer.weight.shape[axis], layer.weight.shape[1 - axis]]
+    norms: dict[str, int] = {}
+    for space in graph.spaces:
+        wanted = [widths[name] for name in space.producers if name in widths]
+        if not wanted:
+            continue
+        _check(space, wanted, mode)
+        for name in space.shortcuts:
+            shortcut = grown.get_submodule(name)
+            assert isinstance(shortcut, PaddedShortcut)
+            shortcut.outputs = max(wanted)
+        for name in space.producers:
+            targets[name][0] = max(wanted)
+        for name in space.readers:
+            targets[name][1] = targets[name][1] // space.channels * max(wanted)
+        norms |= dict.fromkeys(space.norms, max(wanted))
+    for name in widths:
+        graph.space_of(name)
+    for name, (outputs, inputs) in targets.items():
+        _widen(grown.get_submodule(name), outputs, inputs, mode=mode, generator=generator)
+    _widen_norms(grown, norms, reset=mode == "reset")
+    return grown
+
+
+@torch.no_grad()
+def carry_state(
+    model: nn.Module, optimizer: DessiLBI, grown: nn.Module, new_optimizer: DessiLBI
+) -> None:
+    """Take V, Gamma and momentum over into the optimiser of a grown network; new entries are zero.
+
+    Args:
+        model: The network before growing.
+        optimizer: Its optimiser.
+        grown: `grow(model, widths, mode="preserve")`.
+        new_optimizer: A new optimiser of the grown network, changed in place.
+    """
+    params = dict(grown.named_parameters())
+    for name, old in model.named_parameters():
+        state = optimizer.state.get(old, {})
+        if state:
+            new_optimizer.state[params[name]] = {
+                key: _into_corner(zero_state(params[name]), value) for key, value in state.items()
+            }
+
+
+def _check(space: Space, wanted: list[int], mode: str) -> None:
+    label = ", ".join(map(repr, space.producers))
+    if space.rigid is not None:
+        raise ValueError(f"layer {label} cannot grow: {space.rigid}")
+    if mode == "preserve" and space.fixed is not None:
+        raise ValueError(f"layer {label} can only grow with mode 'reset': {space.fixed}")
+    if min(wanted) < space.channels:
+        raise ValueError(f"Invalid width of {label}: {min(wanted)} (must be >= {space.channels})")
+
+
+def _widen(
+    layer: nn.Module,
+    outputs: int,
+    inputs: int,
+    *,
+    mode: str,
+    generator: torch.Generator | None,
+) -> None:
+    axis = output_axis(layer)
+    old: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
+    shape = [*((inputs, outputs) if axis else (outputs, inputs)), *old.shape[2:]]
+    if list(old.shape) == shape:
+        return
+    fan_out = outputs * math.prod(old.shape[2:])
+    deviation = LINEAR_DEVIATION if isinstance(layer, nn.Linear) else math.sqrt(2.0 / fan_out)
+    weight = (deviation * torch.randn(shape, generator=generator)).to(old)
+    if mode == "preserve":
+        weight.narrow(axis, 0, old.shape[axis]).zero_()  # old filters do not see new inputs
+    layer.weight = nn.Parameter(_into_corner(weight, old))
+    if isinstance(layer.bias, Tensor):
+        layer.bias = nn.Parameter(_into_corner(layer.bias.detach().new_zeros(outputs), layer.bias))
+    sync_sizes(layer)
+
+
+def _widen_norms(model: nn.Module, widths: Mapping[str, int], *, reset: bool) -> None:
+    for name, layer in model.named_modules():
+        if name in widths:
+            for tensor, fill in zip(NORM_TENSORS, (1.0, 0.0, 0.0, 1.0), strict=True):
+                old = getattr(layer, tensor)
+                if isinstance(old, Tensor):
+                    new = _into_corner(old.detach().new_full((widths[name],), fill), old.detach())
+                    setattr(layer, tensor, nn.Parameter(new) if tensor in NORM_TENSORS[:2] else new)
+            sync_sizes(layer)
+        if reset and isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.reset_running_stats()
+
+
+def _into_corner(new: Tensor, old: Tensor) -> Tensor:
+    """Write the old entries over the leading ones of the new tensor."""
+    new[tuple(slice(size) for size in old.shape)] = old
+    return new

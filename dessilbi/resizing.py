@@ -1,0 +1,96 @@
+"""Linear, Conv and BatchNorm layers with other numbers of channels, changed in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+#: What a BatchNorm layer keeps per channel.
+NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
+
+def output_axis(layer: nn.Module) -> int:
+    """The axis of the layer's weight that runs over its outputs."""
+    return 1 if isinstance(layer, _ConvTransposeNd) else 0
+
+
+def output_channels(layer: nn.Module) -> int:
+    """Number of outputs of a Linear or Conv layer."""
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
+
+
+def input_channels(layer: nn.Module) -> int:
+    """Number of inputs of a Linear or Conv layer."""
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
+
+
+def select_outputs(layer: nn.Module, index: Tensor) -> None:
+    """Keep these outputs of a Linear or Conv layer, in this order."""
+    axis = output_axis(layer)
+    _replace(layer, "weight", _weight(layer).index_select(axis, index))
+    if isinstance(layer.bias, Tensor):
+        _replace(layer, "bias", layer.bias.detach().index_select(0, index))
+    sync_sizes(layer)
+
+
+def select_inputs(layer: nn.Module, index: Tensor, channels: int) -> None:
+    """Keep these input channels of a Linear or Conv layer, in this order.
+
+    Args:
+        layer: Behind a flattening, a Linear layer reads several entries of each channel, which lie
+            side by side.
+        index: Channels to keep.
+        channels: Number of channels there are.
+    """
+    axis = 1 - output_axis(layer)
+    entries = _weight(layer).shape[axis] // channels
+    offsets = torch.arange(entries, device=index.device)
+    index = (index.unsqueeze(1) * entries + offsets).flatten()
+    _replace(layer, "weight", _weight(layer).index_select(axis, index))
+    sync_sizes(layer)
+
+
+def select_norm(layer: nn.Module, index: Tensor) -> None:
+    """Keep these channels of a BatchNorm layer, in this order."""
+    for name in NORM_TENSORS:
+        tensor = getattr(layer, name)
+        if tensor is not None:
+            _replace(layer, name, tensor.detach().index_select(0, index))
+    sync_sizes(layer)
+
+
+def resize(layer: nn.Module, name: str, shape: torch.Size) -> None:
+    """Give a parameter or buffer of a layer another shape; its values are lost."""
+    old = getattr(layer, name)
+    if old.shape != shape:
+        _replace(layer, name, old.detach().new_zeros(shape))
+        sync_sizes(layer)
+
+
+def sync_sizes(layer: nn.Module) -> None:
+    """Make the sizes that a layer says it has those of its tensors."""
+    if isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    elif isinstance(layer, _ConvNd):
+        axis = output_axis(layer)
+        outputs, inputs = layer.weight.shape[axis], layer.weight.shape[1 - axis]
+        layer.out_channels = outputs * (layer.groups if axis else 1)
+        layer.in_channels = inputs * (1 if axis else layer.groups)
+    elif isinstance(layer, _BatchNorm) and layer.weight is not None:
+        layer.num_features = layer.weight.shape[0]
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight.detach()
+
+
+def _replace(layer: nn.Module, name: str, value: Tensor) -> None:
+    """A new parameter or buffer of this value (an optimiser still holds the old one)."""
+    old = getattr(layer, name)
+    if isinstance(old, nn.Parameter):
+        setattr(layer, name, nn.Parameter(value, requires_grad=old.requires_grad))
+    else:
+        setattr(layer, name, value)

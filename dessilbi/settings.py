@@ -1,0 +1,95 @@
+"""The numbers of one step, and the tensors of one parameter that the step reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+from bregman.elementwise import L1, NonNegative
+from bregman.groups import group_dims
+from bregman.l12 import L12
+from bregman.optimizer import group_penalty
+from bregman.penalties import Penalty
+
+_ENTRYWISE = L1()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a parameter group says about the step; see `dessilbi.DessiLBI` for the meaning."""
+
+    lr: float
+    kappa: float
+    nu: float
+    lam: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    coupling_in_momentum: bool
+    decoupled_weight_decay: bool
+    scaling: str
+    scaling_floor: float
+
+    @classmethod
+    def of(cls, group: dict[str, Any]) -> Settings:
+        """The settings of a parameter group as they are now (schedules change them)."""
+        return cls(**{name: group[name] for name in _NAMES})
+
+    @property
+    def coupled_decay(self) -> float:
+        """The weight decay that is part of the gradient."""
+        return 0.0 if self.decoupled_weight_decay else self.weight_decay
+
+    @property
+    def shrinkage(self) -> float:
+        """The share of W that eq. 13b takes off per step, whatever the learning rate."""
+        return self.weight_decay if self.decoupled_weight_decay else 0.0
+
+
+_NAMES = tuple(field.name for field in fields(Settings))
+
+
+@dataclass(slots=True)
+class Slot:
+    """One parameter, or a block of its rows.
+
+    Attributes:
+        param: W.
+        grad: Gradient of the data loss.
+        dual: V; None for a parameter without a penalty.
+        gamma: Gamma where it is stored (`scaling="magnitude"`), otherwise None.
+        buffer: Momentum buffer; None without momentum.
+        penalty: Omega.
+    """
+
+    param: Tensor
+    grad: Tensor
+    dual: Tensor | None
+    gamma: Tensor | None
+    buffer: Tensor | None
+    penalty: Penalty
+
+    def rows(self, start: int, stop: int) -> Slot:
+        """The block `start <= index < stop` along the first axis, sharing memory."""
+        tensors = (self.param, self.grad, self.dual, self.gamma, self.buffer)
+        views = (None if tensor is None else tensor[start:stop] for tensor in tensors)
+        return Slot(*views, self.penalty)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    def divisible(self) -> bool:
+        """Whether blocks of rows can be stepped one after the other: no group spans two rows."""
+        if isinstance(self.penalty, L12):
+            return 0 not in group_dims(self.penalty.group, self.param.shape)
+        return self.dual is None or isinstance(self.penalty, (L1, NonNegative))
+
+
+def split_penalty(group: dict[str, Any], param: Tensor) -> Penalty:
+    """Omega of one parameter: with `group="filter"` a 2-D weight is penalised entry by entry.
+
+    So the paper has it (section 3.2): filters in convolutions, single weights in fully connected
+    layers. Rows of a Linear layer are groups with `group="row"`.
+    """
+    if group["penalty"] == "l12" and group["group"] == "filter" and param.dim() == 2:
+        return _ENTRYWISE
+    return group_penalty(group)

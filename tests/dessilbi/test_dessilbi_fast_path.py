@@ -1,0 +1,159 @@
+"""The fast path agrees with the reference, in every setting and layout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from dessilbi_cases import SETTINGS, build, network, train
+from torch import nn
+
+from dessilbi import DessiLBI, fast
+from dessilbi.settings import Slot
+
+#: Penalty, shape and group: divisible into rows or not, single axes, entries.
+PENALTIES = [
+    ("none", (5, 3), None),
+    ("l1", (5, 3), None),
+    ("l1", (), None),
+    ("l12", (6, 3, 3, 2), "filter"),
+    ("l12", (6, 3), "filter"),
+    ("l12", (6, 3), "row"),
+    ("l12", (6, 3, 3, 2), "channel"),
+    ("l12", (6, 3, 3, 2), "kernel"),
+    ("nonnegative", (5, 3), None),
+    ("nuclear", (5, 3), None),
+]
+
+
+def pair(make, settings, **options):
+    """The same parameters under the reference and under the fast path."""
+    params = make()
+    twins = [nn.Parameter(param.detach().clone()) for param in params]
+    common = {"lr": 0.1, "nu": 1.0, "lam": 0.05, **settings, **options}
+    return (
+        (params, DessiLBI(params, foreach=False, **common)),
+        (twins, DessiLBI(twins, foreach=True, **common)),
+    )
+
+
+def run(params, optimizer, steps=7, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        for index, param in enumerate(params):
+            grad = torch.randn(param.shape, generator=generator, dtype=param.dtype)
+            param.grad = None if step == 3 and index == 0 else grad
+        optimizer.step()
+
+
+def assert_agree(first, second, *, rtol=1e-12, atol=1e-13):
+    (params, optimizer), (twins, other) = first, second
+    for param, twin in zip(params, twins, strict=True):
+        torch.testing.assert_close(param, twin, rtol=rtol, atol=atol)
+        for name, value in optimizer.state[param].items():
+            torch.testing.assert_close(value, other.state[twin][name], rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize(("penalty", "shape", "group"), PENALTIES)
+def test_fast_path_agrees_with_the_reference_in_float64(
+    settings, penalty, shape, group, monkeypatch
+):
+    if "scaling" in settings and penalty in ("nonnegative", "nuclear"):
+        pytest.skip("refused")
+    monkeypatch.setattr(fast, "BLOCK_SIZE", 8)  # several blocks, parts of tensors among them
+
+    def make():
+        torch.manual_seed(0)
+        shapes = (shape, shape, (0, *shape[1:]))  # an empty parameter among them
+        return [nn.Parameter(torch.randn(size, dtype=torch.float64)) for size in shapes]
+
+    first, second = pair(make, settings, penalty=penalty, group=group)
+    run(*first)
+    run(*second)
+    assert_agree(first, second)
+    if penalty != "none":
+        gamma = second[1].gamma(second[0][0])
+        torch.testing.assert_close(first[1].gamma(first[0][0]), gamma, rtol=1e-12, atol=1e-13)
+        assert gamma.count_nonzero() > 0  # the case is not vacuous
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_channels_last_is_stepped_like_contiguous(settings, monkeypatch):
+    monkeypatch.setattr(fast, "BLOCK_SIZE", 50)
+    make = [nn.Conv2d(3, 8, 3, bias=False).double().weight.detach() for _ in range(2)]
+
+    def layout(memory_format):
+        params = [nn.Parameter(w.clone(memory_format=memory_format)) for w in make]
+        optimizer = DessiLBI(params, **{"lr": 0.1, "nu": 1.0, "lam": 0.05, **settings})
+        run(params, optimizer)
+        return params, optimizer
+
+    plain, last = layout(torch.contiguous_format), layout(torch.channels_last)
+    assert_agree(plain, last)
+    assert last[0][0].is_contiguous(memory_format=torch.channels_last)
+    for value in last[1].state[last[0][0]].values():
+        assert value.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_missing_kernel_changes_nothing(settings, kernel, monkeypatch):
+    if not kernel:
+        monkeypatch.delattr(torch, "_fused_sgd_", raising=False)
+
+    def make():
+        torch.manual_seed(0)
+        return [nn.Parameter(torch.randn(4, 2, 3, 3, dtype=torch.float64)) for _ in range(2)]
+
+    first, second = pair(make, settings)
+    run(*first)
+    run(*second)
+    assert_agree(first, second)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_low_precision_parameters_keep_float32_state(settings):
+    def make():
+        torch.manual_seed(0)
+        return [nn.Parameter(torch.randn(4, 2, 3, 3).bfloat16()) for _ in range(2)]
+
+    first, second = pair(make, settings)
+    run(*first)
+    run(*second)
+    assert_agree(first, second, rtol=0.05, atol=0.05)
+    for value in second[1].state[second[0][0]].values():
+        assert value.dtype is torch.float32
+
+
+def test_networks_agree_after_training():
+    models = [network().double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model, foreach in zip(models, (False, None), strict=True):
+        train(model, build(model, SETTINGS["decay"], foreach=foreach), range(5))
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_blocks_cover_every_entry_once(monkeypatch):
+    monkeypatch.setattr(fast, "BLOCK_SIZE", 10)
+    params = [
+        nn.Parameter(torch.zeros(7, 3)),
+        nn.Parameter(torch.zeros(2)),
+        nn.Parameter(torch.zeros(40, 1)),
+    ]
+    optimizer = DessiLBI(params, lr=0.1, penalty="l1")
+    slots = [
+        Slot(p, p, torch.zeros_like(p), None, None, optimizer_penalty(optimizer, p)) for p in params
+    ]
+    with torch.no_grad():
+        for block in fast._blocks(slots):
+            assert sum(slot.param.numel() for slot in block) <= 10
+            for slot in block:
+                slot.param.add_(1)
+    assert all(torch.equal(param, torch.ones_like(param)) for param in params)
+
+
+def optimizer_penalty(optimizer, param):
+    from dessilbi.settings import split_penalty
+
+    return split_penalty(optimizer.group_of(param), param)
