@@ -1,0 +1,95 @@
+"""Circular convolutions with kernels of any size, evaluated directly or through the FFT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fno.mixing import mix_channels
+from fno.multiplier import multiplier_of_kernel
+from fno.precision import wide, without_autocast
+from fno.sizes import Size, as_size
+from fno.spectrum import half_spectrum, image_of
+
+Method = Literal["auto", "direct", "fft"]
+
+#: Taps of a kernel (height times width) from which on "auto" takes the FFT; see docs/methods/fno.md.
+FFT_FROM_TAPS = 100
+
+
+class CircularConv2d(nn.Conv2d):
+    """A convolution with circular "same" padding: C(theta) in its spatial parametrisation.
+
+    The weight is that of `nn.Conv2d`, ``(out_channels, in_channels / groups, kh, kw)``, and so are
+    the values; the FFT makes their cost independent of the kernel size, and takes kernels larger
+    than the image, which wrap around.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        kernel_size: height and width, of any parity.
+        stride: keeps every stride-th pixel; for trigonometric resizing see
+            `fno.TrigonometricResize`.
+        dilation: of the taps.
+        groups: of channels that do not mix.
+        bias: add one number per output channel.
+        method: `"direct"`, `"fft"`, or `"auto"`: the FFT for kernels of at least `FFT_FROM_TAPS`
+            taps and where torch refuses to pad by more than the image.
+
+    Raises:
+        ValueError: a size is not positive, or the method is unknown.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        method: Method = "auto",
+    ) -> None:
+        if method not in ("auto", "direct", "fft"):
+            raise ValueError(f"Invalid method: {method!r} (must be 'auto', 'direct' or 'fft')")
+        super().__init__(
+            in_channels,
+            out_channels,
+            as_size(kernel_size, "kernel_size"),
+            padding="same",
+            padding_mode="circular",
+            dilation=as_size(dilation, "dilation"),
+            groups=groups,
+            bias=bias,
+        )
+        # Set afterwards: torch refuses "same" together with a stride in its constructor only.
+        self.stride = as_size(stride, "stride")
+        self.method = method
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that nn.Conv2d gave it)
+        """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``."""
+        size = as_size((input.shape[-2], input.shape[-1]))
+        if not self._through_fft(size):
+            return super().forward(input)
+        with without_autocast(input):
+            kernels = multiplier_of_kernel(wide(self.weight), size, as_size(self.dilation))
+            mixed = mix_channels(half_spectrum(wide(input)), kernels, groups=self.groups)
+            result = image_of(mixed, size)[..., :: self.stride[0], :: self.stride[1]]
+        if self.bias is not None:
+            result = result + self.bias[:, None, None]
+        return result.to(input.dtype)
+
+    def _through_fft(self, size: Size) -> bool:
+        if self.method != "auto":
+            return self.method == "fft"
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        # torch pads by at most the image itself.
+        fits = all(
+            dilation * (kernel - 1) // 2 + dilation * (kernel - 1) % 2 <= side
+            for dilation, kernel, side in zip(self.dilation, self.kernel_size, size, strict=True)
+        )
+        return taps >= FFT_FROM_TAPS or not fits

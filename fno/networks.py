@@ -1,0 +1,122 @@
+"""Conversions of whole networks between the two parametrisations of their convolutions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fno.convert import is_circular, to_spatial, to_spectral
+from fno.sizes import Size, as_size
+from fno.spectral_conv import SpectralConv2d
+
+
+def spectral_network(
+    network: nn.Module, example: Tensor, *, modes: int | Sequence[int] | None = None
+) -> nn.Module:
+    """A copy of a network with spectral layers in place of its circular convolutions.
+
+    On inputs of the example's size, and with `modes=None`, it computes the same; on other sizes its
+    kernels keep their extent relative to the image, where those of the network keep their pixels.
+    1 x 1 convolutions have no extent and stay.
+
+    Args:
+        network: its `nn.Conv2d` layers must be circular and keep the size; left as it is.
+        example: one batch of inputs; only its shape, dtype and device matter.
+        modes: kept per axis, if fewer than the layer's input has pixels.
+
+    Returns:
+        The copy, which shares nothing with the network.
+
+    Raises:
+        ValueError: a convolution is not circular (it is named), or is used at several sizes.
+    """
+
+    def convert(layer: nn.Module, size: Size) -> nn.Module:
+        assert isinstance(layer, nn.Conv2d)
+        if modes is None:
+            return to_spectral(layer, size)
+        count = as_size(modes, "modes")
+        return to_spectral(layer, size, modes=(min(count[0], size[0]), min(count[1], size[1])))
+
+    return _replace(network, example, _has_extent, convert)
+
+
+def spatial_network(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of a network with circular convolutions in place of its spectral layers.
+
+    On inputs of the example's size it computes the same, with kernels as large as their inputs.
+
+    Args:
+        network: left as it is.
+        example: one batch of inputs; only its shape, dtype and device matter.
+
+    Raises:
+        ValueError: a layer is used at several sizes (it is named).
+    """
+
+    def convert(layer: nn.Module, size: Size) -> nn.Module:
+        assert isinstance(layer, SpectralConv2d)
+        return to_spatial(layer, size)
+
+    return _replace(network, example, lambda layer: isinstance(layer, SpectralConv2d), convert)
+
+
+def _has_extent(layer: nn.Module) -> bool:
+    """Whether the layer is a convolution to be converted: all but 1 x 1 ones."""
+    return isinstance(layer, nn.Conv2d) and (layer.kernel_size != (1, 1) or not is_circular(layer))
+
+
+def _replace(
+    network: nn.Module,
+    example: Tensor,
+    chosen: Callable[[nn.Module], bool],
+    convert: Callable[[nn.Module, Size], nn.Module],
+) -> nn.Module:
+    """Copy the network and replace the chosen modules, given the sizes of their inputs."""
+    result = copy.deepcopy(network)
+    sizes = _input_sizes(result, example, chosen)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, module in list(result.named_modules(remove_duplicate=False)):
+        if module not in sizes:
+            continue
+        if module not in replaced:
+            try:
+                replaced[module] = convert(module, sizes[module])
+            except ValueError as error:
+                raise ValueError(f"module {name!r}: {error}") from None
+        if not name:
+            return replaced[module]
+        parent, _, child = name.rpartition(".")
+        setattr(result.get_submodule(parent), child, replaced[module])
+    return result
+
+
+def _input_sizes(
+    network: nn.Module, example: Tensor, chosen: Callable[[nn.Module], bool]
+) -> dict[nn.Module, Size]:
+    """Height and width that reach each chosen module when the network sees the example."""
+    sizes: dict[nn.Module, Size] = {}
+    names = {module: name for name, module in network.named_modules() if chosen(module)}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        size = as_size((inputs[0].shape[-2], inputs[0].shape[-1]))
+        if sizes.setdefault(module, size) != size:
+            raise ValueError(
+                f"module {names[module]!r} is used at sizes {sizes[module]} and {size}; "
+                "only one of them can be converted exactly"
+            )
+
+    modes = {module: module.training for module in network.modules()}
+    hooks = [module.register_forward_pre_hook(note) for module in names]
+    try:
+        with torch.no_grad():
+            network.eval()(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, training in modes.items():
+            module.training = training
+    return sizes

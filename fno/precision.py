@@ -1,0 +1,22 @@
+"""FFTs exist in float32 and float64 only: around them, narrower numbers are widened."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it was.
+
+    Raises:
+        TypeError: not a real floating-point tensor.
+    """
+    if not tensor.is_floating_point():
+        raise TypeError(f"expected a real floating-point tensor, got {tensor.dtype}")
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """A context in which autocast leaves float32 alone on the device of the tensor."""
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,0 +1,167 @@
+r"""The layer of a Fourier neural operator: a convolution given by its Fourier coefficients.
+
+Source: Kabri, Roith, Tenbrinck, Burger, "Resolution-Invariant Image Classification based on Fourier
+Neural Operators" (2023), eqs. 2 and 8; eqs. 4.7, 4.8 and 4.11 of the thesis.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from fno.mixing import mix_channels
+from fno.multiplier import multiplier_of_modes
+from fno.precision import wide, without_autocast
+from fno.resize import trigonometric_resize
+from fno.sizes import Size, as_size, odd, smaller, strided
+from fno.spectrum import half_spectrum, image_of, resize_spectrum
+
+#: How a stride reduces the size: by trigonometric resizing or by keeping every stride-th pixel.
+Striding = Literal["trigonometric", "sampling"]
+Activation = Literal["none", "gelu"]
+
+
+class SpectralConv2d(nn.Module):
+    r"""sigma(W u + K u + b), with K u = F^{-1}(theta_hat . F u) of any input size.
+
+    The layer is a convolution with one kernel function on the torus, whatever the resolution. It
+    therefore commutes with trigonometric resizing to any size >= modes (Corollary 1), before sigma.
+
+    `weight` has shape ``(out_channels, in_channels / groups, M1, M2 // 2 + 1, 2)``: coefficients of
+    real kernels in the order of `torch.fft.rfft2`, real and imaginary part last. Where the half
+    spectrum holds a frequency and its opposite (column 0; the last column of an even M2) the two
+    are symmetrised in use, so that every weight is that of a real kernel; the imaginary part of
+    frequency 0 has no effect and no gradient other than 0. An even M_i contains its Nyquist
+    frequency, half of it on either side.
+
+    Args:
+        in_channels: of the input.
+        out_channels: of the output.
+        modes: M, the number of frequencies per axis, negative ones counted: k in I_M. More modes
+            than pixels are allowed; those that the input cannot show are not used.
+        stride: output sizes are input sizes divided by it and rounded up.
+        groups: of channels that do not mix.
+        bias: add b, one number per output channel.
+        pointwise: add W u, a 1 x 1 convolution.
+        activation: sigma, `"gelu"` or `"none"`.
+        striding: `"trigonometric"` or `"sampling"`.
+
+    Raises:
+        ValueError: a number is out of range, or groups do not divide the channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        modes: int | Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        pointwise: bool = False,
+        activation: Activation = "none",
+        striding: Striding = "trigonometric",
+    ) -> None:
+        super().__init__()
+        _check(in_channels, out_channels, groups, activation, striding)
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.modes = as_size(modes, "modes")
+        self.stride = as_size(stride, "stride")
+        self.groups = groups
+        self.activation = activation
+        self.striding = striding
+        shape = (out_channels, in_channels // groups, self.modes[0], self.modes[1] // 2 + 1, 2)
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.pointwise: nn.Conv2d | None = None
+        if pointwise:
+            self.pointwise = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Draw the modes of the kernels that torch would draw for a convolution of M1 x M2 taps.
+
+        Taps from U(-a, a) with a = (inputs / groups * M1 * M2)^(-1/2): every mode then has mean
+        square 1 / (3 inputs / groups), at every resolution and for every number of modes.
+        """
+        fan_in = self.weight.shape[1] * math.prod(self.modes)
+        bound = 1 / math.sqrt(fan_in)
+        kernels = self.weight.new_empty((*self.weight.shape[:2], *self.modes))
+        kernels.uniform_(-bound, bound, generator=generator)
+        self.weight.copy_(torch.view_as_real(torch.fft.rfft2(wide(kernels))))
+        if self.bias is not None:
+            self.bias.uniform_(-bound, bound, generator=generator)
+        if self.pointwise is not None:
+            bound = 1 / math.sqrt(self.weight.shape[1])
+            self.pointwise.weight.uniform_(-bound, bound, generator=generator)
+
+    def multiplier(self, size: int | Sequence[int]) -> Tensor:
+        """Factors of the coefficients of an input of a size, W not included.
+
+        Returns:
+            ``(out_channels, in_channels / groups, H, W // 2 + 1, 2)``, float32 or float64.
+        """
+        return multiplier_of_modes(wide(self.weight), self.modes, as_size(size))
+
+    def output_size(self, size: Size) -> Size:
+        """Size of the output for an input of a size."""
+        return strided(size, self.stride)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
+
+        FFTs and products run in float32 (or float64), under autocast and for half precision, too;
+        the result has the dtype of the images.
+        """
+        source = as_size((images.shape[-2], images.shape[-1]))
+        target = self.output_size(source)
+        resizes = self.striding == "trigonometric"
+        with without_autocast(images):
+            result = self._convolve(wide(images), source, target if resizes else source)
+        if self.pointwise is not None:
+            # W acts on channels and resizing on pixels: in this order, on fewer pixels.
+            reduced = trigonometric_resize(images, target) if resizes else images
+            result = result + self.pointwise(reduced)
+        if not resizes:
+            result = result[..., :: self.stride[0], :: self.stride[1]]
+        if self.bias is not None:
+            result = result + self.bias[:, None, None]
+        if self.activation == "gelu":
+            result = functional.gelu(result)
+        return result.to(images.dtype)
+
+    def _convolve(self, images: Tensor, source: Size, target: Size) -> Tensor:
+        """K u on `source`, resized to `target` without leaving the spectrum."""
+        # Only frequencies that have a mode need the product. Either all modes fit below the Nyquist
+        # frequency of the input, or the axis is kept whole.
+        kept = smaller(odd(self.modes), source)
+        spectrum = resize_spectrum(half_spectrum(images), source, kept, "coefficients")
+        mixed = mix_channels(spectrum, self.multiplier(kept), groups=self.groups)
+        return image_of(resize_spectrum(mixed, kept, target, "coefficients"), target)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, modes={self.modes}, stride={self.stride}, "
+            f"groups={self.groups}, bias={self.bias is not None}, activation={self.activation}, "
+            f"striding={self.striding}"
+        )
+
+
+def _check(inputs: int, outputs: int, groups: int, activation: str, striding: str) -> None:
+    if inputs < 1 or outputs < 1 or groups < 1 or inputs % groups or outputs % groups:
+        raise ValueError(
+            f"Invalid channels: {inputs} -> {outputs} in {groups} groups "
+            "(all must be positive, and groups must divide both numbers of channels)"
+        )
+    if activation not in ("none", "gelu"):
+        raise ValueError(f"Invalid activation: {activation!r} (must be 'none' or 'gelu')")
+    if striding not in ("trigonometric", "sampling"):
+        raise ValueError(f"Invalid striding: {striding!r} (must be 'trigonometric' or 'sampling')")

@@ -1,0 +1,139 @@
+"""The layers as citizens of torch: compile, export, memory formats, autocast, timing."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import doctest
+import importlib
+
+import pytest
+import torch
+from fno_cases import error, normal
+from torch import nn
+
+import fno
+from fno import CircularConv2d, SpectralConv2d, TrigonometricResize, timing
+
+LAYERS = {
+    "spectral": lambda: SpectralConv2d(2, 3, 5, pointwise=True, activation="gelu"),
+    "more modes than pixels": lambda: SpectralConv2d(2, 3, 11),
+    "even": lambda: SpectralConv2d(2, 4, 8, groups=2),
+    "stride": lambda: SpectralConv2d(2, 3, (4, 3), stride=2, pointwise=True),
+    "fft of a kernel": lambda: CircularConv2d(2, 3, 8, method="fft"),
+    "wrapping kernel": lambda: CircularConv2d(2, 3, 11, method="fft"),
+    "resize up": lambda: TrigonometricResize(11),
+    "resize down": lambda: TrigonometricResize(6),
+}
+
+
+@pytest.fixture(params=list(LAYERS.values()), ids=list(LAYERS))
+def layer(request) -> nn.Module:
+    return request.param()
+
+
+def test_compiled_layer_computes_the_same(layer):
+    torch.compiler.reset()
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    first = torch.randn(2, 2, 8, 8).requires_grad_()
+    second = first.detach().clone().requires_grad_()
+    values, expected = compiled(first), layer(second)
+    values.square().sum().backward()
+    expected.square().sum().backward()
+    assert error(values, expected) < 1e-6
+    assert first.grad is not None
+    assert second.grad is not None
+    assert error(first.grad, second.grad) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporter's own
+def test_exported_layer_computes_the_same(layer):
+    pytest.importorskip("onnxscript")
+    reference = pytest.importorskip("onnx.reference")
+    images = torch.randn(2, 2, 8, 8)
+    program = torch.onnx.export(layer.eval(), (images,), dynamo=True, verbose=False)
+    assert program is not None
+    session = reference.ReferenceEvaluator(program.model_proto)
+    (values,) = session.run(None, {session.input_names[0]: images.numpy()})
+    assert error(torch.from_numpy(values).float(), layer(images)) < 1e-5
+
+
+def test_channels_last_images_give_the_same(layer):
+    images = torch.randn(2, 2, 8, 8)
+    other = images.to(memory_format=torch.channels_last)
+    assert error(layer(other), layer(images)) < 1e-6
+
+
+def test_frequencies_stay_float32_under_autocast(layer):
+    images = torch.randn(2, 2, 8, 8)
+    narrow = images.bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result, of_narrow = layer(images), layer(narrow)
+    assert result.dtype == torch.float32
+    assert of_narrow.dtype == torch.bfloat16
+    # The 1 x 1 convolution runs in bfloat16; the rest is as without autocast.
+    exact = getattr(layer, "pointwise", None) is None
+    assert error(result, layer(images)) < (1e-6 if exact else 2e-2)
+    assert error(of_narrow.float(), layer(narrow.float())) < 4e-2
+
+
+def test_half_precision_networks_run(layer):
+    for dtype in (torch.bfloat16, torch.float16):
+        narrow = copy.deepcopy(layer).to(dtype)
+        images = torch.randn(2, 2, 8, 8).to(dtype)
+        result = narrow(images)
+        assert result.dtype == dtype
+        assert error(result.float(), narrow.float()(images.float())) < 4e-2
+
+
+def test_no_parameter_is_unused(layer):
+    layer(torch.randn(2, 2, 8, 8).requires_grad_()).square().sum().backward()
+    for name, parameter in layer.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.any(), name
+
+
+def test_copies_and_state_dicts_compute_the_same(layer):
+    images = torch.randn(2, 2, 8, 8)
+    twin = copy.deepcopy(layer)
+    twin.load_state_dict(layer.state_dict())
+    assert torch.equal(twin(images), layer(images))
+    assert repr(twin) == repr(layer)
+
+
+def test_gradients_of_a_batch_are_sums_of_those_of_images():
+    layer = SpectralConv2d(2, 3, 5).double()
+    images = normal(3, 2, 8, 8)
+    layer(images).sum().backward()
+    assert layer.weight.grad is not None
+    remaining = layer.weight.grad.clone()
+    for image in images:
+        (part,) = torch.autograd.grad(layer(image[None]).sum(), layer.weight)
+        remaining -= part
+    assert remaining.abs().max() < 1e-12
+
+
+def test_timing_prints_a_table_and_writes_only_on_request(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ["--kernels", "3", "6", "--size", "6", "--batch", "2", "--repeats", "1"]
+    timing.main(few)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert list(tmp_path.iterdir()) == []
+    timing.main([*few, "--output", "times.csv"])
+    with (tmp_path / "times.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kernel"] for row in rows] == ["3", "6"]
+    assert all(float(row["direct_ms"]) > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["fno", "fno.resize", "fno.frequencies", "fno.lipschitz"])
+def test_examples_in_docstrings(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_public_names_exist():
+    assert all(hasattr(fno, name) for name in fno.__all__)
+    assert "Part of bregbench" in (fno.__doc__ or "")
