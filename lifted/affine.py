@@ -1,0 +1,99 @@
+"""What a solver needs of the map f(x, Theta), affine in x and linear in Theta.
+
+z = f(x, Theta) is all that stands between two auxiliary variables. Solvers apply it, its adjoint in
+x, and its adjoint in Theta (J_f^x and J_f^Theta of eq. (17)), and ask for norms to choose steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lifted.norms import squared_norm
+
+
+class AffineMap(ABC):
+    """f of one layer; rows of every tensor are samples."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> list[nn.Parameter]:
+        """Theta: what training may change."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """f(x, Theta)."""
+
+    @abstractmethod
+    def adjoint(self, residual: Tensor, x: Tensor) -> Tensor:
+        """The derivative of `<residual, f(x, Theta)>` in x; x is looked at for its shape only."""
+
+    @abstractmethod
+    def gradients(self, x: Tensor, residual: Tensor) -> list[Tensor]:
+        """The derivatives of `<residual, f(x, Theta)>` in the parameters, summed over samples."""
+
+    @abstractmethod
+    def input_norm(self, x: Tensor) -> Tensor:
+        """A bound on the squared norm of x -> f(x, Theta) per sample; for x of this shape."""
+
+    @abstractmethod
+    def parameter_norm(self, x: Tensor) -> Tensor:
+        """A bound on the squared norm of Theta -> f(x, Theta) for the whole batch x."""
+
+    def add_gradients_(self, x: Tensor, residual: Tensor) -> None:
+        """`Theta <- Theta + gradients(x, residual)`."""
+        for parameter, gradient in zip(self.parameters, self.gradients(x, residual), strict=True):
+            parameter.add_(gradient)
+
+
+class DenseMap(AffineMap):
+    """f(x, Theta) = W x + b of a linear layer; torch keeps W as (outputs, inputs)."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.linear = linear
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.linear.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.linear.weight, self.linear.bias)
+
+    def adjoint(self, residual: Tensor, x: Tensor) -> Tensor:
+        return residual @ self.linear.weight
+
+    def gradients(self, x: Tensor, residual: Tensor) -> list[Tensor]:
+        rows = _rows(residual)
+        weight = rows.T @ _rows(x)
+        return [weight] if self.linear.bias is None else [weight, rows.sum(0)]
+
+    def input_norm(self, x: Tensor) -> Tensor:
+        return squared_norm(self.linear.weight)
+
+    def parameter_norm(self, x: Tensor) -> Tensor:
+        return squared_norm(_rows(x)) + self.bias_norm(x)
+
+    def bias_norm(self, x: Tensor) -> int:
+        """What the column of ones adds, |[X, 1]|^2 <= |X|^2 + rows: weight and bias share a step."""
+        return 0 if self.linear.bias is None else x.numel() // x.shape[-1]
+
+    def add_gradients_(self, x: Tensor, residual: Tensor) -> None:
+        rows = _rows(residual)
+        self.linear.weight.addmm_(rows.T, _rows(x))
+        if self.linear.bias is not None:
+            self.linear.bias.add_(rows.sum(0))
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def is_dense(modules: list[nn.Module]) -> bool:
+    """Whether `DenseMap` covers these modules: one linear layer with nothing frozen."""
+    return (
+        len(modules) == 1
+        and type(modules[0]) is nn.Linear
+        and all(parameter.requires_grad for parameter in modules[0].parameters())
+    )

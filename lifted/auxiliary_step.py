@@ -1,0 +1,118 @@
+"""Steps in one auxiliary variable with everything else fixed: eq. (17b) and its mirror form.
+
+In aux[l] = x the energy is `w (kernel(x) - <x, a>) + S(x) + R(x)` per sample: w the weight, a the
+pre-activation from below, S the smooth penalties above with Lipschitz constant L. With
+kappa = c w / (L + c w) both forms are a relaxation towards `d = a - grad S(x) / w`:
+
+    prox:    v = (1 - kappa) x + kappa d,   x <- prox_{kappa Psi + (kappa / w) R}(v)
+    mirror:  p <- (1 - kappa) p + kappa d,  x <- sigma(p)
+
+The first is the printed step, with step size c / L. The second takes |.|^2 / 2 + Psi instead of
+|.|^2 / 2 as the Bregman function and needs sigma only, so it serves activations without a formula
+for the prox of a multiple of Psi. Both have the minimiser as their only fixed point.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bregman.validation import check_choice
+from lifted.activation import Activation
+from lifted.lift import Lift
+from lifted.regularisers import L1Regulariser
+
+FORMS = ("auto", "prox", "mirror")
+
+
+def choose_form(lift: Lift, number: int, form: str) -> str:
+    """`prox` or `mirror` for one variable; `auto` takes the prox where it is a formula.
+
+    Raises:
+        ValueError: An unknown form, or the prox form with an iterative regulariser.
+    """
+    check_choice("x_step", form, FORMS)
+    term = lift.network.regularisers.get(number)
+    iterative = term is not None and not term.in_energy
+    if form == "auto":
+        return "prox" if _kernel(lift, number).closed_prox and not iterative else "mirror"
+    if form == "prox" and iterative:
+        raise ValueError("x_step 'prox' with an iterative regulariser (use 'auto' or 'mirror')")
+    return form
+
+
+def lipschitz(lift: Lift, number: int, norms: dict[int, Tensor] | None = None) -> Tensor:
+    """The Lipschitz constant of grad S, from the norms of the layers above.
+
+    Args:
+        lift: The variables.
+        number: Which of them.
+        norms: Squared norms by layer, where they are known already.
+    """
+    known = norms or {}
+    parts = []
+    for above in lift.reached(number):
+        norm = known.get(above)
+        if norm is None:
+            norm = lift.network.layers[above].affine.input_norm(lift.layer_input(above))
+        parts.append(lift.curvature(above) * norm)
+    return torch.stack(parts).sum() if len(parts) > 1 else parts[0]
+
+
+def relaxation(lift: Lift, number: int, bound: Tensor, scale: float, form: str) -> Tensor:
+    """kappa, from the Lipschitz constant and c = `scale`; mirror steps are safe up to c = 1."""
+    weight = (min(scale, 1.0) if form == "mirror" else scale) * _weight(lift, number)
+    return weight / (bound + weight)
+
+
+def auxiliary_step(lift: Lift, number: int, kappa: Tensor, form: str) -> None:
+    """One step in aux[number]; kappa and form as returned by the functions above."""
+    lift.set_aux(number, *auxiliary_update(lift, number, kappa, form))
+
+
+def auxiliary_update(
+    lift: Lift, number: int, kappa: Tensor, form: str, *, push: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """What one step makes of aux[number] and of its dual (None in prox form), without doing it.
+
+    Args:
+        lift: The variables.
+        number: Which of them.
+        kappa: Relaxation.
+        form: `prox` or `mirror`.
+        push: Heavy-ball term, added to the point that the step starts from.
+    """
+    weight = _weight(lift, number)
+    kernel = _kernel(lift, number)
+    anchor = lift.network.penalty.anchor(
+        lift.network.layers[number].activation, lift.preactivation(number)
+    )
+    direction = torch.sub(anchor, lift.gradient(number), alpha=1 / weight)
+    start = lift.dual[number] if form == "mirror" else lift.aux[number]
+    point = (start if push is None else start + push).lerp(direction, kappa)
+    term = lift.network.regularisers.get(number)
+    if term is not None and not term.in_energy:
+        return _iterative(point, kappa, kernel, term)
+    if term is not None:
+        point = term.shift(point, kappa / weight, kernel)
+    return (kernel(point), point) if form == "mirror" else (kernel.prox(point, kappa), None)
+
+
+def _iterative(
+    point: Tensor, kappa: Tensor, kernel: Activation, term: L1Regulariser
+) -> tuple[Tensor, Tensor]:
+    """The mirror step whose Bregman function is kernel + R.
+
+    Its dual is a subgradient of that sum: it splits into `inner`, a subgradient of the kernel at
+    the new x, and one of R.
+    """
+    inner = term.shift(point, 1 - kappa, kernel)
+    return kernel(inner), (point - kappa * inner) / (1 - kappa)
+
+
+def _weight(lift: Lift, number: int) -> float:
+    return lift.network.lam[number] * lift.network.penalty.scale
+
+
+def _kernel(lift: Lift, number: int) -> Activation:
+    return lift.network.penalty.kernel(lift.network.layers[number].activation)

@@ -1,0 +1,111 @@
+"""How a hidden layer is tied to the one below: Bregman (13), classical lifted (7), MAC-QP (6).
+
+The last layer always carries the loss, a Bregman loss. Paper convention: (6) and (7) have no factor
+1/2, whereas the Bregman penalty is at least half the squared distance; a weight of 1/2 on (6) or (7)
+compares with a weight of 1 on (13).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from bregman.validation import check_choice
+from lifted.activation import Activation, sum_features
+from lifted.piecewise import Identity
+
+
+class Penalty(ABC):
+    """P(x, z) between an auxiliary variable x and the pre-activation z = f(x below).
+
+    As a function of x it is `scale * (kernel(x) - <x, anchor(z)>)` up to a constant, with the
+    kernel of an activation; a step in x needs nothing else.
+
+    Attributes:
+        scale: The factor in front; also the Lipschitz constant of `residual` in z.
+    """
+
+    scale: float = 1.0
+
+    @abstractmethod
+    def value(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        """P(x, z), shape (samples,)."""
+
+    @abstractmethod
+    def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        """The gradient of P in z."""
+
+    def anchor(self, activation: Activation, z: Tensor) -> Tensor:
+        """What the kernel's subgradient at x is pulled to."""
+        return z
+
+    def kernel(self, activation: Activation) -> Activation:
+        """The activation whose Psi constrains x."""
+        return activation
+
+
+class BregmanPenalty(Penalty):
+    """B(x, z) of eq. (12): zero only where x = sigma(z), yet convex in x and in z."""
+
+    def value(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        return activation.bregman_loss(x, z)
+
+    def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        return activation(z) - x
+
+
+class ClassicalPenalty(Penalty):
+    """|x - z|^2 over x in dom Psi, plus 2 Psi(x): trains an affine network (section 2.3.2)."""
+
+    scale = 2.0
+
+    def value(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        return sum_features((x - z).square()) + 2 * activation.psi(x)
+
+    def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        return 2 * (z - x)
+
+
+class QuadraticPenalty(Penalty):
+    """MAC-QP, |x - sigma(z)|^2: the one penalty that has to differentiate the activation.
+
+    It is not convex in z; `scale` bounds the curvature exactly for piecewise linear activations
+    and near x = sigma(z) for others.
+    """
+
+    scale = 2.0
+
+    def value(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        return sum_features((x - activation(z)).square())
+
+    def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            active = activation(leaf)
+        return torch.autograd.grad(active, leaf, 2 * (active.detach() - x))[0]
+
+    def anchor(self, activation: Activation, z: Tensor) -> Tensor:
+        return activation(z)
+
+    def kernel(self, activation: Activation) -> Activation:
+        return _FREE
+
+
+_FREE = Identity()
+_PENALTIES: dict[str, Penalty] = {
+    "bregman": BregmanPenalty(),
+    "classical": ClassicalPenalty(),
+    "mac": QuadraticPenalty(),
+}
+
+
+def make_penalty(name: str) -> Penalty:
+    """The penalty called `bregman`, `classical` or `mac`.
+
+    Raises:
+        ValueError: Unknown name.
+    """
+    check_choice("penalty", name, tuple(_PENALTIES))
+    return _PENALTIES[name]

@@ -1,0 +1,55 @@
+"""Loops over the blocks of one batch: all auxiliary variables, or all parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lifted.auxiliary_step import auxiliary_step, choose_form, lipschitz, relaxation
+from lifted.lift import Lift
+from lifted.parameter_step import parameter_block
+
+
+def sweep_auxiliary(
+    lift: Lift,
+    iterations: int,
+    *,
+    scale: float,
+    form: str = "auto",
+    numbers: Iterable[int] | None = None,
+) -> None:
+    """Gauss-Seidel sweeps over auxiliary variables from the top down, with fixed parameters.
+
+    After a forward pass only the last residual is not zero; going down carries it to the first
+    layer in a single sweep.
+
+    Args:
+        lift: The variables.
+        iterations: How many sweeps.
+        scale: Step size in units of 1 / (Lipschitz constant).
+        form: `auto`, `prox` or `mirror`.
+        numbers: Which variables; all by default.
+    """
+    chosen = range(len(lift.aux)) if numbers is None else numbers
+    plan = []
+    for number in sorted(chosen, reverse=True):
+        kind = choose_form(lift, number, form)
+        kappa = relaxation(lift, number, lipschitz(lift, number), scale, kind)
+        plan.append((number, kappa, kind))
+    for _ in range(iterations):
+        for number, kappa, kind in plan:
+            auxiliary_step(lift, number, kappa, kind)
+
+
+def fit_parameters(
+    lift: Lift, iterations: int, *, rho: float, scale: float, gram: bool = True
+) -> None:
+    """Gradient steps on every layer's parameters, with fixed auxiliary variables.
+
+    The layers do not see each other: their order is of no consequence.
+    """
+    for number in range(lift.network.depth):
+        if lift.network.layers[number].affine.parameters:
+            block = parameter_block(lift, number, rho=rho, scale=scale, gram=gram)
+            for _ in range(iterations):
+                block.step()
+            block.finish()

@@ -1,0 +1,66 @@
+"""Averaging over real processes equals its simulation in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lifted_cases import data, perceptron
+from torch import Tensor
+
+from lifted import DataParallel, ImplicitStochastic, LiftedNetwork
+from lifted.parallel import parallel_round
+
+ROUNDS = 3
+
+
+def start() -> LiftedNetwork:
+    torch.manual_seed(0)
+    return perceptron(5, 6, 4, 3, lam=3.0)
+
+
+def batch(step: int, rank: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(100 * step + rank)
+    return data(8, 5, 3)
+
+
+def solver(network: LiftedNetwork) -> ImplicitStochastic:
+    return ImplicitStochastic(network, rho=0.5, iterations=5)
+
+
+def worker(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2
+    )
+    network = start()
+    parallel = DataParallel(solver(network))
+    for step in range(ROUNDS):
+        parallel.step(*batch(step, rank))
+    parallel.check()
+    torch.save(network.state_dict(), Path(folder) / f"{rank}.pt")
+    # Without this, one process may tear its connection down while the other still talks to it.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_equal_their_simulation(tmp_path):
+    torch.multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        worker, args=(str(tmp_path),), nprocs=2
+    )
+    network = start()
+    before = network.state_dict()["0.weight"].clone()
+    alone = solver(network)
+    for step in range(ROUNDS):
+        parallel_round(alone, [batch(step, rank) for rank in range(2)])
+    assert not torch.equal(before, network.state_dict()["0.weight"])
+    for rank in range(2):
+        state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(state, network.state_dict(), rtol=0, atol=1e-14)
+
+
+def test_one_worker_is_the_solver_itself():
+    network, twin = start(), start()
+    parallel_round(solver(network), [batch(0, 0)])
+    solver(twin).step(*batch(0, 0))
+    torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
