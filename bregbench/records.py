@@ -6,12 +6,16 @@ seed 0 the final weights where they are small.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
 
 from bregbench.config import Config
-from bregbench.files import read_tensors
+from bregbench.data import DatasetConfig
+from bregbench.files import read_tensors, write_json
+from bregbench.identity import to_plain
+from bregbench.loading import read_config
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import save_sparse
 
@@ -36,8 +40,9 @@ def export_record(run: RunDirectory, record: RunDirectory) -> None:
     with tempfile.TemporaryDirectory(dir=record.path.parent, prefix=".record-") as folder:
         fresh = RunDirectory(Path(folder) / "record")
         fresh.path.mkdir()
-        for source in (run.config, run.penalties, run.metrics, run.summary):
+        for source in (run.penalties, run.metrics, run.summary):
             shutil.copyfile(source, fresh.path / source.name)
+        write_json(fresh.config, to_plain(_portable(read_config(run))))
         if run.read_summary()["seed"] == 0 and run.weights.is_file():
             save_sparse(fresh.sparse_weights, read_tensors(run.weights))
             if fresh.sparse_weights.stat().st_size > LARGEST_WEIGHTS:
@@ -45,6 +50,16 @@ def export_record(run: RunDirectory, record: RunDirectory) -> None:
         if record.path.exists():
             shutil.rmtree(record.path)
         fresh.path.rename(record.path)
+
+
+def _portable(config: Config) -> Config:
+    """The config without folders of the machine that it ran on."""
+    data = dataclasses.replace(
+        config.data,
+        root=DatasetConfig.root,
+        path=None if config.data.path is None else Path(config.data.path).name,
+    )
+    return dataclasses.replace(config, data=data, runs_dir=Config.runs_dir)
 
 
 def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:

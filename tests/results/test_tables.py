@@ -18,6 +18,7 @@ from bregbench import load_run
 from bregbench.cli import evaluate, reproduce, results_next, runs, search
 from bregbench.config import compose
 from bregbench.errors import BenchError, Interrupted
+from bregbench.loading import read_config
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse, save_sparse
@@ -170,6 +171,14 @@ def test_every_committed_table_fits_its_published_numbers():
         for label, row in table.rows.items():
             assert set(row.steered) <= set(table.columns)
             assert table.config(label, 0).experiment_name in (path.stem, table.experiment)
+
+
+def test_record_names_no_folder_of_this_machine(make_run, tmp_path):
+    directory, record = make_run
+    assert str(tmp_path) in directory.config.read_text()
+    for file in record.path.iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()
+    assert read_config(record).data.root == "data"
 
 
 def test_load_run_gives_the_network_back(make_run):
