@@ -20,6 +20,7 @@ from bregbench.run_dir import RunDirectory
 from bregbench.streams import Streams
 from bregbench.tasks import Classification, TaskConfig
 from bregbench.trainer_config import Precision
+from clip.evaluation import evaluating
 
 
 def evaluate(
@@ -35,7 +36,7 @@ def evaluate(
 
     Args:
         network: maps images in [0, 1] to outputs, on the device of the data; normalisation is its
-            own business. Its mode is put back afterwards.
+            own business. The modes of its modules are put back afterwards.
         data: what `DatasetConfig.build` returns.
         evaluators: what to measure, for instance ``[Accuracy(), Lipschitz()]``.
         task: classification if None.
@@ -55,14 +56,10 @@ def evaluate(
         streams=Streams(seed),
         bf16=bf16,
     )
-    training = network.training
-    network.eval()
-    try:
-        metrics: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    with evaluating(network):
         for evaluator in evaluators:
             metrics |= evaluator.evaluate(network, data, context)
-    finally:
-        network.train(training)
     return metrics
 
 

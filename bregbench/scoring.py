@@ -10,6 +10,7 @@ from torch import nn
 from bregbench.context import RunContext
 from bregbench.data import evaluation_batches
 from bregbench.tasks import TaskConfig
+from clip.evaluation import evaluating
 
 if TYPE_CHECKING:
     from bregbench.data import Split
@@ -62,7 +63,7 @@ class Scores:
 
 @torch.no_grad()
 def score(network: nn.Module, split: Split, context: RunContext, name: str) -> dict[str, float]:
-    """Loss and scores of a network in evaluation mode; its mode is put back.
+    """Loss and scores of a network in evaluation mode; the modes of its modules are put back.
 
     Args:
         network: maps images (batch, channels, height, width) in [0, 1] to outputs.
@@ -70,13 +71,11 @@ def score(network: nn.Module, split: Split, context: RunContext, name: str) -> d
         context: task, precision and memory layout.
         name: prefix of the metrics, such as `validation`.
     """
-    training = network.training
-    network.eval()
     scores = Scores(context.task, context.device)
-    for inputs, targets in evaluation_batches(split, EVALUATION_BATCH):
-        with context.autocast():
-            outputs = network(context.arrange(inputs))
-            loss = context.task.loss(outputs, targets)
-        scores.add(loss, outputs, targets)
-    network.train(training)
+    with evaluating(network):
+        for inputs, targets in evaluation_batches(split, EVALUATION_BATCH):
+            with context.autocast():
+                outputs = network(context.arrange(inputs))
+                loss = context.task.loss(outputs, targets)
+            scores.add(loss, outputs, targets)
     return scores.read(name)

@@ -105,6 +105,7 @@ def _reduced(table: Table, epochs: int) -> Table:
         experiment="",
         title=f"{table.title}; reduced to {epochs} epochs",
         common=[*table.common, f"trainer.epochs={epochs}"],
+        command=f"table={table.name} epochs={epochs}",
     )
 
 

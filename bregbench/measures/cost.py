@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import nn
 
 from bregbench.measures.density import to_host
 from bregbench.measures.layers import TRANSPOSED, WeightLayer, uncompiled, weight_layers
+from clip.evaluation import evaluating
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
     handles = [layer.register_forward_hook(hook) for layer in layers.values()]
     try:
         # A compiled forward would neither call the hooks nor repay its compilation.
-        with _evaluating(model), torch.compiler.set_stance("force_eager"):
+        with evaluating(model), torch.compiler.set_stance("force_eager"):
             model(_black_image(model, input_shape))
     finally:
         for handle in handles:
@@ -104,15 +103,3 @@ def _black_image(model: nn.Module, input_shape: tuple[int, ...]) -> torch.Tensor
         if tensor.is_floating_point():
             return torch.zeros(1, *input_shape, dtype=tensor.dtype, device=tensor.device)
     return torch.zeros(1, *input_shape)
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; each module's own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -99,7 +99,8 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
 
 def command(table: Table, row: str) -> str:
     """What regenerates a row."""
-    return f"bregbench-reproduce table={table.name} 'rows=[\"{row}\"]'"
+    selected = table.command or f"table={table.name}"
+    return f"bregbench-reproduce {selected} 'rows=[\"{row}\"]'"
 
 
 def replace_section(text: str, name: str, body: str) -> str:

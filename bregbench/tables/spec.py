@@ -62,6 +62,7 @@ class Table:
         columns: by metric; `metric` also describes all its points `metric@epoch`.
         rows: by the label of the published table.
         remarks: what a reader must know, one line each.
+        command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
     """
 
     name: str = MISSING
@@ -73,6 +74,7 @@ class Table:
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    command: str = ""
 
     def column(self, name: str) -> Column | None:
         """What is known of a column."""

@@ -115,6 +115,7 @@ def test_reduced_runs_fill_no_published_cell(call, results_dir):
     cells = lines(results_dir / "reduced" / "small_table1" / "reduced_small_table1.csv")
     assert cells["Dense", "test/accuracy"]["mean"] != ""
     assert {cell["verdict"] for cell in cells.values()} == {""}
+    assert "table=small_table1 epochs=1 " in cells["Dense", "test/accuracy"]["command"]
     call(reproduce, "table=small_table1", "render=true")
     cells = lines(results_dir / "small_table1" / "small_table1.csv")
     assert {cell["verdict"] for cell in cells.values()} == {"NOT RUN"}
