@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from bregbench.checks import require
+from bregbench.measures.layers import CONVOLUTIONS, TRANSPOSED
 from bregman import apply_masks, magnitude_masks
 
 Masks = dict[str, torch.Tensor]
@@ -41,12 +43,15 @@ class Cut:
         threshold: keep units whose root-mean-square entry is larger than this, instead.
         by: the units.
         scope: whether the share is of each layer or of all of them.
+        linear_density: share of the units of linear layers, where it is not that of the
+            convolutions; the two kinds then do not compete.
     """
 
     density: float | None = None
     threshold: float | None = None
     by: Unit = Unit.entry
     scope: Scope = Scope.all
+    linear_density: float | None = None
 
     @property
     def active(self) -> bool:
@@ -64,11 +69,14 @@ class Cut:
         """
         both = self.density is not None and self.threshold is not None
         require(not both, f"{key}.threshold", self.threshold, "left out where density is given")
+        for name in ("density", "linear_density"):
+            value = getattr(self, name)
+            require(value is None or 0 < value <= 1, f"{key}.{name}", value, "in (0, 1]")
         require(
-            self.density is None or 0 < self.density <= 1,
-            f"{key}.density",
-            self.density,
-            "in (0, 1]",
+            self.linear_density is None or self.density is not None,
+            f"{key}.linear_density",
+            self.linear_density,
+            f"left out without {key}.density, the share of the convolutions",
         )
         require(
             self.threshold is None or self.threshold >= 0,
@@ -79,13 +87,11 @@ class Cut:
 
     def masks(self, network: nn.Module) -> Masks:
         """Masks of the Linear and convolution weights: True where a weight is kept."""
-        return magnitude_masks(
-            network,
-            density=self.density,
-            threshold=self.threshold,
-            by=self.by.value,
-            scope=self.scope.value,
-        )
+        masks = partial(magnitude_masks, network, by=self.by.value, scope=self.scope.value)
+        if self.linear_density is None:
+            return masks(density=self.density, threshold=self.threshold)
+        convolutions = masks(density=self.density, modules=(*CONVOLUTIONS, *TRANSPOSED))
+        return convolutions | masks(density=self.linear_density, modules=nn.Linear)
 
     def applied(self, network: nn.Module) -> nn.Module:
         """A copy of the network without the small weights."""
@@ -116,12 +122,15 @@ class MagnitudePruning(TransformConfig):
         density: share of the units that is kept, of all there are, whatever was dropped earlier.
         by: the units.
         scope: whether the share is of each layer or of all of them.
+        linear_density: share of the units of linear layers, where it is not that of the
+            convolutions; the two kinds then do not compete.
     """
 
     kind: ClassVar[str] = "magnitude_pruning"
     density: float = 0.5
     by: Unit = Unit.entry
     scope: Scope = Scope.all
+    linear_density: float | None = None
 
     def check(self, phase: str) -> None:
         self._cut().check(f"phases.{phase}.begin")
@@ -132,7 +141,12 @@ class MagnitudePruning(TransformConfig):
         return masks
 
     def _cut(self) -> Cut:
-        return Cut(density=self.density, by=self.by, scope=self.scope)
+        return Cut(
+            density=self.density,
+            by=self.by,
+            scope=self.scope,
+            linear_density=self.linear_density,
+        )
 
 
 TRANSFORMS: tuple[type[TransformConfig], ...] = (MagnitudePruning,)

@@ -15,13 +15,14 @@ from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse
 
 
-def load_run(path: str | Path, *, selection: str = "last") -> nn.Module:
+def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = None) -> nn.Module:
     """The network of a finished run, in evaluation mode on the CPU.
 
     Args:
         path: a run directory or a record.
         selection: `last`, or `best` for the best validation epoch (run directories keep both,
             records the last one).
+        epoch: the network after this epoch instead, one of the run's `trainer.snapshots`.
 
     Raises:
         BenchError: no finished run there, or its weights were not kept.
@@ -30,7 +31,7 @@ def load_run(path: str | Path, *, selection: str = "last") -> nn.Module:
     if not directory.complete:
         raise BenchError(f"run={path} is not a finished run: give a directory with a summary.json")
     summary = directory.read_summary()
-    state = _weights(directory, selection)
+    state = _weights(directory, selection) if epoch is None else _snapshot(directory, epoch)
     network = read_config(directory).model.build(
         input_shape=tuple(summary["input_shape"]),
         classes=summary["classes"],
@@ -43,6 +44,17 @@ def load_run(path: str | Path, *, selection: str = "last") -> nn.Module:
 def read_config(directory: RunDirectory) -> Config:
     """The typed config of a run or record."""
     return from_plain(directory.read_config())
+
+
+def _snapshot(directory: RunDirectory, epoch: int) -> dict[str, torch.Tensor]:
+    path = directory.snapshot(epoch)
+    if not path.is_file():
+        kept = sorted(int(p.stem.removeprefix("epoch")) for p in directory.snapshots.glob("*"))
+        raise BenchError(
+            f"{directory.path} holds no weights of epoch {epoch}: choose one of "
+            f"{', '.join(map(str, kept)) or '(none)'}, or train with trainer.snapshots=[{epoch}]"
+        )
+    return load_sparse(path)
 
 
 def _weights(directory: RunDirectory, selection: str) -> dict[str, torch.Tensor]:

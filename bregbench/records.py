@@ -1,7 +1,7 @@
 """Records: the small files of finished runs that are kept as evidence.
 
 A record is laid out like a run directory, without checkpoints: config, summary, metrics, and for
-seed 0 the final weights where they are small.
+seed 0 the final weights and snapshots where they are small.
 """
 
 from __future__ import annotations
@@ -43,13 +43,22 @@ def export_record(run: RunDirectory, record: RunDirectory) -> None:
         for source in (run.penalties, run.metrics, run.summary):
             shutil.copyfile(source, fresh.path / source.name)
         write_json(fresh.config, to_plain(_portable(read_config(run))))
-        if run.read_summary()["seed"] == 0 and run.weights.is_file():
-            save_sparse(fresh.sparse_weights, read_tensors(run.weights))
-            if fresh.sparse_weights.stat().st_size > LARGEST_WEIGHTS:
-                fresh.sparse_weights.unlink()
+        if run.read_summary()["seed"] == 0:
+            _keep_weights(run, fresh)
         if record.path.exists():
             shutil.rmtree(record.path)
         fresh.path.rename(record.path)
+
+
+def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
+    if run.weights.is_file():
+        save_sparse(record.sparse_weights, read_tensors(run.weights))
+        if record.sparse_weights.stat().st_size > LARGEST_WEIGHTS:
+            record.sparse_weights.unlink()
+    for source in sorted(run.snapshots.glob("*.safetensors")):
+        if source.stat().st_size <= LARGEST_WEIGHTS:
+            record.snapshots.mkdir(exist_ok=True)
+            shutil.copyfile(source, record.snapshots / source.name)
 
 
 def _portable(config: Config) -> Config:

@@ -18,6 +18,7 @@ from bregbench.identity import to_plain
 from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
+from bregbench.scoring import score
 from bregbench.training import Training
 
 
@@ -137,7 +138,11 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
     for selection, state in (("best", best), ("last", last)):
         network.load_state_dict(state)
         for variant, judged in training.method.variants().items():
-            final.setdefault(variant, {})[selection] = _metrics(judged, training)
+            metrics = _metrics(judged, training)
+            if variant != "trained":
+                # No epoch was spent on these weights: their training scores have to be measured.
+                metrics |= score(judged, training.data.train, training.context(), "train")
+            final.setdefault(variant, {})[selection] = metrics
     return final
 
 

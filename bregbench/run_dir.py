@@ -30,8 +30,13 @@ class RunDirectory:
         self.best = self.path / "best.pt"
         self.weights = self.path / "weights.pt"
         self.sparse_weights = self.path / "weights.safetensors"
+        self.snapshots = self.path / "snapshots"
         self.lock = self.path / "lock"
         self.tracking = self.path / "tracking"
+
+    def snapshot(self, epoch: int) -> Path:
+        """Weights after an epoch, where they were asked for."""
+        return self.snapshots / f"epoch{epoch:04d}.safetensors"
 
     @property
     def name(self) -> str:

@@ -42,6 +42,7 @@ class TrainerConfig:
         threads: torch's CPU threads; two processes of one thread each beat one of two.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
         checkpoint_minutes: also write a checkpoint within long epochs, this often.
+        snapshots: epochs after which the weights are kept; 0 is the start of the run.
     """
 
     epochs: int = 100
@@ -57,6 +58,7 @@ class TrainerConfig:
     threads: int = local(1)
     device: str = local("auto")
     checkpoint_minutes: float = local(5.0)
+    snapshots: list[int] = local(default_factory=list)
 
     def __post_init__(self) -> None:
         fill_chosen(self)
@@ -81,6 +83,12 @@ class TrainerConfig:
             "trainer.checkpoint_minutes",
             self.checkpoint_minutes,
             "greater than 0",
+        )
+        require(
+            all(epoch >= 0 for epoch in self.snapshots),
+            "trainer.snapshots",
+            self.snapshots,
+            "epochs from 0 on",
         )
 
     def torch_device(self) -> torch.device:

@@ -23,6 +23,7 @@ from bregbench.methods import Method
 from bregbench.run_dir import RunDirectory
 from bregbench.schedules import Schedule
 from bregbench.scoring import Scores, score
+from bregbench.sparse_weights import save_sparse
 from bregbench.streams import Streams
 from bregbench.tracking import Tracker
 from bregbench.trainer_config import Precision
@@ -123,6 +124,8 @@ class Training:
                 steps_per_epoch=len(self._loader),
             ) as progress,
         ):
+            if self.position.steps == 0:
+                self._keep_snapshot()
             while True:
                 while self.position.phase_epochs < self._phase.epochs and self._steps_left():
                     self._train_epoch(progress, interrupts)
@@ -227,6 +230,7 @@ class Training:
         self._schedule.end_epoch(metrics)
         self._method.scale_lr(self._schedule.factor)
         self._keep_best(metrics)
+        self._keep_snapshot()
         row = {"epoch": self.position.epochs, "phase": self._phase.name, **metrics}
         row["seconds"] = round(seconds, 4)
         self.directory.append_metrics(row)
@@ -249,6 +253,12 @@ class Training:
         if value is None or held is None or value >= held:
             self.best = {"epoch": self.position.epochs, "value": value}
             write_tensors(self.directory.best, self.network.state_dict())
+
+    def _keep_snapshot(self) -> None:
+        if self.position.epochs in self.config.trainer.snapshots:
+            path = self.directory.snapshot(self.position.epochs)
+            path.parent.mkdir(exist_ok=True)
+            save_sparse(path, self.network.state_dict())
 
     def _refuse_nonfinite(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():

@@ -23,6 +23,7 @@ def magnitude_masks(
     threshold: float | None = None,
     by: str = "entry",
     scope: str = "global",
+    modules: type[nn.Module] | tuple[type[nn.Module], ...] | None = None,
 ) -> Masks:
     """Masks that keep the largest entries or groups.
 
@@ -36,9 +37,10 @@ def magnitude_masks(
         by: `"entry"`, `"kernel"`, `"filter"` or `"row"`.
         scope: `"global"`: count over all layers together; `"layer"`: in each layer by itself. Makes
             no difference for a threshold.
+        modules: Look at layers of these types only, for instance `nn.Linear`; None for all.
 
     Returns:
-        A bool tensor per weight, keyed by parameter name.
+        A bool tensor per weight that was looked at, keyed by parameter name.
 
     Raises:
         ValueError: Both or neither of density and threshold, or a value out of range.
@@ -49,8 +51,13 @@ def magnitude_masks(
         )
     check_choice("by", by, GROUPINGS)
     check_choice("scope", scope, ("global", "layer"))
-    weights = {name: weight.detach() for name, _, weight in weight_layers(model)}
-    sizes = {name: _magnitudes(layer, weight, by) for name, layer, weight in weight_layers(model)}
+    layers = [
+        (name, layer, weight.detach())
+        for name, layer, weight in weight_layers(model)
+        if modules is None or isinstance(layer, modules)
+    ]
+    weights = {name: weight for name, _, weight in layers}
+    sizes = {name: _magnitudes(layer, weight, by) for name, layer, weight in layers}
     if threshold is not None:
         check_non_negative("threshold", threshold)
         keep = {name: size > threshold for name, size in sizes.items()}

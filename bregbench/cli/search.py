@@ -1,4 +1,7 @@
-"""`bregbench-search`: find a setting that a paper does not state, such as lam for a density."""
+"""`bregbench-search`: find a setting that a paper does not state, such as lam for a density.
+
+Two ways: a secant towards a wanted value of a metric, or the best of a list of values.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """Find the value of a key that brings a metric of a table's row to the published number."""
+    """Find the value of a key that brings a metric of a table's row to the published number.
+
+    With `values=` it is the one of them that is best on the validation split instead.
+    """
 
     table: str = option("", help="name of a file in configs/table")
     row: str = option("", help="label of a row")
@@ -31,6 +37,9 @@ class Options:
     column: str = option("density/total", help="the metric; must not look at test data")
     target: float | None = option(None, help="wanted value in the published unit; null: published")
     start: float | None = option(None, help="first value; null: the table's")
+    values: list[float] = option(
+        default_factory=list, help="try these and take the one with the largest column instead"
+    )
     tried: list[float] = option(default_factory=list, help="values to begin with, if already run")
     slope: float = option(
         -1.0, help="assumed slope of log metric over log value, for the first step"
@@ -68,7 +77,7 @@ def _command() -> int:
         raise BenchError(f"column={options.column} looks at test data: choose another metric")
     published = read_published(Path(options.results_dir) / "published" / f"{table.name}.csv")
     cell = published.get((options.row, options.column))
-    target = _target(options, cell)
+    target = None if options.values else _target(options, cell)
     factor = UNITS[cell.unit] if cell is not None else 1.0
     budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
     deadline = None if budget is None else time.monotonic() + budget
@@ -76,29 +85,28 @@ def _command() -> int:
     def measure(value: float) -> float:
         say(f"search: {options.row}, {options.key}={value:g}")
         found = factor * _measure(options, table, value, deadline)
-        say(
-            f"search: {options.key}={value:g} gives {options.column} {found:.4g}, wanted {target:g}"
-        )
+        wanted = "the largest" if target is None else f"{target:g}"
+        say(f"search: {options.key}={value:g} gives {options.column} {found:.4g}, wanted {wanted}")
         return found
 
-    known = [Point(value, measure(value)) for value in options.tried]
-    points = secant(
-        measure,
-        start=_start(options, table),
-        target=target,
-        tolerance=options.tolerance,
-        most=options.most,
-        known=known,
-        slope=options.slope,
-    )
-    best = nearest(points, target)
-    trace = _trace(options, points, target, best.value)
-    slug = re.sub(r"[^a-z0-9]+", "-", options.row.lower()).strip("-")
-    path = Path(options.results_dir) / "searches" / table.name / f"{slug}.json"
-    write_json(path, trace)
-    reached = abs(best.metric / target - 1) <= options.tolerance
+    if target is None:
+        points = [Point(value, measure(value)) for value in options.values]
+        best = max(points, key=lambda point: point.metric)
+    else:
+        points = secant(
+            measure,
+            start=_start(options, table),
+            target=target,
+            tolerance=options.tolerance,
+            most=options.most,
+            known=[Point(value, measure(value)) for value in options.tried],
+            slope=options.slope,
+        )
+        best = nearest(points, target)
+    path = _trace_path(options)
+    write_json(path, _trace(options, points, target, best.value))
     say(f"search: {options.key}={best.value:g} gives {best.metric:.4g}; trace: {path}")
-    if not reached:
+    if target is not None and abs(best.metric / target - 1) > options.tolerance:
         raise BenchError(
             f"{options.column} {best.metric:.4g} is not within {options.tolerance:.0%} of {target:g} "
             f"after {len(points)} runs: give most={options.most + 2} or another start"
@@ -151,7 +159,16 @@ def _measure(options: Options, table: Table, value: float, deadline: float | Non
     return found
 
 
-def _trace(options: Options, points: list[Any], target: float, chosen: float) -> dict[str, Any]:
+def _trace_path(options: Options) -> Path:
+    """One file per row and key; lam, the usual one, is not named."""
+    key = "" if options.key == "method.lam" else f"-{options.key}"
+    slug = re.sub(r"[^a-z0-9]+", "-", (options.row + key).lower()).strip("-")
+    return Path(options.results_dir) / "searches" / options.table / f"{slug}.json"
+
+
+def _trace(
+    options: Options, points: list[Any], target: float | None, chosen: float
+) -> dict[str, Any]:
     """What was tried, for everybody to see."""
     from bregbench.provenance import commit
 

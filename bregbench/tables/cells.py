@@ -92,13 +92,18 @@ def finished_runs(
 def metric_of(run: RunDirectory, metric: str, *, variant: str, selection: str) -> float | None:
     """A metric of a finished run: of its final evaluation, else of the selected epoch.
 
-    `metric@epoch` means the epoch of that number, counted from 1.
+    `metric@epoch` means the epoch of that number, counted from 1; 0 is the start of the run. Epochs
+    know the trained network only, not its other variants.
     """
     summary = run.read_summary()
     metric, _, at = metric.partition("@")
     final: dict[str, float] = summary["final"].get(variant, {}).get(selection, {})
     if not at and metric in final:
         return final[metric]
+    if variant != "trained":
+        return None
+    if at == "0":
+        return summary["initial"].get(metric)
     selected = summary["best"]["epoch"] if selection == "best" else summary["epochs"]
     epoch = int(at) if at else selected
     rows: list[dict[str, Any]] = [row for row in run.read_metrics() if row["epoch"] == epoch]

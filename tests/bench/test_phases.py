@@ -97,6 +97,9 @@ def test_thresholded_variant_is_judged_beside_the_trained_one(make_config):
     assert final["trained"]["last"]["density/total"] == pytest.approx(1.0, abs=1e-3)
     assert final["thresholded"]["last"]["density/total"] == pytest.approx(0.3, abs=0.02)
     assert final["thresholded"]["last"]["active_units/linear1"] < 1
+    # No epoch saw the cut network, so its training accuracy is measured; the other one's is a curve.
+    assert final["thresholded"]["last"]["train/accuracy"] > 0.1
+    assert "train/accuracy" not in final["trained"]["last"]
     assert set(train(make_config("method=sgd"))["final"]) == {"trained"}
 
 
@@ -121,10 +124,21 @@ def test_cut_keeps_the_largest(cut, kept):
     assert int(layer.weight.count_nonzero()) == 8  # the network itself is untouched
 
 
+def test_cut_may_keep_another_share_of_linear_layers():
+    network = torch.nn.Sequential(torch.nn.Conv2d(4, 5, 3), torch.nn.Linear(10, 10))
+    cut = Cut(density=0.5, by=Unit.kernel, linear_density=0.1)
+    masks = cut.masks(network)
+    assert int(masks["0.weight"].flatten(2).all(2).sum()) == 10
+    assert int(masks["0.weight"].sum()) == 10 * 9
+    assert int(masks["1.weight"].sum()) == 10
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
         ["method.cut.density=2"],
+        ["method.cut.linear_density=0.1"],
+        ["method.cut.density=0.1", "method.cut.linear_density=-0.1"],
         ["method.cut.density=0.5", "method.cut.threshold=1"],
         ["method.cut.threshold=-1"],
     ],

@@ -131,6 +131,15 @@ def test_shared_weights_have_one_mask():
     assert list(magnitude_masks(model, density=0.2)) == ["0.weight"]
 
 
+def test_only_layers_of_the_given_types_are_looked_at():
+    model = network()
+    masks = magnitude_masks(model, density=0.5, modules=nn.Linear)
+    linear = {name for name in nonzero_masks(model) if model[int(name[0])].weight.dim() == 2}
+    assert set(masks) == linear
+    kept, count = (sum(int(f(m)) for m in masks.values()) for f in (torch.sum, torch.numel))
+    assert kept == round(0.5 * count)
+
+
 def test_network_without_weights_has_no_masks():
     assert magnitude_masks(nn.ReLU(), density=0.5) == {}
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ from bregbench.cli import evaluate, reproduce, results_next, runs, search
 from bregbench.config import compose
 from bregbench.errors import BenchError, Interrupted
 from bregbench.loading import read_config
+from bregbench.measures import density as measured
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.tables import load_table, read_published
+from bregbench.tables.cells import metric_of
 from bregbench.tables.reproduce import plan, run_missing
 from bregbench.tables.spec import Table
 
@@ -177,7 +180,7 @@ def test_every_committed_table_fits_its_published_numbers():
 def test_record_names_no_folder_of_this_machine(make_run, tmp_path):
     directory, record = make_run
     assert str(tmp_path) in directory.config.read_text()
-    for file in record.path.iterdir():
+    for file in filter(Path.is_file, record.path.rglob("*")):
         assert str(tmp_path).encode() not in file.read_bytes()
     assert read_config(record).data.root == "data"
 
@@ -196,6 +199,31 @@ def test_load_run_gives_the_network_back(make_run):
         load_run(directory.path.parent)
 
 
+def test_snapshots_are_kept_and_load(make_run):
+    directory, record = make_run
+    inputs = torch.rand(5, 1, 8, 8)
+    for place in (directory, record):
+        start, end = (load_run(place.path, epoch=epoch) for epoch in (0, 2))
+        assert (
+            measured(start)["density/total"] == directory.read_summary()["initial"]["density/total"]
+        )
+        assert torch.equal(end(inputs), load_run(place.path)(inputs))
+    with pytest.raises(BenchError, match="no weights of epoch 1: choose one of 0, 2"):
+        load_run(record.path, epoch=1)
+
+
+def test_metric_of_an_epoch(make_run):
+    directory, _ = make_run
+    find = partial(metric_of, directory, variant="trained", selection="last")
+    first, second = directory.read_metrics()
+    assert find("train/accuracy") == find("train/accuracy@2") == second["train/accuracy"]
+    assert find("train/accuracy@1") == first["train/accuracy"]
+    assert find("density/total@0") == directory.read_summary()["initial"]["density/total"]
+    assert find("density/total@3") is None
+    # Epochs measured the trained network, not what is left of it after a cut.
+    assert metric_of(directory, "train/accuracy", variant="thresholded", selection="last") is None
+
+
 @pytest.fixture
 def make_run(tmp_path) -> tuple[RunDirectory, RunDirectory]:
     from bregbench.records import export_record, record_of
@@ -203,6 +231,7 @@ def make_run(tmp_path) -> tuple[RunDirectory, RunDirectory]:
     config = compose(
         "method=linbreg",
         "trainer.epochs=2",
+        "trainer.snapshots=[0,2]",
         "tracking=none",
         "trainer.device=cpu",
         f"runs_dir={tmp_path / 'runs'}",
@@ -275,6 +304,16 @@ def test_search_finds_a_value_and_leaves_a_trace(call, results_dir, small_table)
     assert len(found["points"]) <= 6
     code, _, err = call(search, *arguments, "column=test/accuracy")
     assert "looks at test data" in err
+
+
+def test_search_takes_the_best_of_given_values(call, results_dir, small_table):
+    arguments = ("table=small_table1", "row=Dense", "key=method.lr", "column=validation/accuracy")
+    code, _, err = call(search, *arguments, "values=[0.0001,0.1]", "device=cpu")
+    assert code == 0, err
+    found = json.loads((results_dir / "searches/small_table1/dense-method-lr.json").read_text())
+    assert found["chosen"] == 0.1
+    assert [point["value"] for point in found["points"]] == [0.0001, 0.1]
+    assert found["target"] is None
 
 
 @pytest.mark.slow
