@@ -32,7 +32,7 @@ from bregbench.errors import BenchError
 from bregbench.evaluators import EVALUATORS, EvaluatorConfig
 from bregbench.identity import chosen, config_hash, fill_chosen, local
 from bregbench.methods import METHODS, MethodConfig
-from bregbench.models import Cnn, Lenet5, Mlp, ModelConfig, Resnet18
+from bregbench.models import Cnn, Lenet5, Mlp, MlpAutoencoder, ModelConfig, Resnet18
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
 from bregbench.phases import Phase, PhaseConfig
 from bregbench.schedules import SCHEDULES
@@ -108,6 +108,7 @@ class Config:
             BenchError: a value is out of range.
         """
         self.trainer.check()
+        self.task.check()
         for name, phase in self.phases.items():
             phase.check(name)
         orders = [phase.order for phase in self.phases.values()]
@@ -131,7 +132,7 @@ class Config:
 GROUPS: dict[str, tuple[type, ...]] = {
     "dataset": (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn, Arrays),
     "task": TASKS,
-    "model": (Mlp, Cnn, Resnet18, Lenet5),
+    "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5),
     "method": METHODS,
     "objective": OBJECTIVES,
     "trainer/schedule": SCHEDULES,

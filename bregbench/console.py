@@ -96,6 +96,8 @@ def _brief(metrics: dict[str, float]) -> str:
         "loss": "train/loss",
         "train": "train/accuracy",
         "validation": "validation/accuracy",
+        "train PSNR": "train/psnr",
+        "validation PSNR": "validation/psnr",
         "density": "density/total",
     }
     return "  ".join(f"{name} {metrics[key]:.4f}" for name, key in shown.items() if key in metrics)

@@ -32,13 +32,13 @@ def check_output(path: Path) -> None:
 
 
 @contextmanager
-def figure_to(path: Path, *, columns: int, entries: int) -> Iterator[Figure]:
+def figure_to(path: Path, *, width: float, height: float) -> Iterator[Figure]:
     """A figure in the house style that is written atomically when the block ends.
 
     Args:
         path: image file.
-        columns: panels side by side.
-        entries: lines of the legend that has to find room below.
+        width: in inches.
+        height: in inches.
     """
     check_output(path)
     import matplotlib as mpl
@@ -47,7 +47,7 @@ def figure_to(path: Path, *, columns: int, entries: int) -> Iterator[Figure]:
     import matplotlib.pyplot as plt
 
     with plt.style.context(os.fspath(Path(__file__).with_name("bregbench.mplstyle"))):
-        figure = plt.figure(figsize=(max(4.2 * columns, 6), 2.7 + 0.1 * entries))
+        figure = plt.figure(figsize=(width, height))
         try:
             yield figure
             write_atomically(path, lambda temporary: _save(figure, temporary, path.suffix))
@@ -93,7 +93,9 @@ def draw(
 
     # Refused before anything is drawn, so that no half-made file appears.
     per_epoch = [_is_per_epoch(runs, x, y, variant, selection) for y in ys]
-    with figure_to(output, columns=len(ys), entries=len(labels)) as figure:
+    # The legend below needs room for its entries.
+    height = 2.7 + 0.1 * len(labels)
+    with figure_to(output, width=max(4.2 * len(ys), 6), height=height) as figure:
         for column, y in enumerate(ys):
             axes = figure.add_subplot(1, len(ys), column + 1)
             for index, (name, label) in enumerate(labels.items()):

@@ -1,7 +1,7 @@
 """Records: the small files of finished runs that are kept as evidence.
 
 A record is laid out like a run directory, without checkpoints: config, summary, metrics, and for
-seed 0 the final weights and snapshots where they are small.
+seed 0 the final weights, snapshots and traces where they are small.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from bregbench.loading import read_config
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import save_sparse
 
-#: weights larger than this are not kept in a record
-LARGEST_WEIGHTS = 2**20
+#: files larger than this are not kept in a record
+LARGEST_FILE = 2**20
 
 
 def record_of(config: Config, records_dir: Path) -> RunDirectory:
@@ -53,12 +53,13 @@ def export_record(run: RunDirectory, record: RunDirectory) -> None:
 def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
     if run.weights.is_file():
         save_sparse(record.sparse_weights, read_tensors(run.weights))
-        if record.sparse_weights.stat().st_size > LARGEST_WEIGHTS:
+        if record.sparse_weights.stat().st_size > LARGEST_FILE:
             record.sparse_weights.unlink()
-    for source in sorted(run.snapshots.glob("*.safetensors")):
-        if source.stat().st_size <= LARGEST_WEIGHTS:
-            record.snapshots.mkdir(exist_ok=True)
-            shutil.copyfile(source, record.snapshots / source.name)
+    for source in [run.traces, *sorted(run.snapshots.glob("*.safetensors"))]:
+        if source.is_file() and source.stat().st_size <= LARGEST_FILE:
+            target = record.path / source.relative_to(run.path)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
 
 
 def _portable(config: Config) -> Config:

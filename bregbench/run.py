@@ -8,12 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from bregbench.config import Config
 from bregbench.console import say
 from bregbench.errors import BenchError, Interrupted
-from bregbench.files import read_tensors, write_json, write_tensors, write_text
+from bregbench.files import (
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from bregbench.identity import to_plain
 from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.provenance import provenance
@@ -89,6 +97,9 @@ def _train_locked(
     finally:
         tracker.close()
     write_tensors(directory.weights, training.network.state_dict())
+    traces = _traces(training)
+    if traces:
+        write_atomically(directory.traces, lambda temporary: save_file(traces, temporary))
     write_json(directory.summary, summary)
     directory.write_status("complete", epoch=training.position.epochs, epochs=total)
     directory.checkpoint.unlink(missing_ok=True)
@@ -144,6 +155,17 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
                 metrics |= score(judged, training.data.train, training.context(), "train")
             final.setdefault(variant, {})[selection] = metrics
     return final
+
+
+def _traces(training: Training) -> dict[str, torch.Tensor]:
+    """What evaluators keep for figures, as `<evaluator>/<name>`."""
+    return {
+        f"{evaluator.kind}/{name}": tensor.contiguous()
+        for evaluator in training.config.evaluators.values()
+        for name, tensor in evaluator.traces(
+            training.network.eval(), training.data, training.context()
+        ).items()
+    }
 
 
 def _metrics(network: nn.Module, training: Training) -> dict[str, float]:

@@ -31,6 +31,7 @@ class RunDirectory:
         self.weights = self.path / "weights.pt"
         self.sparse_weights = self.path / "weights.safetensors"
         self.snapshots = self.path / "snapshots"
+        self.traces = self.path / "traces.safetensors"
         self.lock = self.path / "lock"
         self.tracking = self.path / "tracking"
 

@@ -105,6 +105,7 @@ _UNLABELLED = {
     "trainer.checkpoint_minutes",
     "trainer.device",
     "trainer.keep_memory",
+    "trainer.snapshots",
     "trainer.threads",
 }
 

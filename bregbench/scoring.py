@@ -9,6 +9,7 @@ from torch import nn
 
 from bregbench.context import RunContext
 from bregbench.data import evaluation_batches
+from bregbench.streams import Streams
 from bregbench.tasks import TaskConfig
 from clip.evaluation import evaluating
 
@@ -65,6 +66,8 @@ class Scores:
 def score(network: nn.Module, split: Split, context: RunContext, name: str) -> dict[str, float]:
     """Loss and scores of a network in evaluation mode; the modes of its modules are put back.
 
+    What is random in a task is drawn alike for every network, epoch and seed.
+
     Args:
         network: maps images (batch, channels, height, width) in [0, 1] to outputs.
         split: the samples.
@@ -72,8 +75,10 @@ def score(network: nn.Module, split: Split, context: RunContext, name: str) -> d
         name: prefix of the metrics, such as `validation`.
     """
     scores = Scores(context.task, context.device)
+    generator = Streams(0).generator(f"task/{name}", context.device)
     with evaluating(network):
-        for inputs, targets in evaluation_batches(split, EVALUATION_BATCH):
+        for images, labels in evaluation_batches(split, EVALUATION_BATCH):
+            inputs, targets = context.task.pose(images, labels, generator)
             with context.autocast():
                 outputs = network(context.arrange(inputs))
                 loss = context.task.loss(outputs, targets)

@@ -70,6 +70,7 @@ class Training:
                 classes=self.data.classes,
                 normalization=self.data.normalization,
             )
+        config.task.check_network(self.network, self.data.input_shape, self.data.classes)
         self.phases = config.run_phases()
         self.phases[0].method.prepare(self.network, self.streams)
         layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
@@ -82,6 +83,7 @@ class Training:
             augment=config.data.augment,
         )
         self.position = Position()
+        self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
         self._masks: Masks = {}
         self._begin_phase()
@@ -199,7 +201,8 @@ class Training:
         context = self.context()
         begin = time.perf_counter() - self.position.epoch_seconds
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
-        for inputs, targets in self._loader:
+        for images, labels in self._loader:
+            inputs, targets = self.config.task.pose(images, labels, self._noise)
             step = self._method.step(context.arrange(inputs), targets)
             self._hold_masks()
             self._scores.add(step.loss, step.outputs, targets)

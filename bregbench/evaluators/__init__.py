@@ -1,10 +1,19 @@
 """Evaluators: measurements of finished networks."""
 
 from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.robust import Lipschitz, Robustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density
 
-EVALUATORS: tuple[type[EvaluatorConfig], ...] = (Accuracy, Density, Cost, Lipschitz, Robustness)
+EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
+    Accuracy,
+    Density,
+    Cost,
+    Lipschitz,
+    Robustness,
+    Reconstruction,
+    FeatureMaps,
+)
 
 __all__ = [
     "EVALUATORS",
@@ -12,6 +21,8 @@ __all__ = [
     "Cost",
     "Density",
     "EvaluatorConfig",
+    "FeatureMaps",
     "Lipschitz",
+    "Reconstruction",
     "Robustness",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import nn
 
 from bregbench.context import RunContext
@@ -29,3 +30,15 @@ class EvaluatorConfig:
             Metrics by name, `family/metric`, as fractions or counts.
         """
         raise NotImplementedError
+
+    def traces(
+        self, network: nn.Module, data: Data, context: RunContext
+    ) -> dict[str, torch.Tensor]:
+        """Small CPU tensors to keep for figures, by name; of the trained network after the last epoch.
+
+        Args:
+            network: in evaluation mode; must be left as it was.
+            data: all splits.
+            context: task, device, precision.
+        """
+        return {}

@@ -5,7 +5,17 @@ from bregbench.models.cnn import Cnn
 from bregbench.models.config import ModelConfig
 from bregbench.models.lenet5 import Lenet5
 from bregbench.models.mlp import Mlp
+from bregbench.models.mlp_autoencoder import MlpAutoencoder
 from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import Resnet18
 
-__all__ = ["Activation", "Cnn", "Lenet5", "Mlp", "ModelConfig", "Normalize", "Resnet18"]
+__all__ = [
+    "Activation",
+    "Cnn",
+    "Lenet5",
+    "Mlp",
+    "MlpAutoencoder",
+    "ModelConfig",
+    "Normalize",
+    "Resnet18",
+]

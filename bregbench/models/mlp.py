@@ -50,9 +50,18 @@ class Mlp(ModelConfig):
             flatten=nn.Flatten(),
         )
         widths = [math.prod(input_shape), *self.hidden, classes]
-        last = len(widths) - 1
-        for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
-            layers[f"linear{index}"] = nn.Linear(inputs, outputs)
-            if index < last or self.activate_output:
-                layers[f"activation{index}"] = self.activation.build()
+        layers |= linear_layers(widths, self.activation, activate_output=self.activate_output)
         return nn.Sequential(layers)
+
+
+def linear_layers(
+    widths: list[int], activation: Activation, *, activate_output: bool
+) -> OrderedDict[str, nn.Module]:
+    """Modules ``linear1, activation1, ..., linear<n>`` between consecutive widths."""
+    layers = OrderedDict[str, nn.Module]()
+    last = len(widths) - 1
+    for index, (inputs, outputs) in enumerate(pairwise(widths), start=1):
+        layers[f"linear{index}"] = nn.Linear(inputs, outputs)
+        if index < last or activate_output:
+            layers[f"activation{index}"] = activation.build()
+    return layers

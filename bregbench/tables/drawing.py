@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bregbench.console import say
+from bregbench.errors import BenchError
 from bregbench.plotting import draw
 from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
+from bregbench.tables.pictures import draw_active_units, draw_feature_maps, draw_reconstructions
 from bregbench.tables.published import UNITS, Published
-from bregbench.tables.spec import Figure
+from bregbench.tables.spec import Drawing, Figure
+
+#: (label of a row, metric) -> (epoch, value in the metric's own unit)
+Marks = dict[tuple[str, str], list[tuple[float, float]]]
 
 
 def draw_figure(
@@ -17,35 +23,58 @@ def draw_figure(
     published: dict[tuple[str, str], Published],
     folder: Path,
 ) -> list[Path]:
-    """Draw the curves of a figure as png and pdf; no files where no run has finished.
+    """Draw a figure as png and pdf; no files where no run has finished.
 
     Args:
-        figure: panels and curves.
+        figure: what to draw.
         rows: the filled rows, which know their runs.
         published: the points read off the published figure.
         folder: where to put the files.
     """
-    runs = [read_run(run.path) for row in rows for run in row.runs.values()]
-    labels = {
-        directory.name: row.label for row in rows for directory in list(row.runs.values())[:1]
-    }
-    if not runs:
-        return []
-    marks: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for (label, column), point in published.items():
-        metric, _, epoch = column.partition("@")
-        marks.setdefault((label, metric), []).append(
-            (float(epoch), point.value / UNITS[point.unit])
-        )
+    rows = [row for row in rows if row.runs]
     paths = [folder / f"{figure.name}.{ending}" for ending in ("png", "pdf")]
-    for path in paths:
-        draw(
-            runs,
-            x="epoch",
-            ys=figure.panels,
-            output=path,
-            labels=labels,
-            log=figure.log,
-            marks=marks,
-        )
+    if not rows:
+        return []
+    try:
+        for path in paths:
+            _draw(figure, rows, _marks(published), path)
+    except BenchError as error:
+        # The numbers are worth having without the pictures, whose files need not be everywhere.
+        say(f"note: {figure.name} is not drawn: {error}")
+        return []
     return paths
+
+
+def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> None:
+    first = {row.label: next(iter(row.runs.values())) for row in rows}
+    match figure.drawing:
+        case Drawing.curves:
+            draw(
+                [read_run(run.path) for row in rows for run in row.runs.values()],
+                x="epoch",
+                ys=figure.panels,
+                output=path,
+                labels={run.name: label for label, run in first.items()},
+                log=figure.log,
+                marks=marks,
+            )
+        case Drawing.feature_maps:
+            (run,) = first.values()
+            draw_feature_maps(run, layer=figure.layer, epochs=figure.epochs, output=path)
+        case Drawing.active_units:
+            (row,) = rows
+            draw_active_units(
+                list(row.runs.values()), epochs=figure.epochs, output=path, marks=marks
+            )
+        case Drawing.reconstructions:
+            draw_reconstructions(first, output=path)
+
+
+def _marks(published: dict[tuple[str, str], Published]) -> Marks:
+    marks: Marks = {}
+    for (label, column), point in published.items():
+        metric, at, epoch = column.partition("@")
+        if at:
+            value = point.value / UNITS[point.unit]
+            marks.setdefault((label, metric), []).append((float(epoch), value))
+    return marks

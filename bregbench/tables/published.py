@@ -9,7 +9,17 @@ from pathlib import Path
 from bregbench.errors import BenchError
 
 #: what a stored metric (a fraction, a count, seconds, bytes) is multiplied by to be in a unit
-UNITS = {"%": 100.0, "1": 1.0, "M": 1e-6, "MMACs": 1e-6, "s": 1.0, "MB": 1e-6, "px": 1.0}
+UNITS = {
+    "%": 100.0,
+    "1": 1.0,
+    "M": 1e-6,
+    "MMACs": 1e-6,
+    "s": 1.0,
+    "MB": 1e-6,
+    "px": 1.0,
+    "of 64": 64.0,
+    "of 784": 784.0,
+}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -98,17 +99,33 @@ class Table:
         )
 
 
+class Drawing(Enum):
+    """What a figure shows."""
+
+    curves = "curves"
+    feature_maps = "feature_maps"
+    active_units = "active_units"
+    reconstructions = "reconstructions"
+
+
 @dataclass
 class Figure(Table):
-    """A figure whose curves are rows: the points read off it are a table with verdicts.
+    """A figure whose curves or pictures are rows: what was read off it is a table with verdicts.
 
     Attributes:
-        panels: metrics over epochs, a panel each.
-        log: metrics drawn on a logarithmic axis.
+        drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
+            all layers at `epochs`; what networks made of images.
+        panels: of curves: metrics over epochs, a panel each.
+        log: of curves: metrics drawn on a logarithmic axis.
+        epochs: of the run, 0 being its start.
+        layer: a convolution, by its name in the network.
     """
 
+    drawing: Drawing = Drawing.curves
     panels: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+    layer: str = ""
 
 
 def load_table(name: str) -> Table:

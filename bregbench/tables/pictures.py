@@ -1,0 +1,153 @@
+"""Figures that are not curves: feature maps, active units of all layers, reconstructed images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from bregbench.errors import BenchError
+from bregbench.evaluators.pictures import feature_maps
+from bregbench.loading import load_run
+from bregbench.plotting import figure_to
+from bregbench.run_dir import RunDirectory
+from bregbench.tables.cells import metric_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_feature_maps(run: RunDirectory, *, layer: str, epochs: list[int], output: Path) -> None:
+    """All feature maps of a convolution over epochs, and its kernels below.
+
+    Args:
+        run: a record with snapshots at these epochs and the trace of the evaluator `feature_maps`.
+        layer: name of the convolution; it must see the input image.
+        epochs: a column each.
+        output: image file.
+
+    Raises:
+        BenchError: snapshots or the trace were not kept.
+    """
+    image = _traces(run, "feature_maps")["input"]
+    with figure_to(output, width=3 * len(epochs), height=6.4) as figure:
+        figure.suptitle(f"{layer}: feature maps (above) and kernels (below)")
+        axes = figure.subplots(2, len(epochs), squeeze=False)
+        for column, epoch in enumerate(epochs):
+            network = load_run(run.path, epoch=epoch)
+            weight = network.get_parameter(f"{layer}.weight").detach()
+            active = int((weight.flatten(1) != 0).any(1).sum())
+            maps = feature_maps(network, layer, image)
+            axes[0, column].set_title(f"epoch {epoch}: {active} of {len(weight)} active")
+            _mosaic(axes[0, column], maps.numpy(), symmetric=False)
+            _mosaic(axes[1, column], weight[:, 0].numpy(), symmetric=True)
+
+
+def draw_active_units(
+    runs: list[RunDirectory],
+    *,
+    epochs: list[int],
+    output: Path,
+    marks: dict[tuple[str, str], list[tuple[float, float]]],
+) -> None:
+    """How many units each layer uses at some epochs: mean over runs, later epochs darker.
+
+    Args:
+        runs: the seeds of one config.
+        epochs: a line each.
+        output: image file.
+        marks: published points, as crosses.
+    """
+    layers = [key for key in runs[0].read_metrics()[-1] if key.startswith("active_units/")]
+    network = runs[0].read_summary()
+    inputs = math.prod(network["input_shape"])
+    published = {
+        (metric, epoch): value for (_, metric), points in marks.items() for epoch, value in points
+    }
+    with figure_to(output, width=6, height=3.6) as figure:
+        axes = figure.add_subplot()
+        for index, epoch in enumerate(epochs):
+            shade = str(0.8 - 0.8 * index / max(1, len(epochs) - 1))
+            shares = [
+                [
+                    metric_of(run, f"{m}@{epoch}", variant="trained", selection="last")
+                    for m in layers
+                ]
+                for run in runs
+            ]
+            counts = inputs * np.array(shares, dtype=float).mean(0)
+            axes.plot(
+                range(len(layers) + 1), [inputs, *counts], "o-", color=shade, label=f"epoch {epoch}"
+            )
+            for layer, metric in enumerate(layers, start=1):
+                if (metric, epoch) in published:
+                    axes.plot(layer, inputs * published[metric, epoch], "x", color="C1", zorder=3)
+        axes.plot([], [], "x", color="C1", label="published")
+        names = ["input", *(name.removeprefix("active_units/") for name in layers)]
+        axes.set_xticks(range(len(names)), names)
+        axes.set_ylabel("active neurons")
+        axes.legend(fontsize="small")
+
+
+def draw_reconstructions(runs: dict[str, RunDirectory], *, output: Path) -> None:
+    """Noisy test images, what each network makes of them, and the clean ones.
+
+    Args:
+        runs: by label; records with the trace of the evaluator `reconstruction`.
+        output: image file.
+
+    Raises:
+        BenchError: the trace of one was not kept.
+    """
+    traces = {label: _traces(run, "reconstruction") for label, run in runs.items()}
+    shown = next(iter(traces.values()))
+    lines = {"input": shown["inputs"]}
+    for label, trace in traces.items():
+        similarity = runs[label].read_summary()["final"]["trained"]["last"]["reconstruction/ssim"]
+        lines[f"{label}\nSSIM {similarity:.3f}"] = trace["outputs"]
+    lines["clean"] = shown["targets"]
+    count = len(shown["inputs"])
+    with figure_to(output, width=count + 1.2, height=1.05 * len(lines)) as figure:
+        axes = figure.subplots(len(lines), count, squeeze=False)
+        for row, (label, images) in enumerate(lines.items()):
+            for column, image in enumerate(images):
+                axes[row, column].imshow(image[0], cmap="gray", vmin=0, vmax=255)
+                axes[row, column].set(xticks=[], yticks=[])
+            axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
+
+
+def _traces(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    if run.traces.is_file():
+        found = {
+            name.removeprefix(f"{evaluator}/"): tensor
+            for name, tensor in load_file(run.traces).items()
+            if name.startswith(f"{evaluator}/")
+        }
+    if not found:
+        raise BenchError(
+            f"{run.path} has no traces of evaluators=[{evaluator}]: train it again with the command "
+            "of its table (records keep traces of seed 0)"
+        )
+    return found
+
+
+def _mosaic(axes: Axes, tiles: np.ndarray, *, symmetric: bool) -> None:
+    """Images ``(tiles, height, width)`` in a square, thin lines between them."""
+    count, height, width = tiles.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        top, left = row * (height + 1), column * (width + 1)
+        canvas[top : top + height, left : left + width] = tile
+    limit = float(np.abs(tiles).max()) or 1.0
+    low, high = (-limit, limit) if symmetric else (float(tiles.min()), limit)
+    cmap = "RdBu_r" if symmetric else "gray"
+    axes.imshow(canvas, interpolation="nearest", vmin=low, vmax=high, cmap=cmap)
+    axes.set(xticks=[], yticks=[])
