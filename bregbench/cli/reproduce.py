@@ -74,17 +74,34 @@ def _command() -> int:
     failed: list[tuple[Job, str]] = []
     try:
         if options.train and not options.render:
+            _refuse_cpu(table, jobs, options)
             kept = None if options.epochs is not None else records
             failed = run_missing(jobs, kept, deadline=deadline)
         elif not options.render and options.epochs is None:
             say(f"kept: {keep_records(jobs, records)} new records")
-    except Interrupted:
+    except (BenchError, Interrupted):
         _render(table, options, records)
         raise
     _render(table, options, records)
     for job, reason in failed:
         fail(f"failed: {job.row}, seed {job.config.seed}: {reason}")
     return 1 if failed else 0
+
+
+def _refuse_cpu(table: Table, jobs: list[Job], options: Options) -> None:
+    """Runs that take days on a CPU start there only on request.
+
+    Raises:
+        BenchError: runs are missing, the table wants CUDA, there is none, and `device` is `auto`.
+    """
+    import torch
+
+    missing = [job for job in jobs if not job.done]
+    if table.cuda and missing and options.device == "auto" and not torch.cuda.is_available():
+        raise BenchError(
+            f"table={table.name} misses {len(missing)} runs that want CUDA, and there is none here: "
+            "run this on a machine with a GPU, or give device=cpu and days"
+        )
 
 
 def _local(options: Options) -> list[str]:

@@ -60,7 +60,7 @@ def _fill_row(
 ) -> FilledRow:
     missing, runs = "no config for this row yet", {}
     if label in table.rows:
-        missing = table.rows[label].not_run or "not run yet"
+        missing = table.rows[label].not_run or table.missing
         runs = finished_runs(table, label, records_dir, *local)
     columns = [column for row, column in published if row == label]
     values = {column: _values(table, label, column, published, runs) for column in columns}

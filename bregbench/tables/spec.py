@@ -64,6 +64,8 @@ class Table:
         rows: by the label of the published table.
         remarks: what a reader must know, one line each.
         command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
+        cuda: whether its runs are too long for a CPU.
+        missing: what cells say whose runs are not there yet.
     """
 
     name: str = MISSING
@@ -76,6 +78,8 @@ class Table:
     rows: dict[str, Row] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
     command: str = ""
+    cuda: bool = False
+    missing: str = "not run yet"
 
     def column(self, name: str) -> Column | None:
         """What is known of a column."""

@@ -11,7 +11,15 @@ from omegaconf.errors import ValidationError
 from torch import nn
 
 from bregbench.errors import BenchError
-from bregbench.models import Activation, Cnn, Lenet5, Mlp, MlpAutoencoder, ModelConfig, Normalize, Resnet18
+from bregbench.models import (
+    Activation,
+    Cnn,
+    Lenet5,
+    Mlp,
+    ModelConfig,
+    Normalize,
+    Resnet18,
+)
 
 GREY = (1, 28, 28)
 COLOUR = (3, 32, 32)

@@ -11,6 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -342,3 +343,51 @@ def test_sparse_weights_survive_a_round_trip(tmp_path):
     assert torch.equal(loaded["b.c"], sparse)
     assert torch.equal(loaded["n"], counter)
     assert (tmp_path / "w.safetensors").stat().st_size < sparse.nbytes / 2
+
+
+@pytest.mark.parametrize("label", list(load_table("bregman_table3").rows))
+def test_rows_of_table_3_train_on_a_small_network(label, tmp_path):
+    """What needs a GPU at full size runs here on 40 made-up images."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        f"{split}_{kind}": generator.integers(0, high, (count, *shape), dtype=np.uint8)
+        for split, count in (("train", 40), ("test", 10))
+        for kind, high, shape in (("images", 256, (32, 32, 3)), ("labels", 10, ()))
+    }
+    np.savez(tmp_path / "small.npz", **arrays)
+    table = load_table("bregman_table3")
+    config = table.config(
+        label,
+        0,
+        f"data.path={tmp_path / 'small.npz'}",
+        "data.validation=8",
+        "model.width=2",
+        "trainer.batch_size=16",
+        "trainer.epochs=1",
+        "trainer.device=cpu",
+        f"runs_dir={tmp_path / 'runs'}",
+    )
+    train(config)
+    find = partial(
+        metric_of, run_directory(config), variant=table.rows[label].variant, selection="last"
+    )
+    assert all(find(column) is not None for column in table.columns)
+    if label.endswith("+ thresh."):
+        share = next(o for o in table.rows[label].overrides if o.startswith("method.cut.density"))
+        # Where LinBreg has switched on less than that, nothing is cut.
+        assert find("density/total") <= float(share.partition("=")[2]) + 1e-3
+    dense = {"Vanilla SGD with momentum", "Vanilla Adam", "Lasso Adam"}
+    assert (find("density/total") > 0.99) == (label in dense)
+
+
+def test_table_of_long_runs_does_not_start_on_a_cpu(call, results_dir, small_table):
+    small_table.cuda = True
+    small_table.missing = "needs CUDA"
+    code, _, err = call(reproduce, "table=small_table1")
+    if torch.cuda.is_available():
+        return
+    assert code == 1
+    assert "want CUDA, and there is none here" in err
+    cells = lines(results_dir / "small_table1" / "small_table1.csv")
+    assert cells["Dense", "test/accuracy"]["reason"] == "needs CUDA"
+    assert call(reproduce, "table=small_table1", "rows=[Dense]", "seeds=[0]", "device=cpu")[0] == 0
