@@ -12,15 +12,28 @@ RUNS    ?= runs
 BUDGET  ?= 150m
 WORKERS ?= 2
 WHERE    = data_root=$(DATA) runs_dir=$(RUNS)
+# More for bregbench-reproduce: time_budget=9m, 'rows=[LinBreg]', seeds=[0], data_path=cifar10.npz, dry_run=true, ...
+OPTIONS ?=
+
+# bregman-table1 bregman-figure2 ... and from each reproduce-bregman-table1 and table-bregman-1
+PUBLISHED := $(subst _,-,$(sort $(basename $(notdir $(wildcard configs/table/*.yaml configs/figure/*.yaml)))))
+REPRODUCE := $(addprefix reproduce-,$(PUBLISHED))
+RENDER    := $(foreach name,$(PUBLISHED),$(if $(findstring -table,$(name)),$\
+               table-$(subst -table,-,$(name)),figure-$(subst -figure,-,$(name))))
+words      = $(subst -, ,$(1))
+file-name  = $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format smoke reproduce-bregman-table1 \
-        reproduce-table1 table-bregman-1 reproduce-bregman-table2 reproduce-table2 table-bregman-2 \
-        reproduce-bregman-figure2 reproduce-bregman-figure3 \
-        figure-bregman-2 figure-bregman-3 results-next results-status benchmark doctor clean
+.PHONY: help setup demo test test-fast lint format smoke reproduce-table1 reproduce-table2 \
+        reproduce-table3 results-next results-status benchmark doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
+	@echo
+	@echo "  Train what a published table or figure misses, then render it (OPTIONS='dry_run=true' shows the plan):"
+	@printf '    make %s\n' $(REPRODUCE)
+	@echo "  Render it from committed records, without training:"
+	@printf '    make %s\n' $(RENDER)
 
 setup: $(STAMP) ## Make .venv with everything installed, this checkout in editable form
 
@@ -50,33 +63,19 @@ format: $(STAMP) ## Put the code into the house style
 smoke: $(STAMP) ## Train every method for two epochs on digits
 	$(BIN)/bregbench-train -m 'method=glob(*)' trainer.epochs=2 tracking=none experiment_name=smoke
 
-reproduce-bregman-table1: $(STAMP) ## Train what Table 1 of the Bregman paper misses, then render it
-	$(BIN)/bregbench-reproduce table=bregman_table1 $(WHERE)
+# Every file in configs/table and configs/figure has two targets: reproduce-<paper>-table<n> trains what is missing
+# and renders, table-<paper>-<n> (figure-<paper>-<n>) renders from records alone.
+$(REPRODUCE): reproduce-%: $(STAMP)
+	$(BIN)/bregbench-reproduce table=$(subst -,_,$*) $(WHERE) $(OPTIONS)
 
-reproduce-table1: reproduce-bregman-table1 ## The same
+$(RENDER): $(STAMP)
+	$(BIN)/bregbench-reproduce table=$(call file-name,$@) render=true $(WHERE) $(OPTIONS)
 
-table-bregman-1: $(STAMP) ## Render Table 1 of the Bregman paper from records, with verdicts
-	$(BIN)/bregbench-reproduce table=bregman_table1 render=true $(WHERE)
+reproduce-table1: reproduce-bregman-table1 ## Table 1 of the Bregman paper: sparse CNN on Fashion-MNIST
 
-reproduce-bregman-table2: $(STAMP) ## Train what Table 2 of the Bregman paper misses, then render it
-	$(BIN)/bregbench-reproduce table=bregman_table2 $(WHERE)
+reproduce-table2: reproduce-bregman-table2 ## Table 2 of the Bregman paper: the same with groups
 
-reproduce-table2: reproduce-bregman-table2 ## The same
-
-table-bregman-2: $(STAMP) ## Render Table 2 of the Bregman paper from records, with verdicts
-	$(BIN)/bregbench-reproduce table=bregman_table2 render=true $(WHERE)
-
-reproduce-bregman-figure2: $(STAMP) ## Train what Figure 2 of the Bregman paper misses, then draw it
-	$(BIN)/bregbench-reproduce table=bregman_figure2 $(WHERE)
-
-reproduce-bregman-figure3: $(STAMP) ## Train what Figure 3 of the Bregman paper misses, then draw it
-	$(BIN)/bregbench-reproduce table=bregman_figure3 $(WHERE)
-
-figure-bregman-2: $(STAMP) ## Draw Figure 2 of the Bregman paper from records, with verdicts
-	$(BIN)/bregbench-reproduce table=bregman_figure2 render=true $(WHERE)
-
-figure-bregman-3: $(STAMP) ## Draw Figure 3 of the Bregman paper from records, with verdicts
-	$(BIN)/bregbench-reproduce table=bregman_figure3 render=true $(WHERE)
+reproduce-table3: reproduce-bregman-table3 ## Table 3 of the Bregman paper: ResNet-18 on CIFAR-10 (CUDA)
 
 results-next: $(STAMP) ## Train what the published tables miss; BUDGET=150m WORKERS=2
 	$(BIN)/python -m bregbench.cli.results_next budget=$(BUDGET) workers=$(WORKERS) $(WHERE)

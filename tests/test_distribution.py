@@ -86,7 +86,25 @@ def test_help_lists_every_target():
         text=True,
         check=True,
     )
-    assert {line.split()[1] for line in done.stdout.splitlines()} == targets
+    lines = [line.split() for line in done.stdout.splitlines()]
+    listed = {words[1] for words in lines if words[:1] == ["make"]}
+    for paper, kind, number in (
+        re.fullmatch(r"(\w+)_(table|figure)(\d+)", path.stem).groups()
+        for path in [*CONFIGS.glob("table/*.yaml"), *CONFIGS.glob("figure/*.yaml")]
+    ):
+        targets |= {f"reproduce-{paper}-{kind}{number}", f"{kind}-{paper}-{number}"}
+    assert listed == targets
+
+
+def test_make_renders_the_table_that_its_target_names():
+    for target, table in (
+        ("table-bregman-2", "bregman_table2"),
+        ("figure-bregman-4", "bregman_figure4"),
+    ):
+        done = subprocess.run(
+            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert f"table={table} render=true" in done.stdout
 
 
 def test_pinned_dependencies_name_no_addresses():

@@ -227,13 +227,3 @@ def test_linbreg_leaves_the_lasso_point():
     optimizer = LinBreg([param], lr=0.2, penalty="l1", lam=lam)
     *_, theta = iterate(problem, optimizer, param, 2000)
     torch.testing.assert_close(theta, problem.minimiser, rtol=0, atol=1e-8)
-
-
-def test_nonnegative_constraint_of_example_1():
-    """L = (theta + 1)^2 on theta >= 0 (the paper's Example 1): the iterates go to 0, where L' = 2."""
-    param = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
-    optimizer = LinBreg([param], lr=0.1, penalty="nonnegative")
-    for _ in range(100):
-        param.grad = 2 * (param.detach() + 1)
-        optimizer.step()
-    assert param.item() == 0.0
