@@ -80,8 +80,8 @@ def sparsify(
         exact: True: keep exactly `round(density * count)` in each layer, at least one, drawn
             without replacement. False: keep each one with probability `density`, as in the paper.
         rescale: True: multiply what stays by 1 / sqrt(density), which keeps the variance (eq. 4.3);
-            with `exact` only where density * count is whole, and nearly so in large layers. A float is the factor itself (the published code has 4.77 and 10, among others). False:
-            leave it.
+            with `exact` only where density * count is whole, and nearly so in large layers. A float
+            is the factor itself (the published code has 4.77 and 10, among others). False: leave it.
         generator: Source of randomness.
 
     Raises:
