@@ -62,10 +62,8 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             (run,) = first.values()
             draw_feature_maps(run, layer=figure.layer, epochs=figure.epochs, output=path)
         case Drawing.active_units:
-            (row,) = rows
-            draw_active_units(
-                list(row.runs.values()), epochs=figure.epochs, output=path, marks=marks
-            )
+            runs = {row.label: list(row.runs.values()) for row in rows}
+            draw_active_units(runs, epochs=figure.epochs, output=path, marks=marks)
         case Drawing.reconstructions:
             draw_reconstructions(first, output=path)
 

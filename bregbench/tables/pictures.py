@@ -48,49 +48,44 @@ def draw_feature_maps(run: RunDirectory, *, layer: str, epochs: list[int], outpu
 
 
 def draw_active_units(
-    runs: list[RunDirectory],
+    runs: dict[str, list[RunDirectory]],
     *,
     epochs: list[int],
     output: Path,
     marks: dict[tuple[str, str], list[tuple[float, float]]],
 ) -> None:
-    """How many units each layer uses at some epochs: mean over runs, later epochs darker.
+    """How many units each layer uses at some epochs, later ones darker, mean over seeds.
 
     Args:
-        runs: the seeds of one config.
+        runs: the seeds of each row by its label; a panel each.
         epochs: a line each.
         output: image file.
         marks: published points, as crosses.
     """
-    layers = [key for key in runs[0].read_metrics()[-1] if key.startswith("active_units/")]
-    network = runs[0].read_summary()
-    inputs = math.prod(network["input_shape"])
-    published = {
-        (metric, epoch): value for (_, metric), points in marks.items() for epoch, value in points
-    }
-    with figure_to(output, width=6, height=3.6) as figure:
-        axes = figure.add_subplot()
-        for index, epoch in enumerate(epochs):
-            shade = str(0.8 - 0.8 * index / max(1, len(epochs) - 1))
-            shares = [
-                [
-                    metric_of(run, f"{m}@{epoch}", variant="trained", selection="last")
-                    for m in layers
-                ]
-                for run in runs
-            ]
-            counts = inputs * np.array(shares, dtype=float).mean(0)
-            axes.plot(
-                range(len(layers) + 1), [inputs, *counts], "o-", color=shade, label=f"epoch {epoch}"
-            )
-            for layer, metric in enumerate(layers, start=1):
-                if (metric, epoch) in published:
-                    axes.plot(layer, inputs * published[metric, epoch], "x", color="C1", zorder=3)
-        axes.plot([], [], "x", color="C1", label="published")
-        names = ["input", *(name.removeprefix("active_units/") for name in layers)]
-        axes.set_xticks(range(len(names)), names)
-        axes.set_ylabel("active neurons")
-        axes.legend(fontsize="small")
+    with figure_to(output, width=4.5 * len(runs) + 0.5, height=3.8) as figure:
+        panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
+        for axes, (label, seeds) in zip(panels, runs.items(), strict=True):
+            inputs = math.prod(seeds[0].read_summary()["input_shape"])
+            metrics = [m for m in seeds[0].read_metrics()[-1] if m.startswith("active_units/")]
+            for index, epoch in enumerate(epochs):
+                shade = str(0.8 - 0.8 * index / max(1, len(epochs) - 1))
+                shares = np.array([[_share(run, m, epoch) for m in metrics] for run in seeds])
+                counts = [inputs, *(inputs * shares.mean(0))]
+                axes.plot(range(len(counts)), counts, "o-", color=shade, label=f"epoch {epoch}")
+                published = [dict(marks.get((label, metric), [])).get(epoch) for metric in metrics]
+                for layer, share in enumerate(published, start=1):
+                    if share is not None:
+                        axes.plot(layer, inputs * share, "x", color=shade, zorder=3)
+            names = ["input", *(metric.removeprefix("active_units/") for metric in metrics)]
+            axes.set_xticks(range(len(names)), names, rotation=45)
+            axes.set_title(label)
+        panels[0].set_ylabel("active neurons (crosses: published)")
+        panels[0].legend(fontsize="small")
+
+
+def _share(run: RunDirectory, metric: str, epoch: int) -> float:
+    found = metric_of(run, f"{metric}@{epoch}", variant="trained", selection="last")
+    return math.nan if found is None else found
 
 
 def draw_reconstructions(runs: dict[str, RunDirectory], *, output: Path) -> None:
