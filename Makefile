@@ -18,10 +18,12 @@ OPTIONS ?=
 # bregman-table1 bregman-figure2 ... and from each reproduce-bregman-table1 and table-bregman-1
 PUBLISHED := $(subst _,-,$(sort $(basename $(notdir $(wildcard configs/table/*.yaml configs/figure/*.yaml)))))
 REPRODUCE := $(addprefix reproduce-,$(PUBLISHED))
-RENDER    := $(foreach name,$(PUBLISHED),$(if $(findstring -table,$(name)),$\
-               table-$(subst -table,-,$(name)),figure-$(subst -figure,-,$(name))))
+render     = $(if $(findstring -table,$(1)),table-$(subst -table,-,$(1)),$\
+               $(if $(findstring -figure,$(1)),figure-$(subst -figure,-,$(1)),render-$(1)))
+RENDER    := $(foreach name,$(PUBLISHED),$(call render,$(name)))
 words      = $(subst -, ,$(1))
-file-name  = $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words))
+rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
+               $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format smoke reproduce-table1 reproduce-table2 \
@@ -39,7 +41,7 @@ setup: $(STAMP) ## Make .venv with everything installed, this checkout in editab
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,dev]'
 	touch $@
 
 demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a table and a figure
@@ -64,12 +66,12 @@ smoke: $(STAMP) ## Train every method for two epochs on digits
 	$(BIN)/bregbench-train -m 'method=glob(*)' trainer.epochs=2 tracking=none experiment_name=smoke
 
 # Every file in configs/table and configs/figure has two targets: reproduce-<paper>-table<n> trains what is missing
-# and renders, table-<paper>-<n> (figure-<paper>-<n>) renders from records alone.
+# and renders, table-<paper>-<n> (figure-<paper>-<n>, render-<name> where there is no number) renders from records alone.
 $(REPRODUCE): reproduce-%: $(STAMP)
 	$(BIN)/bregbench-reproduce table=$(subst -,_,$*) $(WHERE) $(OPTIONS)
 
 $(RENDER): $(STAMP)
-	$(BIN)/bregbench-reproduce table=$(call file-name,$@) render=true $(WHERE) $(OPTIONS)
+	$(BIN)/bregbench-reproduce table=$(call rendered,$@) render=true $(WHERE) $(OPTIONS)
 
 reproduce-table1: reproduce-bregman-table1 ## Table 1 of the Bregman paper: sparse CNN on Fashion-MNIST
 

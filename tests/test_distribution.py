@@ -88,11 +88,11 @@ def test_help_lists_every_target():
     )
     lines = [line.split() for line in done.stdout.splitlines()]
     listed = {words[1] for words in lines if words[:1] == ["make"]}
-    for paper, kind, number in (
-        re.fullmatch(r"(\w+)_(table|figure)(\d+)", path.stem).groups()
-        for path in [*CONFIGS.glob("table/*.yaml"), *CONFIGS.glob("figure/*.yaml")]
-    ):
-        targets |= {f"reproduce-{paper}-{kind}{number}", f"{kind}-{paper}-{number}"}
+    for path in [*CONFIGS.glob("table/*.yaml"), *CONFIGS.glob("figure/*.yaml")]:
+        name = path.stem.replace("_", "-")
+        numbered = re.fullmatch(r"(\w+)-(table|figure)(\d+)", name)
+        targets.add(f"reproduce-{name}")
+        targets.add("{1}-{0}-{2}".format(*numbered.groups()) if numbered else f"render-{name}")
     assert listed == targets
 
 

@@ -148,20 +148,24 @@ def _render(table: Table, options: Options, records: Path) -> None:
 
     results = Path(options.results_dir)
     reduced = options.epochs is not None
-    published = read_published(results / "published" / f"{options.table}.csv")
+    published = {}
+    if not table.ours:
+        published = read_published(results / "published" / f"{options.table}.csv")
     rows = fill(table, published, records, *_local(options))
     folder = results / "reduced" / options.table if reduced else results / table.name
     paths = write_table(table, rows, folder, verdicts=not reduced)
     if isinstance(table, Figure):
         paths += draw_figure(table, rows, published, folder)
     say(f"rendered: {', '.join(str(path) for path in paths)}")
-    readme = results.parent / "README.md"
-    if not reduced and readme.is_file():
-        body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
-        text = readme.read_text(encoding="utf-8")
+    if reduced:
+        return
+    body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
+    root = results.parent
+    for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
         new = replace_section(text, table.name, body)
         if new != text:
-            write_text(readme, new)
+            write_text(page, new)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def fill(
     records_dir: Path,
     *local: str,
 ) -> list[FilledRow]:
-    """Every row of the published table, in its order.
+    """Every row of the published table, in its order; of a table of ours, every row there is.
 
     Args:
         table: what the rows and columns are.
@@ -47,6 +47,12 @@ def fill(
         records_dir: where records are looked for; then `runs_dir` among the overrides.
         local: overrides that say where runs and data are.
     """
+    if table.ours:
+        published = {
+            (row, name): Published.nothing(column.unit)
+            for row in table.rows
+            for name, column in table.columns.items()
+        }
     labels = list(dict.fromkeys(row for row, _ in published))
     return [_fill_row(table, label, published, records_dir, local) for label in labels]
 
@@ -119,8 +125,11 @@ def _values(
 ) -> list[float]:
     if label not in table.rows:
         return []
+    # The metric is a column's last word; `best` before it asks for the best validation epoch.
+    *words, metric = column.split()
+    selection = "best" if "best" in words else table.selection
     found = [
-        metric_of(run, column, variant=table.rows[label].variant, selection=table.selection)
+        metric_of(run, metric, variant=table.rows[label].variant, selection=selection)
         for run in runs.values()
     ]
     factor = UNITS[published[label, column].unit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,16 @@ class Published:
     unit: str
     margin: float
     source: str
+
+    @classmethod
+    def nothing(cls, unit: str) -> Published:
+        """For a cell that no paper has a number for."""
+        return cls(math.nan, unit, math.nan, "")
+
+    @property
+    def given(self) -> bool:
+        """Whether there is a printed number at all."""
+        return not math.isnan(self.value)
 
     @property
     def excluded(self) -> bool:

@@ -11,7 +11,7 @@ from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.published import Published
 from bregbench.tables.spec import Table
-from bregbench.tables.verdicts import Verdict, mean_and_deviation
+from bregbench.tables.verdicts import Verdict, is_interval, mean_and_deviation
 
 CSV_COLUMNS = (
     *("row", "column", "unit", "published", "margin", "mean", "sd", "n", "verdict", "reason"),
@@ -42,7 +42,8 @@ def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: 
 def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     """A table with ours, the published number in brackets and the verdict, and the commands below."""
     columns = _columns(rows)
-    lines = [f"# {table.title}", "", f"Ours (published), epoch: {table.selection}."]
+    numbers = "Ours" if table.ours else "Ours (published)"
+    lines = [f"# {table.title}", "", f"{numbers}, epoch: {table.selection}."]
     if not verdicts:
         lines[-1] += " Reduced runs, not comparable with the published numbers."
     lines += ["", "| row | " + " | ".join(_header(table, rows, c) for c in columns) + " |"]
@@ -59,7 +60,7 @@ def to_latex(table: Table, rows: list[FilledRow]) -> str:
     columns = _columns(rows)
     head = " & ".join(_escape(_header(table, rows, column)) for column in columns)
     lines = [
-        f"% {table.title}; ours (published)",
+        f"% {table.title}; {'ours' if table.ours else 'ours (published)'}",
         r"\begin{tabular}{l" + "r" * len(columns) + "}",
         r"\toprule",
         f"& {head} \\\\",
@@ -83,8 +84,8 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
                 "row": row.label,
                 "column": cell.column,
                 "unit": cell.published.unit,
-                "published": f"{cell.published.value:g}",
-                "margin": f"{cell.published.margin:g}",
+                "published": f"{cell.published.value:g}" if cell.published.given else "",
+                "margin": f"{cell.published.margin:g}" if cell.published.given else "",
                 "n": len(cell.values),
                 "verdict": cell.judgement.verdict.value if verdicts else "",
                 "reason": cell.judgement.reason if verdicts else "reduced run",
@@ -132,27 +133,29 @@ def _ours(cell: Cell) -> str:
 
 
 def _digits(published: Published) -> int:
-    """As many decimals as the paper prints, and one at least."""
+    """As many decimals as the paper prints, and one at least; two where nothing is printed."""
+    if not published.given:
+        return 2
     return max(1, len(f"{published.value:.10g}".partition(".")[2]))
 
 
 def _markdown_cell(cell: Cell | None, *, verdicts: bool) -> str:
     if cell is None:
         return ""
-    printed = f"{cell.published.value:.10g}"
+    printed = f"({cell.published.value:.10g}) " if cell.published.given else ""
     if not cell.values:
-        return f"({printed}) {Verdict.NOT_RUN.value}"
-    single = " (n=1)" if len(cell.values) == 1 else ""
-    verdict = f" {cell.judgement.verdict.value}" if verdicts else ""
-    return f"{_ours(cell)} ({printed}){verdict}{single}"
+        return f"{printed}{Verdict.NOT_RUN.value}"
+    verdict = f"{cell.judgement.verdict.value} " if verdicts and printed else ""
+    single = "(n=1)" if len(cell.values) == 1 else ""
+    return f"{_ours(cell)} {printed}{verdict}{single}".strip()
 
 
 def _latex_cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    printed = f"{cell.published.value:.10g}"
+    printed = f" ({cell.published.value:.10g})" if cell.published.given else ""
     ours = _ours(cell).replace("±", r"$\pm$") if cell.values else "--"
-    return f"{ours} ({printed})"
+    return f"{ours}{printed}"
 
 
 def _escape(text: str) -> str:
@@ -170,8 +173,15 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
                 if cell.judgement.reason:
                     key = (cell.judgement.verdict.value, cell.judgement.reason)
                     reasons.setdefault(key, []).append(cell)
+        wide = [cell for (_, why), cells in reasons.items() if is_interval(why) for cell in cells]
         for (verdict, reason), cells in reasons.items():
-            lines.append(f"- {verdict}, {reason}: {', '.join(_by_row(cells, rows))}")
+            if not is_interval(reason):
+                lines.append(f"- {verdict}, {reason}: {', '.join(_by_row(cells, rows))}")
+        if wide:
+            lines.append(
+                f"- {Verdict.INCONCLUSIVE.value}, the 95 % interval of the mean reaches into the "
+                f"margin and beyond it: {len(wide)} cells; the intervals are in {table.name}.csv"
+            )
     for row in rows:
         if row.runs:
             source = _source(table, row)

@@ -42,11 +42,13 @@ class Column:
         better: which direction is an improvement.
         beside: the column (a density) that must be matched for this one to be judged.
         header: heading; the metric's name if empty.
+        unit: of a number that no paper has; otherwise the published one counts.
     """
 
     better: Better = Better.neither
     beside: str = ""
     header: str = ""
+    unit: str = "1"
 
 
 @dataclass
@@ -60,12 +62,14 @@ class Table:
         selection: which epoch the columns show: `last` or `best`.
         seeds: the seeds of every row.
         common: overrides of every row.
-        columns: by metric; `metric` also describes all its points `metric@epoch`.
+        columns: by metric; `metric` also describes all its points `metric@epoch`; `best metric` is that
+            of the best validation epoch, whatever the table's selection.
         rows: by the label of the published table.
         remarks: what a reader must know, one line each.
         command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
         cuda: whether its runs are too long for a CPU.
         missing: what cells say whose runs are not there yet.
+        ours: nothing of it is published: every row has every column, without verdicts.
     """
 
     name: str = MISSING
@@ -80,6 +84,7 @@ class Table:
     command: str = ""
     cuda: bool = False
     missing: str = "not run yet"
+    ours: bool = False
 
     def column(self, name: str) -> Column | None:
         """What is known of a column."""

@@ -16,6 +16,7 @@ from bregbench.tables.published import Published
 #: relative distance within which a steered density counts as matched
 MATCH = 0.10
 _ROUNDING = 1e-9
+_INTERVAL = "95 % interval"
 
 
 class Verdict(Enum):
@@ -27,6 +28,7 @@ class Verdict(Enum):
     INCONCLUSIVE = "INCONCLUSIVE"
     MATCHED = "MATCHED"
     NOT_RUN = "NOT RUN"
+    UNPUBLISHED = "-"
 
 
 class Better(Enum):
@@ -85,6 +87,8 @@ def judge(
     """
     if not values:
         return Judgement(Verdict.NOT_RUN, missing)
+    if not published.given:
+        return Judgement(Verdict.UNPUBLISHED)
     mean, _ = mean_and_deviation(values)
     if published.excluded:
         return Judgement(Verdict.INCONCLUSIVE, "the published number is doubtful")
@@ -105,4 +109,9 @@ def judge(
         return Judgement(Verdict.BETTER if better is Better.higher else Verdict.FAIL)
     if high < bottom:
         return Judgement(Verdict.BETTER if better is Better.lower else Verdict.FAIL)
-    return Judgement(Verdict.INCONCLUSIVE, f"95 % interval {low:.4g} to {high:.4g}")
+    return Judgement(Verdict.INCONCLUSIVE, f"{_INTERVAL} {low:.4g} to {high:.4g}")
+
+
+def is_interval(reason: str) -> bool:
+    """Whether a reason is an interval that leaves the matter open."""
+    return reason.startswith(_INTERVAL)
