@@ -170,5 +170,7 @@ def _points(
 
 
 def _save(figure: Any, temporary: Path, suffix: str) -> None:
-    # The temporary name has no ending that would tell the format.
-    figure.savefig(temporary, format=suffix.removeprefix("."))
+    # The temporary name has no ending that would tell the format. Without dates, the same records
+    # give the same files.
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    figure.savefig(temporary, format=suffix.removeprefix("."), metadata=dates.get(suffix))
