@@ -110,7 +110,7 @@ def draw_reconstructions(runs: dict[str, RunDirectory], *, output: Path) -> None
         axes = figure.subplots(len(lines), count, squeeze=False)
         for row, (label, images) in enumerate(lines.items()):
             for column, image in enumerate(images):
-                axes[row, column].imshow(image[0], cmap="gray", vmin=0, vmax=255)
+                axes[row, column].imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
                 axes[row, column].set(xticks=[], yticks=[])
             axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
 

@@ -1,0 +1,145 @@
+"""Figures that are not curves, drawn from records of small runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bregbench.run import run_directory, train
+from bregbench.tables import drawing
+from bregbench.tables.cells import fill
+from bregbench.tables.published import Published
+from bregbench.tables.rendering import to_csv
+from bregbench.tables.spec import Column, Drawing, Figure, Row
+from bregbench.tables.verdicts import Verdict
+
+COMMON = ["dataset=digits", "trainer.epochs=2", "method.start.density=0.5"]
+DENOISE = ["task=denoise", "model=mlp_autoencoder", "model.hidden=[16]"]
+
+
+def number(value: float, unit: str = "1") -> Published:
+    return Published(value, unit, 1000.0, "made up")
+
+
+def drawn(figure: Figure, published, tmp_path: Path, *, train_first: bool = True):
+    """Train the rows of a figure, then fill and draw it: its rows and files."""
+    local = ("trainer.device=cpu", f"runs_dir={tmp_path / 'runs'}")
+    if train_first:
+        for label in figure.rows:
+            train(figure.config(label, 0, *local))
+    rows = fill(figure, published, tmp_path / "records", *local)
+    folder = tmp_path / "drawn"
+    return rows, drawing.draw_figure(figure, rows, published, folder)
+
+
+def picture(path: Path) -> np.ndarray:
+    from matplotlib.image import imread
+
+    return imread(path)
+
+
+def test_feature_maps(tmp_path, capsys):
+    figure = Figure(
+        name="maps",
+        title="Maps",
+        seeds=[0],
+        drawing=Drawing.feature_maps,
+        layer="conv1",
+        epochs=[0, 2],
+        common=[
+            *COMMON,
+            *("model=cnn", "model.kernel_size=2", "model.channels=[4,4]", "method=linbreg"),
+        ],
+        columns={"active_units/conv1": Column()},
+        rows={"A": Row(["trainer.snapshots=[0,2]", "evaluators=[accuracy,feature_maps]"])},
+    )
+    published = {("A", f"active_units/conv1@{epoch}"): number(4, "of 64") for epoch in (0, 2)}
+    rows, paths = drawn(figure, published, tmp_path)
+    assert [path.name for path in paths] == ["maps.png", "maps.pdf"]
+    assert picture(paths[0]).std() > 0.05  # something is on it
+    cells = rows[0].cells
+    assert all(cell.judgement.verdict is Verdict.PASS for cell in cells.values())
+    initial = run_directory(figure.config("A", 0, f"runs_dir={tmp_path / 'runs'}")).read_summary()[
+        "initial"
+    ]
+    assert cells["active_units/conv1@0"].values == [64 * initial["active_units/conv1"]]
+
+    figure.epochs = [0, 1]  # of which no weights were kept
+    for path in paths:
+        path.unlink()
+    _, paths = drawn(figure, published, tmp_path, train_first=False)
+    assert paths == []
+    assert "note: maps is not drawn" in capsys.readouterr().err
+    assert not list((tmp_path / "drawn").iterdir())
+
+
+def test_active_units_and_reconstructions_share_their_runs(tmp_path):
+    evaluators = "evaluators=[accuracy,density,reconstruction]"
+    rows = {
+        "Sparse": Row(["method=linbreg", "method/penalty=rows", "method.start.by=row"]),
+        "Dense": Row(["method=sgd"]),
+    }
+    active = Figure(
+        name="active",
+        experiment="denoising",
+        title="Active",
+        seeds=[0],
+        drawing=Drawing.active_units,
+        epochs=[0, 2],
+        common=[*COMMON, *DENOISE, evaluators],
+        columns={f"active_units/linear{layer}": Column() for layer in (1, 2)},
+        rows=rows,
+    )
+    points = {
+        (row, f"active_units/linear{layer}@{epoch}"): number(1)
+        for row in rows
+        for layer in (1, 2)
+        for epoch in (0, 2)
+    }
+    _, (png, _) = drawn(active, points, tmp_path)
+    assert picture(png).std() > 0.05
+    images = Figure(
+        name="images",
+        experiment="denoising",
+        title="Images",
+        seeds=[0],
+        drawing=Drawing.reconstructions,
+        common=active.common,
+        columns={"reconstruction/ssim": Column()},
+        rows=rows,
+    )
+    found, (png, _) = drawn(
+        images,
+        {(row, "reconstruction/ssim"): number(0.5) for row in rows},
+        tmp_path,
+        train_first=False,
+    )
+    assert picture(png).std() > 0.05
+    assert to_csv(images, found, verdicts=True).count("PASS") == 2
+
+
+def test_figure_without_runs_has_no_files(tmp_path):
+    figure = Figure(name="none", title="None", rows={"A": Row(["method=sgd"])})
+    _, paths = drawn(figure, {("A", "test/accuracy"): number(1)}, tmp_path, train_first=False)
+    assert paths == []
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_same_runs_give_the_same_bytes(tmp_path, ending):
+    figure = Figure(
+        name="curves",
+        title="Curves",
+        seeds=[0],
+        panels=["train/accuracy"],
+        common=COMMON,
+        columns={"train/accuracy": Column()},
+        rows={"A": Row(["method=linbreg"])},
+    )
+    published = {("A", "train/accuracy@2"): number(1)}
+    files = []
+    for _ in range(2):
+        _, paths = drawn(figure, published, tmp_path)
+        files.append(next(p for p in paths if p.suffix == f".{ending}").read_bytes())
+    assert files[0] == files[1]
