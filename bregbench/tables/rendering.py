@@ -189,6 +189,9 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
                 f"- {row.label}: seeds {source['seeds']}, {source['epochs']} epochs, "
                 f"{source['device']}, commit {source['commit']}; `{source['command']}`"
             )
+    if any(not row.runs for row in rows):
+        selected = table.command or f"table={table.name}"
+        lines.append(f"- What was not run is trained by `bregbench-reproduce {selected}`")
     return lines
 
 
