@@ -68,7 +68,7 @@ def draw_active_units(
             inputs = math.prod(seeds[0].read_summary()["input_shape"])
             metrics = [m for m in seeds[0].read_metrics()[-1] if m.startswith("active_units/")]
             for index, epoch in enumerate(epochs):
-                shade = str(0.8 - 0.8 * index / max(1, len(epochs) - 1))
+                shade = f"{0.8 * (1 - index / max(1, len(epochs) - 1)):.2f}"
                 shares = np.array([[_share(run, m, epoch) for m in metrics] for run in seeds])
                 counts = [inputs, *(inputs * shares.mean(0))]
                 axes.plot(range(len(counts)), counts, "o-", color=shade, label=f"epoch {epoch}")

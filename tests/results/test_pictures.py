@@ -87,7 +87,7 @@ def test_active_units_and_reconstructions_share_their_runs(tmp_path):
         title="Active",
         seeds=[0],
         drawing=Drawing.active_units,
-        epochs=[0, 2],
+        epochs=[0, 1, 2, 3],  # the last one, which there is not, leaves a gap
         common=[*COMMON, *DENOISE, evaluators],
         columns={f"active_units/linear{layer}": Column() for layer in (1, 2)},
         rows=rows,
