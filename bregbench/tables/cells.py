@@ -54,6 +54,13 @@ def fill(
             for name, column in table.columns.items()
         }
     labels = list(dict.fromkeys(row for row, _ in published))
+    extra = {
+        (label, name): Published.nothing(column.unit)
+        for label in labels
+        for name, column in table.columns.items()
+        if column.extra and label in table.rows
+    }
+    published = published | extra
     return [_fill_row(table, label, published, records_dir, local) for label in labels]
 
 
@@ -68,6 +75,7 @@ def _fill_row(
     if label in table.rows:
         missing = table.rows[label].not_run or table.missing
         runs = finished_runs(table, label, records_dir, *local)
+        missing = "not measured by these runs" if runs else missing
     columns = [column for row, column in published if row == label]
     values = {column: _values(table, label, column, published, runs) for column in columns}
     cells: dict[str, Cell] = {}
@@ -125,8 +133,9 @@ def _values(
 ) -> list[float]:
     if label not in table.rows:
         return []
+    known = table.column(column)
     # The metric is a column's last word; `best` before it asks for the best validation epoch.
-    *words, metric = column.split()
+    *words, metric = ((known and known.metric) or column).split()
     selection = "best" if "best" in words else table.selection
     found = [
         metric_of(run, metric, variant=table.rows[label].variant, selection=selection)

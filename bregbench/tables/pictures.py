@@ -40,11 +40,11 @@ def draw_feature_maps(run: RunDirectory, *, layer: str, epochs: list[int], outpu
         for column, epoch in enumerate(epochs):
             network = load_run(run.path, epoch=epoch)
             weight = network.get_parameter(f"{layer}.weight").detach()
-            active = int((weight.flatten(1) != 0).any(1).sum())
+            active = (weight.flatten(1) != 0).any(1).numpy()
             maps = feature_maps(network, layer, image)
-            axes[0, column].set_title(f"epoch {epoch}: {active} of {len(weight)} active")
-            _mosaic(axes[0, column], maps.numpy(), symmetric=False)
-            _mosaic(axes[1, column], weight[:, 0].numpy(), symmetric=True)
+            axes[0, column].set_title(f"epoch {epoch}: {active.sum()} of {len(weight)} active")
+            _mosaic(axes[0, column], maps.numpy(), active, symmetric=False)
+            _mosaic(axes[1, column], weight[:, 0].numpy(), active, symmetric=True)
 
 
 def draw_active_units(
@@ -131,18 +131,26 @@ def _traces(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
     return found
 
 
-def _mosaic(axes: Axes, tiles: np.ndarray, *, symmetric: bool) -> None:
-    """Images ``(tiles, height, width)`` in a square, thin lines between them."""
+def _mosaic(axes: Axes, tiles: np.ndarray, active: np.ndarray, *, symmetric: bool) -> None:
+    """Images ``(tiles, height, width)`` in a square, each in its own scale; those not active are grey."""
     count, height, width = tiles.shape
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
+    canvas = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, 3), 1.0)
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         top, left = row * (height + 1), column * (width + 1)
-        canvas[top : top + height, left : left + width] = tile
-    limit = float(np.abs(tiles).max()) or 1.0
-    low, high = (-limit, limit) if symmetric else (float(tiles.min()), limit)
-    cmap = "RdBu_r" if symmetric else "gray"
-    axes.imshow(canvas, interpolation="nearest", vmin=low, vmax=high, cmap=cmap)
+        shown = _colours(tile, symmetric=symmetric) if active[index] else 0.9
+        canvas[top : top + height, left : left + width] = shown
+    axes.imshow(canvas, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
+
+
+def _colours(tile: np.ndarray, *, symmetric: bool) -> np.ndarray:
+    """One image ``(height, width, 3)``: from blue over white to red, or from black to white."""
+    from matplotlib import colormaps
+
+    high = float(np.abs(tile).max()) if symmetric else float(tile.max())
+    low = -high if symmetric else float(tile.min())
+    share = (tile - low) / ((high - low) or 1.0)
+    return colormaps["RdBu_r" if symmetric else "gray"](share)[..., :3]

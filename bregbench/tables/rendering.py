@@ -9,6 +9,7 @@ from typing import Any
 
 from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.claims import judge_claim
 from bregbench.tables.published import Published
 from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import Verdict, is_interval, mean_and_deviation
@@ -20,7 +21,7 @@ CSV_COLUMNS = (
 
 
 def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: bool) -> list[Path]:
-    """Write `<name>.md`, `.tex` and `.csv`.
+    """Write `<name>.md`, `.tex` and `.csv`, and `.claims.csv` where the paper claims orderings.
 
     Args:
         table: what the rows and columns are.
@@ -33,6 +34,8 @@ def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: 
         "tex": to_latex(table, rows),
         "csv": to_csv(table, rows, verdicts=verdicts),
     }
+    if verdicts and table.claims:
+        texts["claims.csv"] = claims_to_csv(table, rows)
     paths = [folder / f"{table.name}.{ending}" for ending in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
@@ -51,6 +54,11 @@ def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     for row in rows:
         cells = [_markdown_cell(row.cells.get(c), verdicts=verdicts) for c in columns]
         lines.append(f"| {row.label} | " + " | ".join(cells) + " |")
+    if verdicts and table.claims:
+        lines += ["", "| claim of the paper | verdict | smallest difference |", "|---|---|---|"]
+        for claim in table.claims:
+            found = judge_claim(claim, rows)
+            lines.append(f"| {claim.text} | {found.verdict.value} | {found.reason} |")
     lines += ["", *_remarks(table, rows, verdicts=verdicts)]
     return "\n".join(lines) + "\n"
 
@@ -95,6 +103,19 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
                 line["mean"] = f"{mean:.6g}"
                 line["sd"] = "" if deviation is None else f"{deviation:.6g}"
             writer.writerow(line | source)
+    return text.getvalue()
+
+
+def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
+    """One line per claim."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("claim", "column", "above", "below", "verdict", "reason"))
+    for claim in table.claims:
+        found = judge_claim(claim, rows)
+        below = "; ".join(claim.below)
+        place = (claim.text, claim.column, claim.above, below)
+        writer.writerow((*place, found.verdict.value, found.reason))
     return text.getvalue()
 
 

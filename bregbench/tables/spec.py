@@ -43,12 +43,33 @@ class Column:
         beside: the column (a density) that must be matched for this one to be judged.
         header: heading; the metric's name if empty.
         unit: of a number that no paper has; otherwise the published one counts.
+        metric: what is shown; the column's name if empty.
+        extra: shown beside the published columns, in every row that has a config, without a verdict.
     """
 
     better: Better = Better.neither
     beside: str = ""
     header: str = ""
     unit: str = "1"
+    metric: str = ""
+    extra: bool = False
+
+
+@dataclass
+class Claim:
+    """What a paper says of a column: that one row lies above others.
+
+    Attributes:
+        text: the claim in a few words.
+        column: of the table.
+        above: the row with the larger number.
+        below: the rows with smaller ones.
+    """
+
+    text: str = MISSING
+    column: str = MISSING
+    above: str = MISSING
+    below: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -65,6 +86,7 @@ class Table:
         columns: by metric; `metric` also describes all its points `metric@epoch`; `best metric` is that
             of the best validation epoch, whatever the table's selection.
         rows: by the label of the published table.
+        claims: orderings that the paper reads off the table, judged by themselves.
         remarks: what a reader must know, one line each.
         command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
         cuda: whether its runs are too long for a CPU.
@@ -80,6 +102,7 @@ class Table:
     common: list[str] = field(default_factory=list)
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     command: str = ""
     cuda: bool = False

@@ -29,7 +29,7 @@ from bregbench.tables import load_table, read_published
 from bregbench.tables.cells import metric_of
 from bregbench.tables.published import UNITS
 from bregbench.tables.reproduce import attempt, plan, run_missing
-from bregbench.tables.spec import Column, Table
+from bregbench.tables.spec import Claim, Column, Table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -382,7 +382,7 @@ def test_rows_of_table_3_train_on_a_small_network(label, tmp_path):
         for split, count in (("train", 40), ("test", 10))
         for kind, high, shape in (("images", 256, (32, 32, 3)), ("labels", 10, ()))
     }
-    np.savez(tmp_path / "small.npz", **arrays)
+    np.savez(tmp_path / "small.npz", **arrays)  # pyright: ignore[reportArgumentType]
     table = load_table("bregman_table3")
     config = table.config(
         label,
@@ -400,12 +400,13 @@ def test_rows_of_table_3_train_on_a_small_network(label, tmp_path):
         metric_of, run_directory(config), variant=table.rows[label].variant, selection="last"
     )
     assert all(find(column) is not None for column in table.columns)
+    density = find("density/total") or 0.0
     if label.endswith("+ thresh."):
         share = next(o for o in table.rows[label].overrides if o.startswith("method.cut.density"))
         # Where LinBreg has switched on less than that, nothing is cut.
-        assert find("density/total") <= float(share.partition("=")[2]) + 1e-3
+        assert density <= float(share.partition("=")[2]) + 1e-3
     dense = {"Vanilla SGD with momentum", "Vanilla Adam", "Lasso Adam"}
-    assert (find("density/total") > 0.99) == (label in dense)
+    assert (density > 0.99) == (label in dense)
 
 
 def test_table_of_long_runs_does_not_start_on_a_cpu(call, results_dir, small_table):
@@ -419,3 +420,27 @@ def test_table_of_long_runs_does_not_start_on_a_cpu(call, results_dir, small_tab
     cells = lines(results_dir / "small_table1" / "small_table1.csv")
     assert cells["Dense", "test/accuracy"]["reason"] == "needs CUDA"
     assert call(reproduce, "table=small_table1", "rows=[Dense]", "seeds=[0]", "device=cpu")[0] == 0
+
+
+def test_extra_columns_and_claims(call, results_dir, small_table):
+    small_table.columns["lipschitz/lower"] = Column(extra=True, metric="l1_norm")
+    small_table.claims = [
+        Claim("dense is denser", "density/total", above="Dense", below=["Sparse"]),
+        Claim("sparse is denser", "density/total", above="Sparse", below=["Dense"]),
+        Claim("open", "density/total", above="Dense", below=["Sparse", "Unknown"]),
+    ]
+    code, _, err = call(reproduce, "table=small_table1", "device=cpu")
+    assert code == 0, err
+    folder = results_dir / "small_table1"
+    cells = lines(folder / "small_table1.csv")
+    assert float(cells["Dense", "lipschitz/lower"]["mean"]) > 1
+    assert cells["Dense", "lipschitz/lower"]["verdict"] == "-"
+    assert ("Unknown", "lipschitz/lower") not in cells
+    with (folder / "small_table1.claims.csv").open(newline="") as file:
+        claims = {line["claim"]: line for line in csv.DictReader(file)}
+    assert claims["dense is denser"]["verdict"] == "PASS"
+    assert claims["dense is denser"]["reason"].endswith("to Sparse (n=2)")
+    assert claims["sparse is denser"]["verdict"] == "FAIL"
+    assert claims["open"]["verdict"] == "NOT RUN"
+    assert claims["open"]["reason"] == "no common seeds with Unknown"
+    assert "| dense is denser | PASS | +9" in (folder / "small_table1.md").read_text()

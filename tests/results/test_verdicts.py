@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
+from bregbench.run_dir import RunDirectory
+from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.claims import judge_claim
 from bregbench.tables.published import Published
+from bregbench.tables.spec import Claim
 from bregbench.tables.verdicts import Better, Judgement, Verdict, interval, judge
 
 ACCURACY = Published(89.2, "%", 1.0, "Table 1")
@@ -79,3 +83,25 @@ def test_nothing_is_not_run_with_its_reason():
 def test_doubtful_published_number_is_not_judged():
     doubtful = Published(89.2, "%", 1.0, "Figure 2; excluded: outlier")
     assert verdict([89.2], doubtful) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("above", "below", "verdict"),
+    [
+        ([5.0], [4.0], Verdict.PASS),
+        ([4.0], [4.0], Verdict.FAIL),
+        # Seed by seed the difference is the same, however much seeds differ.
+        ([5.0, 15.0, 25.0], [4.0, 14.1, 23.9], Verdict.PASS),
+        ([5.0, 15.0, 25.0], [4.0, 16.0, 24.0], Verdict.INCONCLUSIVE),
+        ([4.0, 14.1, 23.9], [5.0, 15.0, 25.0], Verdict.FAIL),
+        ([], [1.0], Verdict.NOT_RUN),
+    ],
+)
+def test_claims_are_judged_seed_by_seed(tmp_path, above, below, verdict):
+    def row(label: str, values: list[float]) -> FilledRow:
+        cell = Cell(label, "m", Published.nothing("1"), values, Judgement(Verdict.UNPUBLISHED))
+        runs = {seed: RunDirectory(tmp_path) for seed in range(len(values))}
+        return FilledRow(label, {"m": cell}, runs)
+
+    claim = Claim("A lies above B", "m", above="A", below=["B"])
+    assert judge_claim(claim, [row("A", above), row("B", below)]).verdict is verdict
