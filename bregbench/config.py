@@ -25,6 +25,7 @@ from bregbench.data import (
     DatasetConfig,
     Digits,
     FashionMnist,
+    GapFunction,
     Mnist,
     Svhn,
 )
@@ -82,8 +83,9 @@ class Config:
         parts = [self.data.kind, self.model.kind, self.method.kind]
         if self.objective.kind != "plain":
             parts.append(self.objective.kind)
-        begun = [phase.begin.kind for phase in self.phases.values() if phase.begin is not None]
-        parts += dict.fromkeys(begun)
+        phases = self.phases.values()
+        parts += dict.fromkeys(p.objective.kind for p in phases if p.objective is not None)
+        parts += dict.fromkeys(p.begin.kind for p in phases if p.begin is not None)
         return "-".join(parts)
 
     @property
@@ -93,11 +95,18 @@ class Config:
 
     def run_phases(self) -> list[Phase]:
         """The phases in order; without any, one called `train`."""
-        method, schedule = self.method, self.trainer.schedule
+        method, objective, schedule = self.method, self.objective, self.trainer.schedule
         if not self.phases:
-            return [Phase("train", self.trainer.epochs, method, schedule)]
+            return [Phase("train", self.trainer.epochs, method, objective, schedule)]
         return [
-            Phase(name, p.epochs, p.method or method, p.schedule or schedule, p.begin)
+            Phase(
+                name,
+                p.epochs,
+                p.method or method,
+                p.objective or objective,
+                p.schedule or schedule,
+                p.begin,
+            )
             for name, p in sorted(self.phases.items(), key=lambda item: item[1].order)
         ]
 
@@ -130,7 +139,7 @@ class Config:
 #: Which dataclasses a polymorphic group may hold; the schema of `method=linbreg` is registered as
 #: `method/schema/linbreg`, and configs/method/linbreg.yaml builds on it.
 GROUPS: dict[str, tuple[type, ...]] = {
-    "dataset": (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn, Arrays),
+    "dataset": (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn, Arrays, GapFunction),
     "task": TASKS,
     "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5),
     "method": METHODS,

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from bregbench.checks import require
 from bregbench.cutting import TransformConfig
 from bregbench.methods import MethodConfig
+from bregbench.objectives import ObjectiveConfig
 from bregbench.schedules import ScheduleConfig
 
 
@@ -21,6 +22,7 @@ class PhaseConfig:
         order: its place; several phases need different ones, because the order in which Hydra merges
             files is not one to rely on.
         method: how the network is trained in it; None for the run's `method`.
+        objective: what is differentiated in it; None for the run's `objective`.
         schedule: learning-rate schedule over its epochs; None for the run's `trainer.schedule`.
         begin: what is done to the network first; None for nothing.
     """
@@ -28,6 +30,7 @@ class PhaseConfig:
     epochs: int = MISSING
     order: int = 0
     method: MethodConfig | None = None
+    objective: ObjectiveConfig | None = None
     schedule: ScheduleConfig | None = None
     begin: TransformConfig | None = None
 
@@ -49,5 +52,6 @@ class Phase:
     name: str
     epochs: int
     method: MethodConfig
+    objective: ObjectiveConfig
     schedule: ScheduleConfig
     begin: TransformConfig | None = None

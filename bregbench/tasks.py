@@ -92,6 +92,26 @@ class Classification(TaskConfig):
 
 
 @dataclass
+class Regression(TaskConfig):
+    """A number from an input: mean squared error."""
+
+    kind: ClassVar[str] = "regression"
+    selection: ClassVar[str] = "fit"
+
+    def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+        """One number."""
+        return (1,)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of outputs (batch, 1) and targets (batch,)."""
+        return nn.functional.mse_loss(outputs.float().flatten(), targets.float())
+
+    def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Minus the squared error, so that larger is better."""
+        return {"fit": -(outputs.float().flatten() - targets).square().sum()}
+
+
+@dataclass
 class Reconstruct(TaskConfig):
     """Images from themselves: mean squared error, peak signal-to-noise ratio."""
 
@@ -142,4 +162,4 @@ class Denoise(Reconstruct):
         return images + self.noise * drawn, images
 
 
-TASKS: tuple[type[TaskConfig], ...] = (Classification, Reconstruct, Denoise)
+TASKS: tuple[type[TaskConfig], ...] = (Classification, Regression, Reconstruct, Denoise)

@@ -179,7 +179,7 @@ class Training:
     def _build_phase(self) -> None:
         self._phase = self.phases[self.position.phase]
         context = self.context()
-        self._method = self._phase.method.build(self.network, self.config.objective, context)
+        self._method = self._phase.method.build(self.network, self._phase.objective, context)
         self._schedule: Schedule = self._phase.schedule.build(self._phase.epochs)
         parameters = dict(self.network.named_parameters())
         self._masked: list[torch.Tensor] = [parameters[name] for name in self._masks]

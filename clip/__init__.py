@@ -1,8 +1,15 @@
-"""CLIP: Lipschitz bounds of networks, attacks on them (Bungert, Raab, Roith, Schwinn, Tenbrinck).
+"""CLIP: cheap Lipschitz training, Lipschitz bounds of networks and attacks on them.
 
-`lower_bound` is the largest Jacobian norm over a sample, `upper_bound` a product of layer norms
-that holds everywhere; both are constants of the map from inputs to outputs in Euclidean norms.
-`clip.attacks` measures robustness. Depends on torch only. Part of bregbench.
+`Clip` is the objective loss + lam Lip(f; X_Lip) + mu |theta| for any training loop and optimiser: a
+`PairSet` of points climbs the network's difference quotients while it trains (`Ascent`), and a
+`Discrepancy` rule steers lam by the accuracy. `PenalisedLoss` with `WeightPenalty` or `ProductNorm`
+and `AdversarialTraining` are what to compare with. `lower_bound` is the largest Jacobian norm over
+a sample, `upper_bound` a product of layer norms that holds everywhere; both are constants of the
+map from inputs to outputs in Euclidean norms. `clip.attacks` measures robustness. Depends on torch
+and `bregman` only.
+
+Source: Bungert, Raab, Roith, Schwinn, Tenbrinck, "CLIP: Cheap Lipschitz Training of Neural
+Networks", SSVM 2021. Part of bregbench.
 
 Example:
     >>> import torch
@@ -21,18 +28,45 @@ Example:
 from __future__ import annotations
 
 from clip import attacks
+from clip.adversarial import AdversarialTraining
+from clip.ascent import Ascent
 from clip.composition import Bound, BoundError, add, chain
+from clip.discrepancy import Discrepancy
+from clip.lipschitz import LipschitzPenalty
 from clip.lower import lower_bound
+from clip.objective import Clip, Evaluated, PenalisedLoss, Penalty
+from clip.pairs import PairSet
+from clip.product import ProductNorm
+from clip.quotients import difference_quotients
 from clip.rules import register_rule
+from clip.sources import DataPairs, GivenPairs, NoisyData, PairSource, UniformPoints
 from clip.upper import check_bounds, layer_bounds, upper_bound
+from clip.weights import WeightPenalty
 
 __all__ = [
+    "AdversarialTraining",
+    "Ascent",
     "Bound",
     "BoundError",
+    "Clip",
+    "DataPairs",
+    "Discrepancy",
+    "Evaluated",
+    "GivenPairs",
+    "LipschitzPenalty",
+    "NoisyData",
+    "PairSet",
+    "PairSource",
+    "PenalisedLoss",
+    "Penalty",
+    "ProductNorm",
+    "UniformPoints",
+    "WeightPenalty",
     "add",
     "attacks",
     "chain",
     "check_bounds",
+    "difference_quotients",
     "layer_bounds",
     "lower_bound",
     "register_rule",

@@ -6,6 +6,7 @@ from bregbench.data.batch_loader import BatchLoader, evaluation_batches
 from bregbench.data.cifar import Cifar10, Cifar100
 from bregbench.data.dataset import DatasetConfig
 from bregbench.data.digits import Digits
+from bregbench.data.gap_function import GapFunction
 from bregbench.data.mnist import FashionMnist, Mnist
 from bregbench.data.normalization import Normalise, Normalization, compute_normalization
 from bregbench.data.split import Data, Split
@@ -21,6 +22,7 @@ __all__ = [
     "DatasetConfig",
     "Digits",
     "FashionMnist",
+    "GapFunction",
     "Mnist",
     "Normalise",
     "Normalization",

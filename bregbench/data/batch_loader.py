@@ -145,5 +145,7 @@ def evaluation_batches(
 
 
 def to_unit_interval(images: torch.Tensor) -> torch.Tensor:
-    """Make float32 images in [0, 1] of uint8 ones."""
+    """Make float32 images in [0, 1] of uint8 ones; other inputs are left as they are."""
+    if images.dtype != torch.uint8:
+        return images
     return images.to(torch.float32).div_(255)

@@ -14,8 +14,9 @@ class Split:
     """Images and labels, side by side.
 
     Attributes:
-        images: uint8 ``(n, channels, height, width)``, contiguous.
-        labels: int64 ``(n,)``.
+        images: uint8 ``(n, channels, height, width)``, contiguous; float32 where inputs are no
+            images.
+        labels: int64 ``(n,)``; float32 where targets are numbers.
     """
 
     images: torch.Tensor

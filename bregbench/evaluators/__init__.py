@@ -1,8 +1,9 @@
 """Evaluators: measurements of finished networks."""
 
 from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
-from bregbench.evaluators.robust import Lipschitz, Robustness
+from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density
 
 EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
@@ -11,18 +12,22 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Cost,
     Lipschitz,
     Robustness,
+    PaperRobustness,
     Reconstruction,
     FeatureMaps,
+    Curve,
 )
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
     "Cost",
+    "Curve",
     "Density",
     "EvaluatorConfig",
     "FeatureMaps",
     "Lipschitz",
+    "PaperRobustness",
     "Reconstruction",
     "Robustness",
 ]

@@ -115,6 +115,42 @@ class Robustness(EvaluatorConfig):
         return found
 
 
+@dataclass
+class PaperRobustness(EvaluatorConfig):
+    """Robustness as Table 1 of the CLIP paper measures it, and the same under a stronger attack.
+
+    Attributes:
+        images: how many test images are attacked.
+        radius: Euclidean, images being in [0, 1].
+        steps: of both attacks.
+        noise: standard deviation of the Gaussian noise, which is not clamped.
+    """
+
+    kind: ClassVar[str] = "paper_robustness"
+    images: int = 2000
+    radius: float = 2.0
+    steps: int = 100
+    noise: float = 1.0
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`robustness/noise`, `robustness/pgd` (the paper's attack), `robustness/pgd_strong`."""
+        for name in ("images", "radius", "steps", "noise"):
+            value = getattr(self, name)
+            require(value > 0, f"evaluators.paper_robustness.{name}", value, "greater than 0")
+        sample = _sample(data.test, self.images)
+        images, labels = to_unit_interval(sample.images), sample.labels
+        accuracy = partial(attacks.robust_accuracy, network, images, labels, radii=[self.radius])
+        weak = accuracy(attack=partial(attacks.paper_pgd, steps=self.steps))
+        strong = accuracy(attack=partial(attacks.pgd, steps=self.steps))
+        generator = Streams(context.streams.seed).generator("noise", images.device)
+        noisy = attacks.gaussian_noise(images, self.noise, generator, clamp=None)
+        return {
+            "robustness/noise": _accuracy(network, noisy, labels),
+            "robustness/pgd": weak[self.radius],
+            "robustness/pgd_strong": strong[self.radius],
+        }
+
+
 def _sample(split: Split, count: int) -> Split:
     """The same random images of a split for every network and seed."""
     generator = torch.Generator().manual_seed(derive_seed(0, "evaluation_images"))

@@ -53,13 +53,13 @@ class Backprop:
         return Step(loss, outputs)
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """The learning rate, and lam where the optimiser has one, as used in this epoch."""
+        """Learning rate, the optimiser's lam where it has one, and what the objective reports."""
         first = self.optimizer.param_groups[0]
         found = {"lr": float(first["lr"])}
         penalised = [g for g in self.optimizer.param_groups if g.get("penalty", "none") != "none"]
         if penalised:
             found["lam"] = penalised[0]["lam"] / penalised[0]["lam_scale"]
-        return found
+        return found | self._objective.end_epoch(metrics)
 
     def scale_lr(self, factor: float) -> None:
         """Set every group's learning rate to `factor` times its configured value."""
@@ -84,8 +84,11 @@ class Backprop:
         return [note] if note else []
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimiser and of the feedback on lam."""
-        state: dict[str, Any] = {"optimizer": self.optimizer.state_dict()}
+        """State of the optimiser, of the objective and of the feedback on lam."""
+        state: dict[str, Any] = {
+            "optimizer": self.optimizer.state_dict(),
+            "objective": self._objective.state_dict(),
+        }
         if self._density_target is not None:
             state["density_target"] = self._density_target.state_dict()
         return state
@@ -93,5 +96,6 @@ class Backprop:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.optimizer.load_state_dict(state["optimizer"])
+        self._objective.load_state_dict(state.get("objective", {}))
         if self._density_target is not None:
             self._density_target.load_state_dict(state["density_target"])

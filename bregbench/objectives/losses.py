@@ -1,52 +1,19 @@
-"""Objectives: what is differentiated in a step of back-propagation."""
+"""The task's loss, alone or with a penalty on weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from bregbench.checks import require
 from bregbench.context import RunContext
+from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
 from bregbench.penalty import PenaltyConfig
 from bregman import penalty_value
-
-
-class Evaluated(NamedTuple):
-    """One batch seen through an objective.
-
-    `total` is differentiated; `loss` (the task's mean loss alone) and `outputs` are logged and carry
-    no gradient.
-    """
-
-    total: torch.Tensor
-    loss: torch.Tensor
-    outputs: torch.Tensor
-
-
-class Objective(Protocol):
-    """Evaluates a batch; `forward` is the network, compiled and under autocast where asked."""
-
-    def __call__(
-        self,
-        forward: Callable[[torch.Tensor], torch.Tensor],
-        inputs: torch.Tensor,
-        targets: torch.Tensor,
-    ) -> Evaluated: ...
-
-
-@dataclass
-class ObjectiveConfig:
-    """Which objective a method differentiates."""
-
-    kind: ClassVar[str]
-
-    def build(self, network: nn.Module, context: RunContext) -> Objective:
-        """The objective for this network."""
-        raise NotImplementedError
 
 
 @dataclass
@@ -57,17 +24,7 @@ class Plain(ObjectiveConfig):
 
     def build(self, network: nn.Module, context: RunContext) -> Objective:
         """The mean loss of a batch."""
-
-        def objective(
-            forward: Callable[[torch.Tensor], torch.Tensor],
-            inputs: torch.Tensor,
-            targets: torch.Tensor,
-        ) -> Evaluated:
-            outputs = forward(inputs)
-            loss = context.task.loss(outputs, targets)
-            return Evaluated(loss, loss.detach(), outputs.detach())
-
-        return objective
+        return _Loss(context, [])
 
 
 @dataclass
@@ -84,18 +41,23 @@ class Lasso(ObjectiveConfig):
     def build(self, network: nn.Module, context: RunContext) -> Objective:
         """The penalised loss; the penalty's groups are fixed here."""
         require(self.lam >= 0, "objective.lam", self.lam, "at least 0")
-        plain = Plain().build(network, context)
-        groups = self.penalty.groups(network, self.lam)
-
-        def objective(
-            forward: Callable[[torch.Tensor], torch.Tensor],
-            inputs: torch.Tensor,
-            targets: torch.Tensor,
-        ) -> Evaluated:
-            total, loss, outputs = plain(forward, inputs, targets)
-            return Evaluated(total + penalty_value(groups), loss, outputs)
-
-        return objective
+        return _Loss(context, self.penalty.groups(network, self.lam))
 
 
-OBJECTIVES: tuple[type[ObjectiveConfig], ...] = (Plain, Lasso)
+class _Loss(Objective):
+    """The task's mean loss plus the penalties of parameter groups."""
+
+    def __init__(self, context: RunContext, groups: list[dict[str, Any]]) -> None:
+        self._task = context.task
+        self._groups = groups
+
+    def __call__(
+        self,
+        forward: Callable[[torch.Tensor], torch.Tensor],
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> Evaluated:
+        outputs = forward(inputs)
+        loss = self._task.loss(outputs, targets)
+        total = loss + penalty_value(self._groups) if self._groups else loss
+        return Evaluated(total, loss.detach(), outputs.detach())

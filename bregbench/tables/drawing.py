@@ -9,7 +9,12 @@ from bregbench.errors import BenchError
 from bregbench.plotting import draw
 from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
-from bregbench.tables.pictures import draw_active_units, draw_feature_maps, draw_reconstructions
+from bregbench.tables.pictures import (
+    draw_active_units,
+    draw_feature_maps,
+    draw_graphs,
+    draw_reconstructions,
+)
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.spec import Drawing, Figure
 
@@ -66,13 +71,18 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_active_units(runs, epochs=figure.epochs, output=path, marks=marks)
         case Drawing.reconstructions:
             draw_reconstructions(first, output=path)
+        case Drawing.graphs:
+            draw_graphs(first, marks=marks, output=path)
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:
     marks: Marks = {}
     for (label, column), point in published.items():
         metric, at, epoch = column.partition("@")
+        family, _, name = metric.partition("/")
+        value = point.value / UNITS[point.unit]
+        if family == "curve" and not at:  # curve/<x> is the value at x
+            marks.setdefault((label, family), []).append((float(name), value))
         if at:
-            value = point.value / UNITS[point.unit]
             marks.setdefault((label, metric), []).append((float(epoch), value))
     return marks

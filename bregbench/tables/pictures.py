@@ -115,6 +115,37 @@ def draw_reconstructions(runs: dict[str, RunDirectory], *, output: Path) -> None
             axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
 
 
+def draw_graphs(
+    runs: dict[str, RunDirectory],
+    *,
+    marks: dict[tuple[str, str], list[tuple[float, float]]],
+    output: Path,
+) -> None:
+    """Graphs of networks of one variable, the training points, and published values as crosses.
+
+    Args:
+        runs: by label; records with the trace of the evaluator `curve`.
+        marks: published points by label and `curve`.
+        output: image file.
+
+    Raises:
+        BenchError: the trace of one was not kept.
+    """
+    traces = {label: _traces(run, "curve") for label, run in runs.items()}
+    with figure_to(output, width=6, height=3.6) as figure:
+        axes = figure.add_subplot()
+        points = next(iter(traces.values()))
+        axes.plot(points["inputs"].numpy(), points["targets"].numpy(), ".", color="0.7", ms=3)
+        for index, (label, trace) in enumerate(traces.items()):
+            axes.plot(
+                trace["x"].numpy(), trace["prediction"].numpy(), color=f"C{index}", label=label
+            )
+            for x, value in marks.get((label, "curve"), []):
+                axes.plot(x, value, "x", color=f"C{index}", markersize=4)
+        axes.set_xlabel("x")
+        axes.legend(fontsize="small")
+
+
 def _traces(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     if run.traces.is_file():

@@ -138,6 +138,7 @@ class Drawing(Enum):
     feature_maps = "feature_maps"
     active_units = "active_units"
     reconstructions = "reconstructions"
+    graphs = "graphs"
 
 
 @dataclass
@@ -146,7 +147,7 @@ class Figure(Table):
 
     Attributes:
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
-            all layers at `epochs`; what networks made of images.
+            all layers at `epochs`; what networks made of images; graphs of networks of one variable.
         panels: of curves: metrics over epochs, a panel each.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.

@@ -31,6 +31,7 @@ CELLS = {
     "lifted_table1": 12,
     "lifted_table2": 18,
     "clip_table1": 70,
+    "clip_figure2": 56,
     "fno_figure3": 27,
     "fno_figure4": 264,
 }

@@ -1,0 +1,123 @@
+"""Ascent on the difference quotients of pairs: Algorithm 1 of the CLIP paper, and how far to go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from bregman.validation import check_choice, check_positive
+from clip.pairs import PairSet
+from clip.quotients import (
+    Seen,
+    difference_quotients,
+    judging,
+    measure,
+    outputs_of,
+    per_pair,
+    see,
+)
+
+#: Which steps adapt: none, each pair's own, or one common to all.
+Adapt = Literal["none", "pair", "global"]
+# Rates stay within 2^-20 and 2^20. Below, a move is lost in rounding and so never accepted: the
+# rate starts again at 1, or a pair at a maximum would be frozen when the weights move that away.
+_LEAST, _MOST = 2.0**-20, 2.0**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent:
+    """Settings of the ascent x += tau L grad_x L on both ends of every pair.
+
+    In passes over the pairs, a step costs one forward and one backward to the inputs, and one more
+    forward (without a graph) for acceptance.
+
+    Attributes:
+        step_size: tau of Algorithm 1, in squared units of the inputs over squared units of the
+            quotient. The published code steps along the gradient of L^2, so its `reg_lr` of r is
+            tau = 2 r.
+        accept: a pair moves only where its quotient grows, judged by the same weights before and
+            after the move. Not in the paper's box.
+        adapt: what of the step size adapts: `none`, each `pair`'s own, or one `global` factor that
+            grows where more than half of the pairs move. Needs `accept`. Factors stay with the
+            pairs from call to call, until these are refreshed.
+        growth: factor of a step size after a move, at least 1.
+        shrink: factor after a refused one, in (0, 1].
+
+    Raises:
+        ValueError: a number or a name is out of range.
+    """
+
+    step_size: float = 1.0
+    accept: bool = True
+    adapt: Adapt = "pair"
+    growth: float = 1.3
+    shrink: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive("step_size", self.step_size)
+        check_choice("adapt", self.adapt, get_args(Adapt))
+        if self.adapt != "none" and not self.accept:
+            raise ValueError(
+                f"adapt={self.adapt!r} with accept=False: steps adapt to whether pairs move, so "
+                "it must be 'none'"
+            )
+        if not 1 <= self.growth < float("inf"):
+            raise ValueError(f"growth={self.growth}: must be at least 1 and finite")
+        if not 0 < self.shrink <= 1:
+            raise ValueError(f"shrink={self.shrink}: must be in (0, 1]")
+
+    def run(self, model: nn.Module, pairs: PairSet, steps: int = 1) -> Tensor:
+        """Ascend with all pairs and fixed weights; returns Lip(f; X_Lip), a scalar.
+
+        Modes and gradients of the model are left as they were.
+
+        Raises:
+            ValueError: fewer than one step.
+        """
+        if steps < 1:
+            raise ValueError(f"steps={steps}: must be at least 1")
+        everything = slice(0, len(pairs))
+        with judging(model, pairs.points.device):
+            for _ in range(steps):
+                self.move(model, pairs, everything, see(model, pairs.points))
+            with torch.no_grad():
+                pairs.quotients.copy_(difference_quotients(model, pairs.points))
+        return pairs.estimate()
+
+    @torch.no_grad()
+    def move(self, model: nn.Module, pairs: PairSet, part: slice, seen: Seen) -> None:
+        """One step of a part of the pairs from what was seen there; notes the quotients.
+
+        Args:
+            model: in evaluation mode.
+            pairs: changed in place.
+            part: which of them.
+            seen: their quotients and gradients under the present weights.
+        """
+        points, rates = pairs.points[part], pairs.rates[part]
+        scale = per_pair(self.step_size * rates, points)
+        moved = pairs.limit(torch.addcmul(points, scale, seen.gradients))
+        if self.accept:
+            reached, _, _, distances = measure(moved, outputs_of(model, moved))
+            better = reached > seen.quotients
+        else:
+            reached = seen.quotients  # what the new points give is seen at the next step
+            distances = torch.linalg.vector_norm((moved[:, 0] - moved[:, 1]).flatten(1), dim=1)
+            better = torch.ones_like(distances, dtype=torch.bool)
+        # The cut to the range may have brought ends together again.
+        better &= distances > 0.5 * pairs.min_distance
+        pairs.quotients[part] = torch.where(better, reached, seen.quotients)
+        pairs.points[part] = torch.where(per_pair(better, points), moved, points)
+        self._adapt(pairs, part, better)
+
+    def _adapt(self, pairs: PairSet, part: slice, better: Tensor) -> None:
+        if self.adapt == "none":
+            return
+        rates = pairs.rates if self.adapt == "global" else pairs.rates[part]
+        if self.adapt == "global":
+            better = better.to(rates).mean() > 0.5
+        rates.mul_(torch.where(better, self.growth, self.shrink))
+        rates.copy_(torch.where(rates < _LEAST, 1, rates.clamp(max=_MOST)))

@@ -1,0 +1,170 @@
+"""CLIP and its comparisons as objectives of the bench."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+import clip
+from bregbench import load_run
+from bregbench.data import Digits
+from bregbench.data.batch_loader import to_unit_interval
+from bregbench.errors import BenchError
+from bregbench.run import run_directory, train
+from bregbench.training import Training
+
+SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
+OBJECTIVES = {
+    "clip": (*SMALL_CLIP, "objective.rule.target=0.5"),
+    "clip-mean-per-step": (
+        *SMALL_CLIP,
+        "objective.reduction=mean",
+        "objective.pairs.per_step=10",
+        "objective.pairs.refresh=7",
+        "objective.rule.target=0.5",
+        "objective.rule.every=step",
+        "objective.rule.step=0.001",
+    ),
+    "weight": ("objective=weight_penalty", "objective.rule.target=0.5"),
+    "product": ("objective=product_norm",),
+    "adversarial": ("objective=adversarial", "objective.radius=0.3", "objective.steps=2"),
+}
+
+
+def rows(config) -> list[dict]:
+    found = run_directory(config).read_metrics()
+    for row in found:
+        row.pop("seconds")
+    return found
+
+
+@pytest.mark.parametrize("method", ["sgd", "linbreg"])
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_every_objective_trains_with_dense_and_sparse_methods(make_config, method, objective):
+    config = make_config(f"method={method}", *objective, "trainer.batch_size=16")
+    summary = train(config)
+    losses = [row["train/loss"] for row in rows(config)]
+    assert losses[-1] < losses[0]
+    assert (summary["final"]["trained"]["last"]["density/total"] < 0.5) == (method == "linbreg")
+
+
+def test_clip_with_weight_zero_is_plain_training(make_config):
+    plain = make_config("method=sgd")
+    robust = make_config("method=sgd", *SMALL_CLIP, "objective.lam=0")
+    for config in (plain, robust):
+        train(config)
+    robust_rows = [
+        {key: value for key, value in row.items() if not key.startswith("objective/")}
+        for row in rows(robust)
+    ]
+    assert robust_rows == rows(plain)
+
+
+def test_clip_trains_smaller_lipschitz_constants(make_config):
+    images = to_unit_interval(Digits().build(torch.device("cpu")).test.images)
+    bounds = []
+    for overrides in ((), (*SMALL_CLIP, "objective.lam=1")):
+        config = make_config("method=sgd", "trainer.epochs=10", *overrides)
+        train(config)
+        network = load_run(run_directory(config).path)
+        bounds.append(clip.lower_bound(network, images[:100], iterations=None))
+    assert bounds[1] < 0.7 * bounds[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "lams"),
+    [("0", [0.0, 0.5, 1.5, 2.0]), ("1", [0.0, 0.5, 0.0, 0.0])],
+)
+def test_weight_follows_the_accuracy_after_its_warm_up(make_config, target, lams):
+    config = make_config(
+        "method=sgd",
+        *SMALL_CLIP,
+        "objective.lam=0.5",
+        f"objective.rule.target={target}",
+        "objective.rule.step=1",
+        "objective.rule.maximum=2",
+        "objective.rule.warmup=1",
+        "trainer.epochs=4",
+    )
+    train(config)
+    assert [row["objective/lam"] for row in rows(config)] == lams
+
+
+def test_weight_follows_validation_accuracy_where_asked(make_config):
+    config = make_config(
+        "method=sgd",
+        *SMALL_CLIP,
+        "objective.rule.accuracy=validation",
+        "objective.rule.target=0.7",
+        "trainer.epochs=6",
+    )
+    train(config)
+    found = rows(config)
+    for row, following in pairwise(found):
+        raised = row["validation/accuracy"] > 0.7
+        assert (following["objective/lam"] > row["objective/lam"]) == raised
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_resume_is_exact(make_config, monkeypatch, objective):
+    settings = (
+        "method=sgd",
+        *objective,
+        "trainer.batch_size=16",
+        "trainer.checkpoint_minutes=1e-9",
+    )
+    whole, broken = (make_config(*settings, f"experiment_name={name}") for name in "ab")
+    train(whole)
+
+    class Killed(BaseException):
+        pass
+
+    save, saves = Training.save, []
+
+    def dying_save(self: Training) -> None:
+        save(self)
+        saves.append(self.position.steps)
+        if len(saves) == 100:  # 79 steps an epoch: in the middle of the second
+            raise Killed
+
+    monkeypatch.setattr(Training, "save", dying_save)
+    with pytest.raises(Killed):
+        train(broken)
+    monkeypatch.setattr(Training, "save", save)
+    train(broken)
+    assert rows(broken) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["objective.pairs.count=100000"], r"objective\.pairs\.count=100000.*validation images"),
+        (["objective.pairs.refresh=sometimes"], "refresh='sometimes'"),
+        (["objective.rule.target=2"], "target=2"),
+        (["objective.power=3"], "power=3"),
+        (["objective.ascent.growth=0.5"], "growth=0.5"),
+        (
+            ["objective.rule.every=step", "objective.rule.accuracy=validation"],
+            "objective.rule.accuracy=validation",
+        ),
+    ],
+)
+def test_values_out_of_range_are_refused(make_config, overrides, says):
+    with pytest.raises(BenchError, match=says) as error:
+        train(make_config("method=sgd", "objective=clip", *overrides))
+    assert "\n" not in str(error.value)
+
+
+def test_rule_needs_an_accuracy(make_config):
+    config = make_config(
+        "task=denoise",
+        "model=mlp_autoencoder",
+        "model.hidden=[16]",
+        "method=sgd",
+        *SMALL_CLIP,
+        "objective.rule.target=0.5",
+    )
+    with pytest.raises(BenchError, match="task=classification"):
+        train(config)
