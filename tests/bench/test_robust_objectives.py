@@ -12,6 +12,8 @@ from bregbench import load_run
 from bregbench.data import Digits
 from bregbench.data.batch_loader import to_unit_interval
 from bregbench.errors import BenchError
+from bregbench.evaluation import evaluate
+from bregbench.evaluators import PaperRobustness
 from bregbench.run import run_directory, train
 from bregbench.training import Training
 
@@ -168,3 +170,29 @@ def test_rule_needs_an_accuracy(make_config):
     )
     with pytest.raises(BenchError, match="task=classification"):
         train(config)
+
+
+def test_robustness_as_the_paper_measures_it(make_config):
+    config = make_config(
+        "method=sgd",
+        "trainer.epochs=10",
+        "evaluators=[accuracy,paper_robustness]",
+        "evaluators.paper_robustness.images=100",
+        "evaluators.paper_robustness.radius=0.5",
+        "evaluators.paper_robustness.steps=10",
+        "evaluators.paper_robustness.noise=0.2",
+    )
+    final = train(config)["final"]["trained"]["last"]
+    clean, noise, weak, strong = (
+        final[name]
+        for name in ("test/accuracy", "robustness/noise", "robustness/pgd", "robustness/pgd_strong")
+    )
+    assert strong <= weak < clean
+    assert weak < noise <= clean + 0.05
+    network = load_run(run_directory(config).path)
+    sample = PaperRobustness(images=100, radius=1e-6, steps=2, noise=1e-9)
+    data = Digits().build(torch.device("cpu"))
+    found = evaluate(network, data, [sample])
+    assert len(set(found.values())) == 1  # nothing is disturbed, and all look at the same images
+    with pytest.raises(BenchError, match=r"paper_robustness\.radius=0"):
+        evaluate(network, data, [PaperRobustness(radius=0.0)])
