@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from bregbench.benchmark.lipschitz import lipschitz_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
 from bregbench.benchmark.steps import all_step_rows
@@ -22,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for source in (all_step_rows(rounds=options.rounds), loop_rows(rounds=options.rounds)):
-        for row in source:
+    for rows_of in (all_step_rows, loop_rows, lipschitz_rows):
+        for row in rows_of(rounds=options.rounds):
             rows.append(row)
             print(f"| {row.section} {render_row(row)}", flush=True)
     write_report(rows, environment(options.rounds), options.output)

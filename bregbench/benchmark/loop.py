@@ -40,9 +40,22 @@ def loop_rows(*, rounds: int) -> Iterator[Row]:
 
 
 def training_loop(
-    model: nn.Module, optimizer: Optimizer, images: torch.Tensor, labels: torch.Tensor
+    model: nn.Module,
+    optimizer: Optimizer,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    penalty: Callable[[], torch.Tensor] | None = None,
 ) -> Callable[[], None]:
-    """A function that trains for `ITERATIONS` steps on preloaded uint8 images."""
+    """A function that trains for `ITERATIONS` steps on preloaded uint8 images.
+
+    Args:
+        model: returns logits.
+        optimizer: of its parameters.
+        images: uint8, at least `ITERATIONS` batches of them.
+        labels: theirs.
+        penalty: added to the loss of every batch.
+    """
 
     def run() -> None:
         order = torch.randperm(len(images))
@@ -51,8 +64,9 @@ def training_loop(
             chosen = order[step * BATCH : (step + 1) * BATCH]
             inputs = images.index_select(0, chosen).float().div_(255.0)
             loss = functional.cross_entropy(model(inputs), labels.index_select(0, chosen))
+            objective = loss if penalty is None else loss + penalty()
             optimizer.zero_grad()
-            loss.backward()
+            objective.backward()
             optimizer.step()
             total += loss.detach()
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bregbench.benchmark import __main__ as command
-from bregbench.benchmark import loop, steps
+from bregbench.benchmark import lipschitz, loop, steps
 from bregbench.benchmark.memory import peak_bytes, peak_of, state_bytes_per_parameter
 from bregbench.benchmark.report import environment, render, render_row, write_report
 from bregbench.benchmark.rows import Row
@@ -118,6 +118,7 @@ def test_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
         command, "all_step_rows", lambda *, rounds: [Row("s", f"{rounds}", 1.0, "x S", 2.0)]
     )
     monkeypatch.setattr(command, "loop_rows", lambda *, rounds: [Row("l", "loop", 3.0, "x S", 2.0)])
+    monkeypatch.setattr(command, "lipschitz_rows", lambda *, rounds: [])
     assert command.main(["--rounds", "4", "--output", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "| s | 4 |" in output
@@ -203,3 +204,21 @@ def test_training_loop_trains(monkeypatch):
     optimizer = OURS["LinBreg"](list(model.parameters()))
     loop.training_loop(model, optimizer, images, torch.randint(10, (512,)))()
     assert not any(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_clip_rows_measure_what_they_say(monkeypatch):
+    """Every side trains, and only the sides of CLIP move their pairs."""
+    monkeypatch.setattr(loop, "ITERATIONS", 2)
+    called = {}
+
+    def fake(sides, *, rounds, repeats):
+        for name, run in sides.items():
+            run()
+            called[name] = True
+        return {name: [float(index + 1)] * rounds for index, name in enumerate(sides)}
+
+    monkeypatch.setattr(lipschitz, "interleave", fake)
+    rows = list(lipschitz.lipschitz_rows(rounds=3))
+    assert [row.what for row in rows] == list(called)
+    assert [row.value for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert [row.verdict for row in rows] == ["-", "PASS", "PASS", "-", "-"]
