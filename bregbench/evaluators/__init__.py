@@ -5,6 +5,7 @@ from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density
+from bregbench.evaluators.worst_pairs import WorstPairs
 
 EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Accuracy,
@@ -16,6 +17,7 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Reconstruction,
     FeatureMaps,
     Curve,
+    WorstPairs,
 )
 
 __all__ = [
@@ -30,4 +32,5 @@ __all__ = [
     "PaperRobustness",
     "Reconstruction",
     "Robustness",
+    "WorstPairs",
 ]

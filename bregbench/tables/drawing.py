@@ -13,6 +13,7 @@ from bregbench.tables.pictures import (
     draw_active_units,
     draw_feature_maps,
     draw_graphs,
+    draw_pairs,
     draw_reconstructions,
 )
 from bregbench.tables.published import UNITS, Published
@@ -73,6 +74,8 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_reconstructions(first, output=path)
         case Drawing.graphs:
             draw_graphs(first, marks=marks, output=path)
+        case Drawing.pairs:
+            draw_pairs(first, output=path)
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

@@ -146,6 +146,31 @@ def draw_graphs(
         axes.legend(fontsize="small")
 
 
+def draw_pairs(runs: dict[str, RunDirectory], *, output: Path) -> None:
+    """The steepest pair of each network before and after its ascent, with the network's opinion.
+
+    Args:
+        runs: by label; records with the trace of the evaluator `worst_pairs`.
+        output: image file.
+
+    Raises:
+        BenchError: the trace of one was not kept.
+    """
+    traces = {label: _traces(run, "worst_pairs") for label, run in runs.items()}
+    with figure_to(output, width=8.4, height=2.3 * len(traces) + 0.3) as figure:
+        axes = figure.subplots(len(traces), 4, squeeze=False)
+        for row, (label, trace) in enumerate(traces.items()):
+            shares = trace["outputs"].softmax(-1).flatten(0, 1)
+            for column, image in enumerate(trace["images"].flatten(0, 1)):
+                panel = axes[row, column]
+                panel.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+                panel.set(xticks=[], yticks=[])
+                share, name = shares[column].max(0)
+                panel.set_xlabel(f"class {int(name)}: {100 * float(share):.0f} %", fontsize="small")
+                panel.set_title("before" if column < 2 else "after", fontsize="small")
+            axes[row, 0].set_ylabel(label, fontsize="small")
+
+
 def _traces(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     if run.traces.is_file():

@@ -139,6 +139,7 @@ class Drawing(Enum):
     active_units = "active_units"
     reconstructions = "reconstructions"
     graphs = "graphs"
+    pairs = "pairs"
 
 
 @dataclass
@@ -147,7 +148,8 @@ class Figure(Table):
 
     Attributes:
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
-            all layers at `epochs`; what networks made of images; graphs of networks of one variable.
+            all layers at `epochs`; what networks made of images; graphs of networks of one variable;
+            pairs of images before and after their ascent.
         panels: of curves: metrics over epochs, a panel each.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import clip
 from bregbench import load_run
@@ -196,3 +197,23 @@ def test_robustness_as_the_paper_measures_it(make_config):
     assert len(set(found.values())) == 1  # nothing is disturbed, and all look at the same images
     with pytest.raises(BenchError, match=r"paper_robustness\.radius=0"):
         evaluate(network, data, [PaperRobustness(radius=0.0)])
+
+
+def test_pairs_climb_to_the_steepest_place(make_config):
+    config = make_config(
+        "method=sgd",
+        "evaluators=[accuracy,lipschitz,worst_pairs]",
+        "evaluators.worst_pairs.pairs=20",
+        "evaluators.worst_pairs.steps=20",
+    )
+    final = train(config)["final"]["trained"]["last"]
+    assert final["lipschitz/pairs_start"] < final["lipschitz/pairs"] <= final["lipschitz/upper"]
+    traces = load_file(run_directory(config).traces)
+    images, outputs = traces["worst_pairs/images"], traces["worst_pairs/outputs"]
+    assert images.shape == (2, 2, 1, 8, 8)
+    ends = images[1].float() / 255
+    change, distance = (x[0].sub(x[1]).norm() for x in (outputs[1], ends))
+    # Up to rounding to bytes this is the pair whose quotient was reported.
+    assert float(change / distance) == pytest.approx(final["lipschitz/pairs"], rel=0.05)
+    with pytest.raises(BenchError, match=r"data\.validation=0"):
+        train(make_config("method=sgd", "data.validation=0", "evaluators=[worst_pairs]"))
