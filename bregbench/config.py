@@ -33,6 +33,7 @@ from bregbench.errors import BenchError
 from bregbench.evaluators import EVALUATORS, EvaluatorConfig
 from bregbench.identity import chosen, config_hash, fill_chosen, local
 from bregbench.methods import METHODS, MethodConfig
+from bregbench.methods.lifted_solvers import SOLVERS
 from bregbench.models import Cnn, Lenet5, Mlp, MlpAutoencoder, ModelConfig, Resnet18
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
 from bregbench.phases import Phase, PhaseConfig
@@ -143,6 +144,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "task": TASKS,
     "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5),
     "method": METHODS,
+    "method/solver": SOLVERS,
     "objective": OBJECTIVES,
     "trainer/schedule": SCHEDULES,
     "transform": TRANSFORMS,

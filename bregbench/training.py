@@ -203,7 +203,7 @@ class Training:
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
         for images, labels in self._loader:
             inputs, targets = self.config.task.pose(images, labels, self._noise)
-            step = self._method.step(context.arrange(inputs), targets)
+            step = self._method.step(context.arrange(inputs), targets, self._loader.indices)
             self._hold_masks()
             self._scores.add(step.loss, step.outputs, targets)
             self.position.steps += 1

@@ -48,12 +48,14 @@ class Multipliers:
         return lam[:-1]
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights; to be taken after `update`."""
-        return {"lam": list(self.solver.network.lam)}
+        """The weights, and what was observed since they last changed."""
+        observed = {"sum": self._sum, "batches": self._batches}
+        return {"lam": list(self.solver.network.lam)} | observed
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self.solver.network.lam[:] = state["lam"]
+        self._sum, self._batches = state["sum"], state["batches"]
 
     @torch.no_grad()
     def _observe(self, lift: Lift) -> None:

@@ -40,7 +40,8 @@ def test_every_schema_has_a_config_file(group):
     ],
 )
 def test_every_config_file_composes(group, option):
-    base = ["objective=lasso"] if group.startswith("objective/") else []
+    bases = {"objective/penalty": ["objective=lasso"], "method/solver": ["method=lifted"]}
+    base = bases.get(group, [])
     config = compose(*base, f"{group}={'[' + option + ']' if group == 'evaluators' else option}")
     assert config.name
 

@@ -17,7 +17,8 @@ class BatchLoader:
     """Shuffled training batches; every ``for`` loop over the loader is one epoch.
 
     Images stay uint8 on their device and become float32 batch by batch. No step waits for the
-    device: the permutation is drawn once an epoch, batches are gathered by index.
+    device: the permutation is drawn once an epoch, batches are gathered by index, and `indices` says
+    which images of the split the present batch consists of.
 
     An epoch that was left early (by ``break`` or by a restored state) is continued by the next
     loop, with the batches that were still to come; `restart` gives up the rest instead.
@@ -57,6 +58,7 @@ class BatchLoader:
         self.drop_last = drop_last
         self._generator = generator
         self._augment_generator = augment_generator
+        self.indices = torch.empty(0, dtype=torch.int64)
         self._batch = 0
         self._order: torch.Tensor | None = None
         self._epoch_state = generator.get_state()
@@ -76,6 +78,7 @@ class BatchLoader:
             # Counted before the batch is handed out, so that a state saved while the caller works
             # on this batch says that it was seen.
             self._batch += 1
+            self.indices = chosen
             yield self._images(chosen), self.split.labels.index_select(0, chosen)
         self.restart()
 

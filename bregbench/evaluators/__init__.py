@@ -5,6 +5,7 @@ from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density
+from bregbench.evaluators.units import Units
 from bregbench.evaluators.worst_pairs import WorstPairs
 
 EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
@@ -18,6 +19,7 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     FeatureMaps,
     Curve,
     WorstPairs,
+    Units,
 )
 
 __all__ = [
@@ -32,5 +34,6 @@ __all__ = [
     "PaperRobustness",
     "Reconstruction",
     "Robustness",
+    "Units",
     "WorstPairs",
 ]

@@ -1,6 +1,12 @@
 """Training methods: configs that build them, and what they have in common."""
 
+from bregbench.methods import optimizers
 from bregbench.methods.base import Method, MethodConfig, Step
-from bregbench.methods.optimizers import METHODS
+from bregbench.methods.lifted import Lifted
+
+METHODS: tuple[type[MethodConfig], ...] = (
+    *optimizers.METHODS,
+    Lifted,
+)
 
 __all__ = ["METHODS", "Method", "MethodConfig", "Step"]

@@ -41,7 +41,9 @@ class Backprop:
         )
         self._rates = [float(group["lr"]) for group in optimizer.param_groups]
 
-    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> Step:
+    def step(
+        self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
+    ) -> Step:
         """Forward, backward, one optimiser step."""
         with self._context.autocast():
             total, loss, outputs = self._objective(self._forward, inputs, targets)

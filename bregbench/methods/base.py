@@ -28,8 +28,16 @@ class Method(Protocol):
 
     network: nn.Module
 
-    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> Step:
-        """Take one training step; no host synchronisation."""
+    def step(
+        self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
+    ) -> Step:
+        """Take one training step; no host synchronisation.
+
+        Args:
+            inputs: what the network is shown.
+            targets: what it should answer.
+            indices: which training images these are, for methods that keep something of each.
+        """
         ...
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -9,15 +9,17 @@ from torch import nn
 
 from bregbench.checks import require
 from bregbench.cutting import Unit
+from bregbench.measures.layers import distinct_weights
 from bregbench.streams import Streams
 from bregman import he_normal, initialize_biases, sparsify
 
 
 class Weights(Enum):
-    """Distribution of the weights: the layers' own (torch's default) or He-normal."""
+    """Distribution of the weights: the layers' own (torch's default), He-normal or Glorot-uniform."""
 
     default = "default"
     he = "he"
+    glorot = "glorot"
 
 
 class Biases(Enum):
@@ -67,6 +69,9 @@ class StartConfig:
         generator = streams.generator("start")
         if self.weights is Weights.he:
             he_normal(network, generator=generator)
+        if self.weights is Weights.glorot:
+            for layer in distinct_weights(network).values():
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
         if self.biases is not Biases.default:
             initialize_biases(
                 network, scheme=self.biases.value, scale=self.bias_scale, generator=generator
@@ -86,3 +91,8 @@ class StartConfig:
 def sparse_start() -> StartConfig:
     """The paper's start: 1 % of He-normal weights, rescaled, and positive biases."""
     return StartConfig(weights=Weights.he, density=0.01, biases=Biases.positive)
+
+
+def glorot_start() -> StartConfig:
+    """Glorot-uniform weights and no biases."""
+    return StartConfig(weights=Weights.glorot, biases=Biases.zero)

@@ -14,20 +14,25 @@ from bregbench.data.normalization import Normalization
 from bregbench.models.activation import Activation
 from bregbench.models.config import ModelConfig
 from bregbench.models.mlp import linear_layers
-from bregbench.models.normalize import Normalize
+from bregbench.models.normalize import Denormalize, Normalize
 
 
 @dataclass
 class MlpAutoencoder(ModelConfig):
     """Linear layers with an activation after each, whose output has the shape of an image.
 
-    Modules: ``normalize, flatten, linear1, activation1, ..., unflatten``. The default has six layers
-    as wide as the image: nothing makes it an autoencoder but what training leaves of it.
+    Modules: ``normalize, flatten, linear1, activation1, ..., unflatten, denormalize``. The default has
+    six layers as wide as the image: nothing makes it an autoencoder but what training leaves of it.
 
     Attributes:
         hidden: widths of the hidden layers; empty means five as wide as the image.
         activation: after every layer.
         activate_output: after the last layer too; outputs of a ReLU are pixels, which are not negative.
+        code_layer: the hidden layer, counted from 1, that soft thresholding activates instead; 0 for
+            none. Its outputs are the sparse code of Wang and Benning (2023), section 6.2.
+        code_threshold: the threshold there.
+        denormalize: undo the input's normalisation at the output, so that the layers between map
+            normalised images to normalised images.
     """
 
     kind: ClassVar[str] = "mlp_autoencoder"
@@ -35,6 +40,9 @@ class MlpAutoencoder(ModelConfig):
     hidden: list[int] = field(default_factory=list)
     activation: Activation = Activation.relu
     activate_output: bool = True
+    code_layer: int = 0
+    code_threshold: float = 0.09
+    denormalize: bool = False
 
     def build(
         self,
@@ -46,11 +54,21 @@ class MlpAutoencoder(ModelConfig):
         """See `ModelConfig.build`; `classes` plays no part."""
         require(all(width > 0 for width in self.hidden), "model.hidden", self.hidden, "positive")
         pixels = math.prod(input_shape)
+        normalization = normalization or Normalization.identity(input_shape[0])
         layers = OrderedDict[str, nn.Module](
-            normalize=Normalize(normalization or Normalization.identity(input_shape[0])),
-            flatten=nn.Flatten(),
+            normalize=Normalize(normalization), flatten=nn.Flatten()
         )
         widths = [pixels, *(self.hidden or [pixels] * 5), pixels]
         layers |= linear_layers(widths, self.activation, activate_output=self.activate_output)
+        if self.code_layer:
+            hidden = len(widths) - 2
+            allowed = f"in 1..{hidden}, a hidden layer, or 0 for none"
+            require(0 < self.code_layer <= hidden, "model.code_layer", self.code_layer, allowed)
+            require(
+                self.code_threshold >= 0, "model.code_threshold", self.code_threshold, "at least 0"
+            )
+            layers[f"activation{self.code_layer}"] = nn.Softshrink(self.code_threshold)
         layers["unflatten"] = nn.Unflatten(1, input_shape)
+        if self.denormalize:
+            layers["denormalize"] = Denormalize(normalization)
         return nn.Sequential(layers)

@@ -30,3 +30,15 @@ class Normalize(nn.Module):
     def extra_repr(self) -> str:
         """Show the shape of the mean: per channel or per pixel."""
         return f"mean={tuple(self.mean.shape)}"
+
+
+class Denormalize(Normalize):
+    """``input * std + mean``: what `Normalize` did, undone at the output of an autoencoder."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Images ``(batch, channels, height, width)`` in [0, 1] from normalised ones."""
+        return inputs * self.std + self.mean
+
+    def inverse(self, images: torch.Tensor) -> torch.Tensor:
+        """Normalised images, from ``(batch, channels, height, width)`` in [0, 1]."""
+        return super().forward(images)
