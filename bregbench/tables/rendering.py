@@ -147,16 +147,16 @@ def _header(table: Table, rows: list[FilledRow], column: str) -> str:
 
 
 def _ours(cell: Cell) -> str:
-    digits = _digits(cell.published)
     mean, deviation = mean_and_deviation(cell.values)
+    digits = _digits(cell.published, mean)
     spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
 
 
-def _digits(published: Published) -> int:
-    """As many decimals as the paper prints, and one at least; two where nothing is printed."""
+def _digits(published: Published, mean: float) -> int:
+    """As many decimals as the paper prints, and one at least; where nothing is printed, what is legible."""
     if not published.given:
-        return 2
+        return 2 if abs(mean) < 100 else 0
     return max(1, len(f"{published.value:.10g}".partition(".")[2]))
 
 
