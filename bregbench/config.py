@@ -26,6 +26,7 @@ from bregbench.data import (
     Digits,
     FashionMnist,
     GapFunction,
+    ImageFolder,
     Mnist,
     Svhn,
 )
@@ -34,7 +35,17 @@ from bregbench.evaluators import EVALUATORS, EvaluatorConfig
 from bregbench.identity import chosen, config_hash, fill_chosen, local
 from bregbench.methods import METHODS, MethodConfig
 from bregbench.methods.lifted_solvers import SOLVERS
-from bregbench.models import Cnn, Lenet5, Mlp, MlpAutoencoder, ModelConfig, Resnet18
+from bregbench.models import (
+    Cnn,
+    CnnCircular,
+    Fno,
+    Lenet5,
+    Mlp,
+    MlpAutoencoder,
+    ModelConfig,
+    Resnet18,
+    SpectralResnet18,
+)
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
 from bregbench.phases import Phase, PhaseConfig
 from bregbench.schedules import SCHEDULES
@@ -140,9 +151,19 @@ class Config:
 #: Which dataclasses a polymorphic group may hold; the schema of `method=linbreg` is registered as
 #: `method/schema/linbreg`, and configs/method/linbreg.yaml builds on it.
 GROUPS: dict[str, tuple[type, ...]] = {
-    "dataset": (Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn, Arrays, GapFunction),
+    "dataset": (
+        Digits,
+        Mnist,
+        FashionMnist,
+        Cifar10,
+        Cifar100,
+        Svhn,
+        Arrays,
+        ImageFolder,
+        GapFunction,
+    ),
     "task": TASKS,
-    "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5),
+    "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5, CnnCircular, Fno, SpectralResnet18),
     "method": METHODS,
     "method/solver": SOLVERS,
     "objective": OBJECTIVES,

@@ -10,6 +10,7 @@ from torch import nn
 
 from bregbench.errors import BenchError
 from bregman import Rule, penalize
+from fno import SpectralConv2d
 
 
 class PenaltyKind(Enum):
@@ -91,11 +92,13 @@ class PenaltyConfig:
     Attributes:
         linear: weights of linear layers.
         conv: weights of convolutions.
+        spectral: modes of spectral layers, ``(outputs, inputs, rows, columns, 2)``.
         first: rules by name that are tried before those two.
     """
 
     linear: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
     conv: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
+    spectral: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
     first: list[RuleConfig] = field(default_factory=list)
 
     def groups(self, network: nn.Module, lam: float) -> list[dict[str, Any]]:
@@ -107,6 +110,7 @@ class PenaltyConfig:
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         rules = [rule.rule(None) for rule in self.first]
         rules += [self.linear.rule(nn.Linear), self.conv.rule(convolutions)]
+        rules += [self.spectral.rule(SpectralConv2d)]
         try:
             return penalize(network, rules, lam=lam)
         except ValueError as error:

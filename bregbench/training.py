@@ -18,7 +18,7 @@ from bregbench.data import BatchLoader
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_tensors
 from bregbench.interrupts import Interrupts
-from bregbench.measures import active_units, density, l1_norm
+from bregbench.measures import active_units, density, l1_norm, modes
 from bregbench.methods import Method
 from bregbench.run_dir import RunDirectory
 from bregbench.schedules import Schedule
@@ -73,8 +73,9 @@ class Training:
         config.task.check_network(self.network, self.data.input_shape, self.data.classes)
         self.phases = config.run_phases()
         self.phases[0].method.prepare(self.network, self.streams)
-        layout = torch.channels_last if config.trainer.channels_last else torch.contiguous_format
-        self.network.to(device=self.device, memory_format=layout)  # type: ignore[call-overload]
+        self.network.to(self.device)
+        if config.trainer.channels_last:
+            _to_channels_last(self.network)
         self._loader = BatchLoader(
             self.data.train,
             config.trainer.batch_size,
@@ -246,6 +247,7 @@ class Training:
             **score(self.network, self.data.validation, self.context(), "validation"),
             **density(self.network),
             **active_units(self.network),
+            **modes(self.network),
             "l1_norm": l1_norm(self.network),
         }
 
@@ -287,6 +289,13 @@ class Training:
             "initial": self.initial,
         }
         write_tensors(self.directory.checkpoint, state)
+
+
+def _to_channels_last(network: torch.nn.Module) -> None:
+    """Give convolution weights the layout; `Module.to` refuses the five axes of spectral layers."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _on_cpu(state: Any) -> Any:

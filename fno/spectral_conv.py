@@ -115,6 +115,14 @@ class SpectralConv2d(nn.Module):
         """Size of the output for an input of a size."""
         return strided(size, self.stride)
 
+    def product_size(self, size: Size) -> Size:
+        """(H, W) of the spectrum that is multiplied, for an input of a size.
+
+        Only frequencies that have a mode need the product. Either all modes fit below the Nyquist
+        frequency of the input, or the axis is kept whole.
+        """
+        return smaller(odd(self.modes), size)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
 
@@ -140,9 +148,7 @@ class SpectralConv2d(nn.Module):
 
     def _convolve(self, images: Tensor, source: Size, target: Size) -> Tensor:
         """K u on `source`, resized to `target` without leaving the spectrum."""
-        # Only frequencies that have a mode need the product. Either all modes fit below the Nyquist
-        # frequency of the input, or the axis is kept whole.
-        kept = smaller(odd(self.modes), source)
+        kept = self.product_size(source)
         spectrum = resize_spectrum(half_spectrum(images), source, kept, "coefficients")
         mixed = mix_channels(spectrum, self.multiplier(kept), groups=self.groups)
         return image_of(resize_spectrum(mixed, kept, target, "coefficients"), target)

@@ -153,11 +153,11 @@ def _render(table: Table, options: Options, records: Path) -> None:
         published = read_published(results / "published" / f"{options.table}.csv")
     rows = fill(table, published, records, *_local(options))
     folder = results / "reduced" / options.table if reduced else results / table.name
-    paths = write_table(table, rows, folder, verdicts=not reduced)
+    paths = write_table(table, rows, folder, verdicts=not reduced) if rows else []
     if isinstance(table, Figure):
         paths += draw_figure(table, rows, published, folder)
     say(f"rendered: {', '.join(str(path) for path in paths)}")
-    if reduced:
+    if reduced or not rows:
         return
     body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
     root = results.parent

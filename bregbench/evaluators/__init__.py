@@ -3,6 +3,7 @@
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
+from bregbench.evaluators.resolution import Conversion, Resolution
 from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density
 from bregbench.evaluators.units import Units
@@ -20,11 +21,14 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Curve,
     WorstPairs,
     Units,
+    Resolution,
+    Conversion,
 )
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
+    "Conversion",
     "Cost",
     "Curve",
     "Density",
@@ -33,6 +37,7 @@ __all__ = [
     "Lipschitz",
     "PaperRobustness",
     "Reconstruction",
+    "Resolution",
     "Robustness",
     "Units",
     "WorstPairs",

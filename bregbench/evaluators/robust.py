@@ -13,11 +13,12 @@ from torch import nn
 import clip
 from bregbench.checks import require
 from bregbench.context import RunContext
-from bregbench.data import Data, Split
+from bregbench.data import Data
 from bregbench.data.batch_loader import to_unit_interval
 from bregbench.errors import BenchError
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.streams import Streams, derive_seed
+from bregbench.evaluators.sampling import sample_of
+from bregbench.streams import Streams
 from clip import attacks
 
 #: with more outputs than this, power iteration is cheaper than the whole Jacobian
@@ -49,7 +50,7 @@ class Lipschitz(EvaluatorConfig):
             BenchError: a layer has no bound, or the bounds contradict each other.
         """
         require(self.images > 0, "evaluators.lipschitz.images", self.images, "at least 1")
-        sample = _sample(data.test, self.images)
+        sample = sample_of(data.test, self.images)
         iterations = None if data.classes <= _WHOLE_JACOBIAN else 20
         try:
             lower = clip.lower_bound(
@@ -91,7 +92,7 @@ class Robustness(EvaluatorConfig):
         )
         require(self.steps > 0, "evaluators.robustness.steps", self.steps, "at least 1")
         require(self.restarts > 0, "evaluators.robustness.restarts", self.restarts, "at least 1")
-        sample = _sample(data.test, self.images)
+        sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         # Streams of their own: an evaluation must not depend on what was drawn before it.
         streams = Streams(context.streams.seed)
@@ -137,7 +138,7 @@ class PaperRobustness(EvaluatorConfig):
         for name in ("images", "radius", "steps", "noise"):
             value = getattr(self, name)
             require(value > 0, f"evaluators.paper_robustness.{name}", value, "greater than 0")
-        sample = _sample(data.test, self.images)
+        sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         accuracy = partial(attacks.robust_accuracy, network, images, labels, radii=[self.radius])
         weak = accuracy(attack=partial(attacks.paper_pgd, steps=self.steps))
@@ -149,13 +150,6 @@ class PaperRobustness(EvaluatorConfig):
             "robustness/pgd": weak[self.radius],
             "robustness/pgd_strong": strong[self.radius],
         }
-
-
-def _sample(split: Split, count: int) -> Split:
-    """The same random images of a split for every network and seed."""
-    generator = torch.Generator().manual_seed(derive_seed(0, "evaluation_images"))
-    chosen = torch.randperm(len(split), generator=generator)[:count].to(split.images.device)
-    return Split(split.images.index_select(0, chosen), split.labels.index_select(0, chosen))
 
 
 @torch.no_grad()

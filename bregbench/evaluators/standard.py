@@ -20,6 +20,7 @@ from bregbench.measures import (
     count_parameters,
     density,
     l1_norm,
+    modes,
     peak_memory_bytes,
 )
 from bregbench.scoring import score
@@ -46,8 +47,13 @@ class Density(EvaluatorConfig):
     kind: ClassVar[str] = "density"
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`density/*`, `active_units/*` and `l1_norm`."""
-        return {**density(network), **active_units(network), "l1_norm": l1_norm(network)}
+        """`density/*`, `active_units/*`, `modes/*` of spectral layers, and `l1_norm`."""
+        return {
+            **density(network),
+            **active_units(network),
+            **modes(network),
+            "l1_norm": l1_norm(network),
+        }
 
 
 @dataclass

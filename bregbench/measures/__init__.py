@@ -2,6 +2,7 @@
 
 from bregbench.measures.cost import Macs, count_macs, count_parameters, peak_memory_bytes
 from bregbench.measures.density import active_units, density, l1_norm, layer_density
+from bregbench.measures.modes import modes
 
 __all__ = [
     "Macs",
@@ -11,5 +12,6 @@ __all__ = [
     "density",
     "l1_norm",
     "layer_density",
+    "modes",
     "peak_memory_bytes",
 ]

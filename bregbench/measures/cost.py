@@ -13,6 +13,7 @@ from torch import nn
 from bregbench.measures.density import to_host
 from bregbench.measures.layers import TRANSPOSED, WeightLayer, uncompiled, weight_layers
 from clip.evaluation import evaluating
+from fno import SpectralConv2d
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Macs:
     """Multiply-accumulate operations of one forward pass of one image.
 
     Linear and convolution layers only; biases, normalisation, activations and pooling do not count.
+    Spectral layers count their products (four for a complex one), not the transforms around them.
 
     Attributes:
         dense: with every weight, zero or not.
@@ -94,6 +96,10 @@ def _macs(layer: WeightLayer, inputs: torch.Tensor, output: torch.Tensor) -> int
     """Each output sums over one unit's weights; each transposed input spreads over its kernels."""
     if isinstance(layer, TRANSPOSED):
         return inputs.numel() * math.prod(layer.weight.shape[1:])
+    if isinstance(layer, SpectralConv2d):
+        height, width = layer.product_size((inputs.shape[-2], inputs.shape[-1]))
+        pairs = layer.weight.shape[0] * layer.weight.shape[1]
+        return 4 * len(inputs) * pairs * height * (width // 2 + 1)
     return output.numel() * math.prod(layer.weight.shape[1:])
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from fno import SpectralConv2d
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Convolution = (
-    nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+    nn.Conv1d
+    | nn.Conv2d
+    | nn.Conv3d
+    | nn.ConvTranspose1d
+    | nn.ConvTranspose2d
+    | nn.ConvTranspose3d
+    | SpectralConv2d
 )
 WeightLayer = nn.Linear | Convolution
 
 
 def weight_layers(model: nn.Module) -> dict[str, WeightLayer]:
-    """Linear and convolution layers by name, in the order of the model.
+    """Linear and convolution layers, spectral ones included, by name, in the order of the model.
 
     A layer that is used under several names appears once, under the first; a compiled model is
     looked through, so that names do not depend on compilation.
     """
-    kinds = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+    kinds = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, SpectralConv2d)
     return {name: m for name, m in uncompiled(model).named_modules() if isinstance(m, kinds)}
 
 

@@ -12,6 +12,7 @@ from bregbench.cutting import Unit
 from bregbench.measures.layers import distinct_weights
 from bregbench.streams import Streams
 from bregman import he_normal, initialize_biases, sparsify
+from fno.frequencies import keep_low_frequencies
 
 
 class Weights(Enum):
@@ -44,6 +45,8 @@ class StartConfig:
         factor: multiply by this instead (the published code used 4.77 or 10).
         biases: distribution of the biases; dead ReLU units need positive ones.
         bias_scale: biases are drawn up to bias_scale / sqrt(fan in).
+        frequencies: keep the modes of spectral layers up to this frequency only, 0 for the mean alone;
+            None keeps all. Density and weights above are those of Linear and convolution layers.
     """
 
     weights: Weights = Weights.default
@@ -54,6 +57,7 @@ class StartConfig:
     factor: float | None = None
     biases: Biases = Biases.default
     bias_scale: float = 1.0
+    frequencies: int | None = None
 
     def apply(self, network: nn.Module, streams: Streams) -> None:
         """Set the network's weights and biases in place.
@@ -66,6 +70,12 @@ class StartConfig:
             self.factor is None or self.factor > 0, "method.start.factor", self.factor, "positive"
         )
         require(self.bias_scale >= 0, "method.start.bias_scale", self.bias_scale, "at least 0")
+        require(
+            self.frequencies is None or self.frequencies >= 0,
+            "method.start.frequencies",
+            self.frequencies,
+            "at least 0",
+        )
         generator = streams.generator("start")
         if self.weights is Weights.he:
             he_normal(network, generator=generator)
@@ -86,6 +96,8 @@ class StartConfig:
                 rescale=rescale,
                 generator=generator,
             )
+        if self.frequencies is not None:
+            keep_low_frequencies(network, self.frequencies)
 
 
 def sparse_start() -> StartConfig:

@@ -3,6 +3,7 @@
 from bregbench.models.activation import Activation
 from bregbench.models.cnn import Cnn
 from bregbench.models.config import ModelConfig
+from bregbench.models.fourier import CnnCircular, Fno, SpectralResnet18
 from bregbench.models.lenet5 import Lenet5
 from bregbench.models.mlp import Mlp
 from bregbench.models.mlp_autoencoder import MlpAutoencoder
@@ -12,10 +13,13 @@ from bregbench.models.resnet18 import Resnet18
 __all__ = [
     "Activation",
     "Cnn",
+    "CnnCircular",
+    "Fno",
     "Lenet5",
     "Mlp",
     "MlpAutoencoder",
     "ModelConfig",
     "Normalize",
     "Resnet18",
+    "SpectralResnet18",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class FilledRow:
-    """One row: its cells and the finished runs behind them, by seed."""
+    """One row: its cells and the finished runs behind them, by seed.
+
+    Where each point of the row is a run of its own, `points` has those runs by column, and `runs` the
+    ones of the first column that has any.
+    """
 
     label: str
     cells: dict[str, Cell]
     runs: dict[int, RunDirectory]
+    points: dict[str, dict[int, RunDirectory]] = field(default_factory=dict)
+
+    def runs_of(self, column: str) -> dict[int, RunDirectory]:
+        """The finished runs behind a cell, by seed."""
+        return self.points.get(column, self.runs)
 
 
 def fill(
@@ -71,13 +80,15 @@ def _fill_row(
     records_dir: Path,
     local: tuple[str, ...],
 ) -> FilledRow:
-    missing, runs = "no config for this row yet", {}
-    if label in table.rows:
-        missing = table.rows[label].not_run or table.missing
-        runs = finished_runs(table, label, records_dir, *local)
-        missing = "not measured by these runs" if runs else missing
     columns = [column for row, column in published if row == label]
-    values = {column: _values(table, label, column, published, runs) for column in columns}
+    rows = {column: table.row_of(label, column) for column in columns}
+    found = {
+        row: finished_runs(table, row, records_dir, *local)
+        for row in dict.fromkeys(rows.values())
+        if row in table.rows
+    }
+    runs = {column: found.get(row, {}) for column, row in rows.items()}
+    values = {column: _values(table, label, column, published, runs[column]) for column in columns}
     cells: dict[str, Cell] = {}
     # Densities first: the verdict on an accuracy asks for that on its density.
     for column in sorted(columns, key=lambda name: bool(_beside(table, name))):
@@ -86,9 +97,19 @@ def _fill_row(
             column,
             published[label, column],
             values[column],
-            _judge(table, label, published[label, column], column, values[column], cells, missing),
+            _judge(
+                table,
+                label,
+                published[label, column],
+                column,
+                values[column],
+                cells,
+                run=bool(runs[column]),
+            ),
         )
-    return FilledRow(label, {column: cells[column] for column in columns}, runs)
+    ordered = {column: cells[column] for column in columns}
+    first = next((by_seed for by_seed in runs.values() if by_seed), {})
+    return FilledRow(label, ordered, first, runs if set(rows.values()) != {label} else {})
 
 
 def finished_runs(
@@ -131,14 +152,12 @@ def _values(
     published: dict[tuple[str, str], Published],
     runs: dict[int, RunDirectory],
 ) -> list[float]:
-    if label not in table.rows:
+    row = table.row_of(label, column)
+    if row not in table.rows:
         return []
-    known = table.column(column)
-    # The metric is a column's last word; `best` before it asks for the best validation epoch.
-    *words, metric = ((known and known.metric) or column).split()
-    selection = "best" if "best" in words else table.selection
+    metric, selection = table.metric(label, column), table.selection_of(column)
     found = [
-        metric_of(run, metric, variant=table.rows[label].variant, selection=selection)
+        metric_of(run, metric, variant=table.rows[row].variant, selection=selection)
         for run in runs.values()
     ]
     factor = UNITS[published[label, column].unit]
@@ -157,10 +176,15 @@ def _judge(
     column: str,
     values: list[float],
     cells: dict[str, Cell],
-    missing: str,
+    *,
+    run: bool,
 ) -> Judgement:
     known = table.column(column)
-    if label not in table.rows or known is None:
+    row = table.rows.get(table.row_of(label, column))
+    if row is None:
+        return Judgement(Verdict.NOT_RUN, "no config for this row yet")
+    missing = "not measured by these runs" if run else row.not_run or table.missing
+    if known is None:
         return Judgement(Verdict.NOT_RUN, missing)
     density = cells.get(known.beside)
     accepted = (Verdict.MATCHED, Verdict.PASS)
@@ -168,7 +192,7 @@ def _judge(
         values,
         published,
         better=known.better,
-        steered=column in table.rows[label].steered,
+        steered=column in row.steered,
         density_matched=density is None or density.judgement.verdict in accepted,
         missing=missing,
     )

@@ -9,6 +9,7 @@ from bregbench.errors import BenchError
 from bregbench.plotting import draw
 from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
+from bregbench.tables.fourier_pictures import draw_nyquist_splitting, draw_zero_padding
 from bregbench.tables.pictures import (
     draw_active_units,
     draw_feature_maps,
@@ -16,6 +17,7 @@ from bregbench.tables.pictures import (
     draw_pairs,
     draw_reconstructions,
 )
+from bregbench.tables.points import draw_points
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.spec import Drawing, Figure
 
@@ -29,7 +31,7 @@ def draw_figure(
     published: dict[tuple[str, str], Published],
     folder: Path,
 ) -> list[Path]:
-    """Draw a figure as png and pdf; no files where no run has finished.
+    """Draw a figure as png and pdf; no files where it has rows and no run of them has finished.
 
     Args:
         figure: what to draw.
@@ -39,7 +41,7 @@ def draw_figure(
     """
     rows = [row for row in rows if row.runs]
     paths = [folder / f"{figure.name}.{ending}" for ending in ("png", "pdf")]
-    if not rows:
+    if figure.rows and not rows:
         return []
     try:
         for path in paths:
@@ -76,6 +78,12 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_graphs(first, marks=marks, output=path)
         case Drawing.pairs:
             draw_pairs(first, output=path)
+        case Drawing.points:
+            draw_points(rows, panels=figure.panels, x=figure.x, output=path)
+        case Drawing.zero_padding:
+            draw_zero_padding(output=path)
+        case Drawing.nyquist:
+            draw_nyquist_splitting(output=path)
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

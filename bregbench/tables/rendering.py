@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bregbench.files import write_text
+from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
 from bregbench.tables.published import Published
@@ -86,8 +87,8 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        source = _source(table, row)
         for cell in row.cells.values():
+            source = _source(table, row, cell.column)
             line: dict[str, Any] = {
                 "row": row.label,
                 "column": cell.column,
@@ -227,11 +228,13 @@ def _by_row(cells: list[Cell], rows: list[FilledRow]) -> list[str]:
     return names
 
 
-def _source(table: Table, row: FilledRow) -> dict[str, Any]:
-    """Where a row's numbers come from, joined over its seeds."""
-    if not row.runs:
-        return {"selection": table.selection, "command": command(table, row.label)}
-    summaries = [run.read_summary() for run in row.runs.values()]
+def _source(table: Table, row: FilledRow, column: str | None = None) -> dict[str, Any]:
+    """Where a cell's numbers come from, or those of a whole row, joined over seeds."""
+    behind = row.runs_of(column) if column else _all_runs(row)
+    label = table.row_of(row.label, column) if column else row.label
+    if not behind:
+        return {"selection": table.selection, "command": command(table, label)}
+    summaries = [run.read_summary() for run in behind.values()]
 
     def joined(key: str) -> str:
         return " ".join(sorted({str(summary[key]) for summary in summaries}))
@@ -239,9 +242,15 @@ def _source(table: Table, row: FilledRow) -> dict[str, Any]:
     return {
         "selection": table.selection,
         "epochs": joined("epochs"),
-        "seeds": " ".join(str(seed) for seed in row.runs),
+        "seeds": " ".join(str(seed) for seed in sorted({summary["seed"] for summary in summaries})),
         "device": joined("device_name"),
         "commit": joined("commit"),
-        "record": f"{table.experiment or table.name}/{next(iter(row.runs.values())).name}",
-        "command": command(table, row.label),
+        "record": f"{table.experiment or table.name}/{next(iter(behind.values())).name}",
+        "command": command(table, label),
     }
+
+
+def _all_runs(row: FilledRow) -> dict[Any, RunDirectory]:
+    """Every run behind a row, whichever point it belongs to."""
+    points = {(c, seed): run for c, runs in row.points.items() for seed, run in runs.items()}
+    return points or dict(row.runs)

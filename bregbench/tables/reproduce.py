@@ -41,13 +41,14 @@ def plan(
     Raises:
         BenchError: a row is not in the table.
     """
-    unknown = [row for row in rows if row not in table.rows]
+    unknown = [row for row in rows if not table.points_of(row)]
+    wanted = [point for row in rows for point in table.points_of(row)]
     if unknown:
         raise BenchError(f"rows={unknown} are not in {table.name}: it has {', '.join(table.rows)}")
     jobs: list[Job] = []
     for seed in seeds:
         for label, row in table.rows.items():
-            if row.not_run or (rows and label not in rows):
+            if row.not_run or (rows and label not in wanted):
                 continue
             config = table.config(label, seed, *local)
             done = find_complete(config, records_dir) is not None

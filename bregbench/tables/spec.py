@@ -23,6 +23,8 @@ class Row:
         overrides: of the run, beyond those common to the table.
         variant: which network of the final evaluation the row shows.
         steered: columns whose published value a setting was chosen to hit.
+        points: of a row over some x: the final metric behind a column `metric@x`, with `{x}` for x, such
+            as `resolution/bilinear_{x}`; empty where x is the epoch.
         hours: rough cost of one run on one CPU core, for plans before there is a record.
         not_run: why this row cannot be run; empty if it can.
     """
@@ -30,6 +32,7 @@ class Row:
     overrides: list[str] = field(default_factory=list)
     variant: str = "trained"
     steered: list[str] = field(default_factory=list)
+    points: str = ""
     hours: float = 0.5
     not_run: str = ""
 
@@ -83,9 +86,10 @@ class Table:
         selection: which epoch the columns show: `last` or `best`.
         seeds: the seeds of every row.
         common: overrides of every row.
-        columns: by metric; `metric` also describes all its points `metric@epoch`; `best metric` is that
+        columns: by metric; `metric` also describes all its points `metric@x`; `best metric` is that
             of the best validation epoch, whatever the table's selection.
-        rows: by the label of the published table.
+        rows: by the label of the published table. Where every point of a curve is a run of its own, the
+            row `label@x` is the one behind `metric@x` of the published row `label`.
         claims: orderings that the paper reads off the table, judged by themselves.
         remarks: what a reader must know, one line each.
         command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
@@ -112,6 +116,32 @@ class Table:
     def column(self, name: str) -> Column | None:
         """What is known of a column."""
         return self.columns.get(name) or self.columns.get(name.partition("@")[0])
+
+    def row_of(self, label: str, column: str) -> str:
+        """The row whose run is behind a cell: that of the label, or of its point `label@x`."""
+        at = column.rpartition("@")[2]
+        return point if (point := f"{label}@{at}") in self.rows else label
+
+    def metric(self, label: str, column: str) -> str:
+        """What a cell shows: a metric, or the one that stands for a point of a row over some x."""
+        metric, _, at = self._shown(column).split()[-1].partition("@")
+        row = self.row_of(label, column)
+        if not at or row != label:
+            return metric
+        points = self.rows[row].points
+        return points.format(x=at) if points else f"{metric}@{at}"
+
+    def selection_of(self, column: str) -> str:
+        """Which epoch a column shows: a word `best` before the metric asks for the best one."""
+        return "best" if "best" in self._shown(column).split()[:-1] else self.selection
+
+    def _shown(self, column: str) -> str:
+        known = self.column(column)
+        return (known.metric if known is not None else "") or column
+
+    def points_of(self, label: str) -> list[str]:
+        """The rows that a label names: itself, or all its points."""
+        return [row for row in self.rows if row == label or row.rpartition("@")[:2] == (label, "@")]
 
     def config(self, row: str, seed: int, *local: str) -> Config:
         """The run behind a row and a seed.
@@ -140,6 +170,9 @@ class Drawing(Enum):
     reconstructions = "reconstructions"
     graphs = "graphs"
     pairs = "pairs"
+    points = "points"
+    zero_padding = "zero_padding"
+    nyquist = "nyquist"
 
 
 @dataclass
@@ -149,8 +182,12 @@ class Figure(Table):
     Attributes:
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
             all layers at `epochs`; what networks made of images; graphs of networks of one variable;
-            pairs of images before and after their ascent.
-        panels: of curves: metrics over epochs, a panel each.
+            pairs of images before and after their ascent; curves through the points `metric@x` of
+            rows; and two without runs: a kernel padded in space and in frequency, and how the
+            Nyquist frequency is split.
+        panels: of curves: metrics over epochs, a panel each; of points: how the labels of the rows in
+            a panel begin.
+        x: of points: name of the horizontal axis.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.
         layer: a convolution, by its name in the network.
@@ -158,6 +195,7 @@ class Figure(Table):
 
     drawing: Drawing = Drawing.curves
     panels: list[str] = field(default_factory=list)
+    x: str = ""
     log: list[str] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     layer: str = ""

@@ -1,0 +1,32 @@
+"""How many Fourier modes the spectral layers of a network use."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+
+from bregbench.measures.layers import uncompiled
+from fno import SpectralConv2d
+from fno.frequencies import mode_count
+
+
+def modes(model: nn.Module) -> dict[str, float]:
+    """Modes of the spectral layers that are not zero for all pairs of channels.
+
+    Returns:
+        ``modes/<layer>``: how many, of the full spectrum, where k and -k count as two. ``modes/kept``:
+        their share of the modes that the layers have room for, pooled over the layers. Empty for a
+        network without spectral layers.
+    """
+    layers = {
+        name: layer
+        for name, layer in uncompiled(model).named_modules()
+        if isinstance(layer, SpectralConv2d)
+    }
+    if not layers:
+        return {}
+    counts = {name: mode_count(layer) for name, layer in layers.items()}
+    room = sum(math.prod(layer.modes) for layer in layers.values())
+    found = {f"modes/{name}": float(count) for name, count in counts.items()}
+    return found | {"modes/kept": sum(counts.values()) / room}
