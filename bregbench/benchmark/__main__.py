@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from bregbench.benchmark.lifted import lifted_rows
 from bregbench.benchmark.lipschitz import lipschitz_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for rows_of in (all_step_rows, loop_rows, lipschitz_rows):
+    for rows_of in (all_step_rows, loop_rows, lipschitz_rows, lifted_rows):
         for row in rows_of(rounds=options.rounds):
             rows.append(row)
             print(f"| {row.section} {render_row(row)}", flush=True)

@@ -73,7 +73,7 @@ def _command() -> int:
         raise BenchError(
             f"row={options.row} is not in {table.name}: it has {', '.join(table.rows)}"
         )
-    if options.column.startswith("test/"):
+    if options.column.split()[-1].startswith("test/"):
         raise BenchError(f"column={options.column} looks at test data: choose another metric")
     published = read_published(Path(options.results_dir) / "published" / f"{table.name}.csv")
     cell = published.get((options.row, options.column))
@@ -146,11 +146,12 @@ def _measure(options: Options, table: Table, value: float, deadline: float | Non
     ]
     if options.epochs is not None:
         local.append(f"trainer.epochs={options.epochs}")
-    config = table.config(options.row, options.seed, *local)
+    part = table.part(options.column)
+    config = table.config(options.row, options.seed, *local, part=part)
     train(config, deadline=deadline)
     found = metric_of(
         run_directory(config),
-        options.column,
+        options.column.split()[-1],
         variant=table.rows[options.row].variant,
         selection=table.selection,
     )

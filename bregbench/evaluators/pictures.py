@@ -24,10 +24,12 @@ class Reconstruction(EvaluatorConfig):
 
     Attributes:
         images: test images that are kept with what the network saw and made of them.
+        train_images: training images that are kept likewise.
     """
 
     kind: ClassVar[str] = "reconstruction"
     images: int = 8
+    train_images: int = 0
 
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
@@ -40,6 +42,8 @@ class Reconstruction(EvaluatorConfig):
             BenchError: the network does not return images, or torchmetrics is not installed.
         """
         require(self.images > 0, "evaluators.reconstruction.images", self.images, "at least 1")
+        key = "evaluators.reconstruction.train_images"
+        require(self.train_images >= 0, key, self.train_images, "at least 0")
         sums = torch.zeros(2, dtype=torch.float64, device=context.device)
         generator = Streams(0).generator("task/test", context.device)
         for images, labels in evaluation_batches(data.test, EVALUATION_BATCH):
@@ -53,14 +57,23 @@ class Reconstruction(EvaluatorConfig):
     def traces(
         self, network: nn.Module, data: Data, context: RunContext
     ) -> dict[str, torch.Tensor]:
-        """`inputs`, `outputs` and `targets`: uint8 ``(images, channels, height, width)``."""
-        some = Split(data.test.images[: self.images], data.test.labels[: self.images])
-        ((images, labels),) = evaluation_batches(some, self.images)
-        generator = Streams(0).generator("task/test", context.device)
-        inputs, targets = context.task.pose(images, labels, generator)
-        outputs = self._outputs(network, inputs, targets, context)
-        kept = {"inputs": inputs, "outputs": outputs, "targets": targets}
-        return {name: _to_bytes(images) for name, images in kept.items()}
+        """`inputs`, `outputs` and `targets`: uint8 ``(images, channels, height, width)``.
+
+        Those of training images are called `train_inputs` and so on.
+        """
+        wanted = {"": (data.test, self.images), "train_": (data.train, self.train_images)}
+        kept: dict[str, torch.Tensor] = {}
+        for prefix, (split, count) in wanted.items():
+            if not count:
+                continue
+            some = Split(split.images[:count], split.labels[:count])
+            ((images, labels),) = evaluation_batches(some, count)
+            generator = Streams(0).generator(f"task/{prefix or 'test'}", context.device)
+            inputs, targets = context.task.pose(images, labels, generator)
+            outputs = self._outputs(network, inputs, targets, context)
+            for name, seen in (("inputs", inputs), ("outputs", outputs), ("targets", targets)):
+                kept[prefix + name] = _to_bytes(seen)
+        return kept
 
     def _outputs(
         self,

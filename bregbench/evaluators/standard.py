@@ -28,15 +28,21 @@ from bregbench.scoring import score
 
 @dataclass
 class Accuracy(EvaluatorConfig):
-    """Loss and scores on the test and validation splits."""
+    """Loss and scores on the test and validation splits.
+
+    Attributes:
+        train: also on the training split, after training and without augmentation.
+    """
 
     kind: ClassVar[str] = "accuracy"
+    train: bool = False
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`test/loss`, `test/accuracy`, `validation/loss`, `validation/accuracy`."""
         return {
             **score(network, data.test, context, "test"),
             **score(network, data.validation, context, "validation"),
+            **(score(network, data.train, context, "train") if self.train else {}),
         }
 
 

@@ -28,18 +28,18 @@ class Cell:
 class FilledRow:
     """One row: its cells and the finished runs behind them, by seed.
 
-    Where each point of the row is a run of its own, `points` has those runs by column, and `runs` the
-    ones of the first column that has any.
+    Where points or parts of the row are runs of their own, `columns` has those runs by column, and
+    `runs` the ones of the first column that has any.
     """
 
     label: str
     cells: dict[str, Cell]
     runs: dict[int, RunDirectory]
-    points: dict[str, dict[int, RunDirectory]] = field(default_factory=dict)
+    columns: dict[str, dict[int, RunDirectory]] = field(default_factory=dict)
 
     def runs_of(self, column: str) -> dict[int, RunDirectory]:
         """The finished runs behind a cell, by seed."""
-        return self.points.get(column, self.runs)
+        return self.columns.get(column, self.runs)
 
 
 def fill(
@@ -81,13 +81,13 @@ def _fill_row(
     local: tuple[str, ...],
 ) -> FilledRow:
     columns = [column for row, column in published if row == label]
-    rows = {column: table.row_of(label, column) for column in columns}
+    keys = {column: (table.row_of(label, column), table.part(column)) for column in columns}
     found = {
-        row: finished_runs(table, row, records_dir, *local)
-        for row in dict.fromkeys(rows.values())
+        (row, part): finished_runs(table, row, records_dir, *local, part=part)
+        for row, part in dict.fromkeys(keys.values())
         if row in table.rows
     }
-    runs = {column: found.get(row, {}) for column, row in rows.items()}
+    runs = {column: found.get(key, {}) for column, key in keys.items()}
     values = {column: _values(table, label, column, published, runs[column]) for column in columns}
     cells: dict[str, Cell] = {}
     # Densities first: the verdict on an accuracy asks for that on its density.
@@ -109,17 +109,19 @@ def _fill_row(
         )
     ordered = {column: cells[column] for column in columns}
     first = next((by_seed for by_seed in runs.values() if by_seed), {})
-    return FilledRow(label, ordered, first, runs if set(rows.values()) != {label} else {})
+    several = set(keys.values()) != {(label, "")}
+    return FilledRow(label, ordered, first, runs if several else {})
 
 
 def finished_runs(
-    table: Table, label: str, records_dir: Path, *local: str
+    table: Table, label: str, records_dir: Path, *local: str, part: str = ""
 ) -> dict[int, RunDirectory]:
-    """The finished runs of a row, by seed."""
+    """The finished runs of a row, or of one part of it, by seed."""
     if table.rows[label].not_run:
         return {}
     found = {
-        seed: find_complete(table.config(label, seed, *local), records_dir) for seed in table.seeds
+        seed: find_complete(table.config(label, seed, *local, part=part), records_dir)
+        for seed in table.seeds
     }
     return {seed: run for seed, run in found.items() if run is not None}
 

@@ -42,6 +42,7 @@ def judge_claim(claim: Claim, rows: list[FilledRow]) -> Judgement:
 
 def _by_seed(row: FilledRow, column: str) -> dict[int, float]:
     cell = row.cells.get(column)
-    if cell is None or len(cell.values) != len(row.runs):
+    runs = row.runs_of(column)
+    if cell is None or len(cell.values) != len(runs):
         return {}
-    return dict(zip(row.runs, cell.values, strict=True))
+    return dict(zip(runs, cell.values, strict=True))

@@ -10,6 +10,7 @@ from bregbench.plotting import draw
 from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
 from bregbench.tables.fourier_pictures import draw_nyquist_splitting, draw_zero_padding
+from bregbench.tables.functions import draw_activations, draw_losses
 from bregbench.tables.pictures import (
     draw_active_units,
     draw_feature_maps,
@@ -41,7 +42,7 @@ def draw_figure(
     """
     rows = [row for row in rows if row.runs]
     paths = [folder / f"{figure.name}.{ending}" for ending in ("png", "pdf")]
-    if figure.rows and not rows:
+    if figure.drawing.from_runs and not rows:
         return []
     try:
         for path in paths:
@@ -73,7 +74,7 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             runs = {row.label: list(row.runs.values()) for row in rows}
             draw_active_units(runs, epochs=figure.epochs, output=path, marks=marks)
         case Drawing.reconstructions:
-            draw_reconstructions(first, output=path)
+            draw_reconstructions(first, splits=figure.splits, images=figure.images, output=path)
         case Drawing.graphs:
             draw_graphs(first, marks=marks, output=path)
         case Drawing.pairs:
@@ -84,6 +85,10 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_zero_padding(output=path)
         case Drawing.nyquist:
             draw_nyquist_splitting(output=path)
+        case Drawing.activations:
+            draw_activations(output=path)
+        case Drawing.bregman_losses:
+            draw_losses(output=path)
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

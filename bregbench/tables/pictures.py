@@ -88,31 +88,58 @@ def _share(run: RunDirectory, metric: str, epoch: int) -> float:
     return math.nan if found is None else found
 
 
-def draw_reconstructions(runs: dict[str, RunDirectory], *, output: Path) -> None:
-    """Noisy test images, what each network makes of them, and the clean ones.
+def draw_reconstructions(
+    runs: dict[str, RunDirectory],
+    *,
+    splits: list[str] | None = None,
+    images: int = 0,
+    output: Path,
+) -> None:
+    """What networks were given, what each makes of it, and the clean images.
 
     Args:
         runs: by label; records with the trace of the evaluator `reconstruction`.
+        splits: `test`, `train` or both, side by side; `test` if None.
+        images: how many of each; 0 for all that were kept.
         output: image file.
 
     Raises:
         BenchError: the trace of one was not kept.
     """
-    traces = {label: _traces(run, "reconstruction") for label, run in runs.items()}
-    shown = next(iter(traces.values()))
-    lines = {"input": shown["inputs"]}
-    for label, trace in traces.items():
-        similarity = runs[label].read_summary()["final"]["trained"]["last"]["reconstruction/ssim"]
-        lines[f"{label}\nSSIM {similarity:.3f}"] = trace["outputs"]
-    lines["clean"] = shown["targets"]
-    count = len(shown["inputs"])
+    splits = splits or ["test"]
+    prefixes = {"test": "", "train": "train_"}
+    lines: dict[str, list[torch.Tensor]] = {"input": []}
+    for split in splits:
+        kept = f"evaluators.reconstruction.{prefixes[split]}images"
+        shown: dict[str, torch.Tensor] = {}
+        for label, run in runs.items():
+            trace = _traces(run, "reconstruction")
+            if f"{prefixes[split]}inputs" not in trace:
+                raise BenchError(f"{run.path} kept no {split} images: train it with {kept}=8")
+            shown = {
+                name: trace[f"{prefixes[split]}{name}"][: images or None]
+                for name in ("inputs", "outputs", "targets")
+            }
+            lines.setdefault(label, []).extend(shown["outputs"])
+        lines["input"].extend(shown["inputs"])
+        lines.setdefault("clean", []).extend(shown["targets"])
+    lines["clean"] = lines.pop("clean")  # below everything else
+    if "test" in splits:
+        for label, run in runs.items():
+            final = run.read_summary()["final"]["trained"]["last"]
+            lines[label + f"\nSSIM {final['reconstruction/ssim']:.3f}"] = lines.pop(label)
+        lines["clean"] = lines.pop("clean")
+    count = len(lines["input"])
     with figure_to(output, width=count + 1.2, height=1.05 * len(lines)) as figure:
         axes = figure.subplots(len(lines), count, squeeze=False)
-        for row, (label, images) in enumerate(lines.items()):
-            for column, image in enumerate(images):
+        for row, (label, pictures) in enumerate(lines.items()):
+            for column, image in enumerate(pictures):
                 axes[row, column].imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
                 axes[row, column].set(xticks=[], yticks=[])
             axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
+        if len(splits) > 1:
+            for index, split in enumerate(splits):
+                axes[0, index * count // len(splits)].set_title(split, loc="left")
 
 
 def draw_graphs(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bregbench.files import write_text
-from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
 from bregbench.tables.published import Published
@@ -88,7 +87,7 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     writer.writeheader()
     for row in rows:
         for cell in row.cells.values():
-            source = _source(table, row, cell.column)
+            source = _source(table, row, [cell.column])
             line: dict[str, Any] = {
                 "row": row.label,
                 "column": cell.column,
@@ -205,13 +204,17 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
                 f"margin and beyond it: {len(wide)} cells; the intervals are in {table.name}.csv"
             )
     for row in rows:
-        if row.runs:
-            source = _source(table, row)
+        for part in table.parts or [""]:
+            columns = [column for column in row.cells if table.part(column) == part]
+            if not any(row.runs_of(column) for column in columns):
+                continue
+            source = _source(table, row, columns)
+            name = f"{row.label}, {part}" if part else row.label
             lines.append(
-                f"- {row.label}: seeds {source['seeds']}, {source['epochs']} epochs, "
+                f"- {name}: seeds {source['seeds']}, {source['epochs']} epochs, "
                 f"{source['device']}, commit {source['commit']}; `{source['command']}`"
             )
-    if any(not row.runs for row in rows):
+    if any(not row.runs_of(column) for row in rows for column in row.cells):
         selected = table.command or f"table={table.name}"
         lines.append(f"- What was not run is trained by `bregbench-reproduce {selected}`")
     return lines
@@ -228,13 +231,13 @@ def _by_row(cells: list[Cell], rows: list[FilledRow]) -> list[str]:
     return names
 
 
-def _source(table: Table, row: FilledRow, column: str | None = None) -> dict[str, Any]:
-    """Where a cell's numbers come from, or those of a whole row, joined over seeds."""
-    behind = row.runs_of(column) if column else _all_runs(row)
-    label = table.row_of(row.label, column) if column else row.label
-    if not behind:
+def _source(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
+    """Where the numbers of some of a row's cells come from, joined over their runs."""
+    runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
+    label = table.row_of(row.label, columns[0]) if len(columns) == 1 else row.label
+    if not runs:
         return {"selection": table.selection, "command": command(table, label)}
-    summaries = [run.read_summary() for run in behind.values()]
+    summaries = [run.read_summary() for run in runs.values()]
 
     def joined(key: str) -> str:
         return " ".join(sorted({str(summary[key]) for summary in summaries}))
@@ -245,12 +248,6 @@ def _source(table: Table, row: FilledRow, column: str | None = None) -> dict[str
         "seeds": " ".join(str(seed) for seed in sorted({summary["seed"] for summary in summaries})),
         "device": joined("device_name"),
         "commit": joined("commit"),
-        "record": f"{table.experiment or table.name}/{next(iter(behind.values())).name}",
+        "record": f"{table.experiment or table.name}/{next(iter(runs.values())).name}",
         "command": command(table, label),
     }
-
-
-def _all_runs(row: FilledRow) -> dict[Any, RunDirectory]:
-    """Every run behind a row, whichever point it belongs to."""
-    points = {(c, seed): run for c, runs in row.points.items() for seed, run in runs.items()}
-    return points or dict(row.runs)

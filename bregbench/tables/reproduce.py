@@ -50,9 +50,11 @@ def plan(
         for label, row in table.rows.items():
             if row.not_run or (rows and label not in wanted):
                 continue
-            config = table.config(label, seed, *local)
-            done = find_complete(config, records_dir) is not None
-            jobs.append(Job(label, config, done, 0.0 if done else _hours_left(config, row.hours)))
+            for part in table.parts or [""]:
+                config = table.config(label, seed, *local, part=part)
+                done = find_complete(config, records_dir) is not None
+                hours = 0.0 if done else _hours_left(config, row.hours)
+                jobs.append(Job(label, config, done, hours))
     return jobs
 
 

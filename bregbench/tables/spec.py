@@ -86,6 +86,8 @@ class Table:
         selection: which epoch the columns show: `last` or `best`.
         seeds: the seeds of every row.
         common: overrides of every row.
+        parts: where a row consists of several runs, the overrides of each by the words that its columns
+            begin with, such as a data set.
         columns: by metric; `metric` also describes all its points `metric@x`; `best metric` is that
             of the best validation epoch, whatever the table's selection.
         rows: by the label of the published table. Where every point of a curve is a run of its own, the
@@ -104,6 +106,7 @@ class Table:
     selection: str = "last"
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     common: list[str] = field(default_factory=list)
+    parts: dict[str, list[str]] = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
@@ -121,6 +124,10 @@ class Table:
         """The row whose run is behind a cell: that of the label, or of its point `label@x`."""
         at = column.rpartition("@")[2]
         return point if (point := f"{label}@{at}") in self.rows else label
+
+    def part(self, column: str) -> str:
+        """Which of the row's runs a column is about; empty where a row is one run."""
+        return next((part for part in self.parts if column.startswith(f"{part} ")), "")
 
     def metric(self, label: str, column: str) -> str:
         """What a cell shows: a metric, or the one that stands for a point of a row over some x."""
@@ -143,16 +150,18 @@ class Table:
         """The rows that a label names: itself, or all its points."""
         return [row for row in self.rows if row == label or row.rpartition("@")[:2] == (label, "@")]
 
-    def config(self, row: str, seed: int, *local: str) -> Config:
+    def config(self, row: str, seed: int, *local: str, part: str = "") -> Config:
         """The run behind a row and a seed.
 
         Args:
             row: its label.
             seed: its seed.
             local: overrides that say where and on what to run.
+            part: which of the row's runs, if there are several.
         """
         return compose(
             *self.common,
+            *self.parts.get(part, []),
             *self.rows[row].overrides,
             f"experiment_name={self.experiment or self.name}",
             f"seed={seed}",
@@ -173,6 +182,18 @@ class Drawing(Enum):
     points = "points"
     zero_padding = "zero_padding"
     nyquist = "nyquist"
+    activations = "activations"
+    bregman_losses = "bregman_losses"
+
+    @property
+    def from_runs(self) -> bool:
+        """Whether it shows what runs have left, and not functions alone."""
+        return self not in (
+            Drawing.activations,
+            Drawing.bregman_losses,
+            Drawing.zero_padding,
+            Drawing.nyquist,
+        )
 
 
 @dataclass
@@ -183,14 +204,16 @@ class Figure(Table):
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
             all layers at `epochs`; what networks made of images; graphs of networks of one variable;
             pairs of images before and after their ascent; curves through the points `metric@x` of
-            rows; and two without runs: a kernel padded in space and in frequency, and how the
-            Nyquist frequency is split.
+            rows; and four without runs: a kernel padded in space and in frequency, how the Nyquist
+            frequency is split, proximal activations, and their Bregman losses.
         panels: of curves: metrics over epochs, a panel each; of points: how the labels of the rows in
             a panel begin.
         x: of points: name of the horizontal axis.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.
         layer: a convolution, by its name in the network.
+        images: of reconstructions: how many; 0 for all that were kept.
+        splits: of reconstructions: `test`, `train` or both side by side.
     """
 
     drawing: Drawing = Drawing.curves
@@ -199,6 +222,8 @@ class Figure(Table):
     log: list[str] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     layer: str = ""
+    images: int = 0
+    splits: list[str] = field(default_factory=lambda: ["test"])
 
 
 def load_table(name: str) -> Table:

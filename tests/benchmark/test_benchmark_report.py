@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bregbench.benchmark import __main__ as command
-from bregbench.benchmark import lipschitz, loop, steps
+from bregbench.benchmark import lifted, lipschitz, loop, steps
 from bregbench.benchmark.memory import peak_bytes, peak_of, state_bytes_per_parameter
 from bregbench.benchmark.report import environment, render, render_row, write_report
 from bregbench.benchmark.rows import Row
@@ -119,6 +119,7 @@ def test_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(command, "loop_rows", lambda *, rounds: [Row("l", "loop", 3.0, "x S", 2.0)])
     monkeypatch.setattr(command, "lipschitz_rows", lambda *, rounds: [])
+    monkeypatch.setattr(command, "lifted_rows", lambda *, rounds: [])
     assert command.main(["--rounds", "4", "--output", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "| s | 4 |" in output
@@ -222,3 +223,18 @@ def test_clip_rows_measure_what_they_say(monkeypatch):
     assert [row.what for row in rows] == list(called)
     assert [row.value for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert [row.verdict for row in rows] == ["-", "PASS", "PASS", "-", "-"]
+
+
+def test_lifted_rows_measure_what_they_say(monkeypatch):
+    monkeypatch.setattr(lifted, "STEPS", 2)
+
+    def fake(sides, *, rounds, repeats):
+        for run in sides.values():
+            run()
+        return {name: [float(4 * index + 1)] * rounds for index, name in enumerate(sides)}
+
+    monkeypatch.setattr(lifted, "interleave", fake)
+    rows = {row.what.rpartition(" ")[2]: row for row in lifted.lifted_rows(rounds=3)}
+    assert [row.value for row in rows.values()] == [1.0, 5.0, 9.0, 13.0]
+    assert rows["alternating"].verdict == "PASS"
+    assert rows["layer"].verdict == "-"

@@ -1,0 +1,242 @@
+"""Tables and figures of the lifted paper: rows of several runs, pictures of both splits, functions."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from bregbench.cli import reproduce
+from bregbench.run import train
+from bregbench.tables import drawing, load_table, read_published
+from bregbench.tables.cells import fill, metric_of
+from bregbench.tables.claims import judge_claim
+from bregbench.tables.functions import loss_curves
+from bregbench.tables.published import Published
+from bregbench.tables.rendering import to_csv, to_markdown
+from bregbench.tables.reproduce import plan
+from bregbench.tables.spec import Claim, Column, Drawing, Figure, Row, Table
+from bregbench.tables.verdicts import Verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECIFIED = sorted(
+    path.stem
+    for group in ("table", "figure")
+    for path in ROOT.glob(f"configs/{group}/lifted_*.yaml")
+)
+#: what makes a run of a figure small: later overrides win
+TINY = (
+    "dataset=digits",
+    "data.limit=60",
+    "data.validation=100",
+    "model.hidden=[12,12,12]",
+    "trainer.epochs=1",
+    "evaluators.reconstruction.images=3",
+    "evaluators.reconstruction.train_images=2",
+)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> tuple[str, ...]:
+    return (f"runs_dir={tmp_path / 'runs'}", "trainer.device=cpu")
+
+
+@pytest.fixture
+def parted() -> Table:
+    return Table(
+        name="parted",
+        title="Parts",
+        seeds=[0, 1],
+        common=["dataset=digits", "model=mlp", "model.hidden=[8]", "trainer.epochs=2"],
+        parts={"Few": ["data.limit=100"], "Many": ["trainer.batch_size=16"]},
+        columns={
+            f"{part} {metric}": Column()
+            for part in ("Few", "Many")
+            for metric in ("test/accuracy",)
+        },
+        rows={"A": Row(["method=sgd"])},
+        claims=[Claim("more is better", "Many test/accuracy", "A", ["B"])],
+    )
+
+
+def test_columns_of_a_row_come_from_different_runs(parted, local, tmp_path):
+    records = tmp_path / "records"
+    published = {
+        (row, column): Published(50, "%", 100, "made up")
+        for row in ("A", "B")
+        for column in parted.columns
+    }
+    jobs = plan(parted, records, *local, rows=[], seeds=[0, 1])
+    assert len({(job.config.hashed_name, job.config.seed) for job in jobs}) == 4
+    for job in jobs:
+        if job.config.seed == 0:
+            train(job.config)
+    row, other = fill(parted, published, records, *local)
+    for part, limit in (("Few", 100), ("Many", 1262)):
+        (run,) = row.runs_of(f"{part} test/accuracy").values()
+        assert run.read_summary()["samples"]["train"] == limit
+        found = metric_of(run, "test/accuracy", variant="trained", selection="last")
+        assert found is not None
+        assert row.cells[f"{part} test/accuracy"].values == [100 * found]
+    assert row.cells["Few test/accuracy"].values != row.cells["Many test/accuracy"].values
+    assert other.cells["Few test/accuracy"].judgement.reason == "no config for this row yet"
+    written = list(csv.DictReader(io.StringIO(to_csv(parted, [row], verdicts=True))))
+    assert len({line["record"] for line in written}) == 2
+    text = to_markdown(parted, [row, other], verdicts=True)
+    assert "- A, Few: seeds 0" in text
+    assert "- A, Many: seeds 0" in text
+
+
+def test_claims_take_the_seeds_of_their_part(parted, local, tmp_path):
+    """One part has two seeds and the other has one: neither count is the other's."""
+    parted.rows["B"] = Row(["method=sgd", "trainer.max_steps=1"])
+    records = tmp_path / "records"
+    for job in plan(parted, records, *local, rows=[], seeds=[0, 1]):
+        if job.config.data.limit is None or job.config.seed == 0:
+            train(job.config)
+    published = {
+        (row, column): Published(50, "%", 100, "made up")
+        for row in parted.rows
+        for column in parted.columns
+    }
+    judgement = judge_claim(parted.claims[0], fill(parted, published, records, *local))
+    assert judgement.reason.endswith("(n=2)")
+    assert judgement.verdict is not Verdict.NOT_RUN
+
+
+#: table or figure -> those that show the same runs
+SHARED = {
+    "lifted_table1": ("lifted_table2",),
+    "lifted_figure3": ("lifted_figure4", "lifted_figure5", "lifted_figure14"),
+    "lifted_figure6": ("lifted_figure9", "lifted_figure10", "lifted_figure15"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(SPECIFIED) - {n for ns in SHARED.values() for n in ns}))
+def test_every_row_composes(name):
+    table = load_table(name)
+    part = [*table.parts, ""][0]
+    for label in table.rows:
+        assert table.config(label, 0, part=part).method.kind == "lifted"
+
+
+@pytest.mark.parametrize("name", SPECIFIED)
+def test_specifications_fit_what_is_published(name):
+    table = load_table(name)
+    assert table.name == name
+    path = ROOT / "results" / "published" / f"{name}.csv"
+    assert path.exists() != table.ours
+    if not table.ours:
+        published = read_published(path)
+        assert {row for row, _ in published} == set(table.rows)
+        assert all(table.column(column) is not None for _, column in published)
+        assert {table.part(column) for _, column in published} == set(table.parts or [""])
+
+
+@pytest.mark.parametrize("first", SHARED)
+def test_what_shares_runs_asks_for_the_same_ones(first):
+    one = load_table(first)
+    for name in SHARED[first]:
+        other = load_table(name)
+        assert other.experiment == first
+        assert (other.common, other.parts) == (one.common, one.parts)
+        found = {label: row.overrides for label, row in other.rows.items()}
+        assert found == {label: row.overrides for label, row in one.rows.items()}
+
+
+def test_rows_of_figure_3_train_and_are_drawn(local, tmp_path):
+    figure = load_table("lifted_figure3")
+    assert isinstance(figure, Figure)
+    figure.common += TINY
+    figure.seeds = [0]
+    for label in figure.rows:
+        train(figure.config(label, 0, *local))
+    published = {
+        (label, "lifted/code_sparsity/layer2@1"): Published(90, "%", 5, "made up")
+        for label in figure.rows
+    }
+    rows = fill(figure, published, tmp_path / "records", *local)
+    for row in rows:
+        for name, cell in row.cells.items():
+            assert len(cell.values) == 1, (row.label, name)
+    drawn = drawing.draw_figure(figure, rows, published, tmp_path / "curves")
+    assert [path.suffix for path in drawn] == [".png", ".pdf"]
+    sizes = {}
+    for number, splits in ((4, ["train"]), (5, ["test"]), (14, ["train", "test"])):
+        images = load_table(f"lifted_figure{number}")
+        assert isinstance(images, Figure)
+        assert images.splits == splits
+        images.common, images.experiment = figure.common, figure.name
+        images.images = 2
+        rows = fill(images, {}, tmp_path / "records", *local)
+        png, _ = drawing.draw_figure(images, rows, {}, tmp_path / "images")
+        sizes[number] = picture(png)
+    assert sizes[4][0] == sizes[5][0] == sizes[14][0]  # as many lines
+    assert sizes[14][1] > 1.3 * sizes[4][1]  # twice as many columns
+
+
+def test_training_images_that_were_not_kept_are_named(local, tmp_path, capsys):
+    figure = Figure(
+        name="images",
+        title="Images",
+        seeds=[0],
+        drawing=Drawing.reconstructions,
+        splits=["train"],
+        common=[
+            "task=reconstruct",
+            "model=mlp_autoencoder",
+            *TINY[:-1],
+            "evaluators=[reconstruction]",
+        ],
+        rows={"A": Row(["method=sgd"])},
+        columns={"reconstruction/ssim": Column()},
+        ours=True,
+    )
+    figure.common.remove("evaluators.reconstruction.images=3")
+    train(figure.config("A", 0, *local))
+    rows = fill(figure, {}, tmp_path / "records", *local)
+    assert drawing.draw_figure(figure, rows, {}, tmp_path) == []
+    assert "kept no train images: train it with evaluators.reconstruction.train_images=8" in (
+        capsys.readouterr().err
+    )
+
+
+def picture(path: Path) -> tuple[int, int]:
+    from matplotlib.image import imread
+
+    seen = imread(path)
+    assert seen.std() > 0.05  # something is on it
+    return seen.shape[:2]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_figures_of_functions_need_no_runs(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["", f"table=lifted_figure{number}"])
+    with pytest.raises(SystemExit) as exit_:
+        reproduce.main()
+    assert exit_.value.code == 0
+    written = sorted(path.name for path in (tmp_path / "results").rglob("*.*"))
+    assert written == [f"lifted_figure{number}.pdf", f"lifted_figure{number}.png"]
+    picture(tmp_path / "results" / f"lifted_figure{number}" / f"lifted_figure{number}.png")
+
+
+def test_losses_of_figure_2_lie_above_half_squared_distances():
+    """Theorem 10, item 4; with equality for the ReLU where z >= 0 (Example 2)."""
+    z = torch.linspace(-2, 2, 401, dtype=torch.float64)
+    curves = loss_curves(z)
+    assert len(curves) == 4
+    for pair in curves.values():
+        bregman, half = pair["Bregman loss"], pair["half squared distance"]
+        assert (bregman >= half - 1e-12).all()
+        assert (bregman - half).max() > 0.05
+        assert half.min() < 1e-4  # somewhere on the line, x = sigma(z)
+    relu = curves["ReLU"]
+    above = z >= 0
+    torch.testing.assert_close(relu["Bregman loss"][above], relu["half squared distance"][above])
