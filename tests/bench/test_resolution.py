@@ -203,7 +203,7 @@ def test_conversion_is_exact_with_all_modes_and_with_those_that_there_are(make_c
     network, data = training.network.eval(), training.data
     # Random weights guess all alike; spread the answers.
     with torch.no_grad():
-        network.get_submodule("linear1").weight.mul_(20)
+        network.get_parameter("linear1.weight").mul_(20)
     truth = evaluate(network, data, [Resolution([8])])["resolution/bilinear_8"]
     found = evaluate(network, data, [Conversion()])
     assert found == {"conversion/spatial": truth}
@@ -264,8 +264,8 @@ def test_residual_network_takes_both_parametrisations_and_strides(striding):
 
 
 def test_spectral_layers_count_in_densities_and_products():
-    network = nn.Sequential(SpectralConv2d(2, 3, 5, bias=False), nn.Conv2d(3, 1, 1, bias=False))
-    layer = network[0]
+    layer = SpectralConv2d(2, 3, 5, bias=False)
+    network = nn.Sequential(layer, nn.Conv2d(3, 1, 1, bias=False))
     with torch.no_grad():
         layer.weight[:, 1] = 0
         layer.weight[0, 0, 1, 1] = 0
