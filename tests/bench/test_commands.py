@@ -47,9 +47,9 @@ def refusal(err: str) -> str:
     ("overrides", "says"),
     [
         (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, lam"),
-        (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, adam, linbreg"),
+        (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, adam"),
         (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
-        (["method/penalty=nosuch"], "choose one of columns, filters, kernels, l1"),
+        (["method/penalty=nosuch"], "choose one of columns, filters"),
         (["dataset=mnist", "data.root=/nonexistent"], "data.root=/nonexistent"),
         (["trainer.epochs=-1"], "trainer.epochs=-1 is out of range"),
         (["trainer.epochs=few"], "Value 'few' of type 'str' could not be converted to Integer"),
