@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bregbench.config import Config, compose
+from bregbench.run import train
+from bregbench.training import Training
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -29,3 +31,28 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         )
 
     return make
+
+
+@pytest.fixture
+def train_killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Train a run that is killed at one of its checkpoints, then again to its end."""
+
+    class Killed(BaseException):
+        pass
+
+    def run(config: Config, *, saves: int) -> None:
+        save, seen = Training.save, []
+
+        def dying_save(self: Training) -> None:
+            save(self)
+            seen.append(self.position.steps)
+            if len(seen) == saves:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Training, "save", dying_save)
+            with pytest.raises(Killed):
+                train(config)
+        train(config)
+
+    return run

@@ -16,7 +16,6 @@ from bregbench.errors import BenchError
 from bregbench.evaluation import evaluate
 from bregbench.evaluators import PaperRobustness
 from bregbench.run import run_directory, train
-from bregbench.training import Training
 
 SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
 OBJECTIVES = {
@@ -111,7 +110,7 @@ def test_weight_follows_validation_accuracy_where_asked(make_config):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_resume_is_exact(make_config, monkeypatch, objective):
+def test_resume_is_exact(make_config, train_killed, objective):
     settings = (
         "method=sgd",
         *objective,
@@ -120,23 +119,7 @@ def test_resume_is_exact(make_config, monkeypatch, objective):
     )
     whole, broken = (make_config(*settings, f"experiment_name={name}") for name in "ab")
     train(whole)
-
-    class Killed(BaseException):
-        pass
-
-    save, saves = Training.save, []
-
-    def dying_save(self: Training) -> None:
-        save(self)
-        saves.append(self.position.steps)
-        if len(saves) == 100:  # 79 steps an epoch: in the middle of the second
-            raise Killed
-
-    monkeypatch.setattr(Training, "save", dying_save)
-    with pytest.raises(Killed):
-        train(broken)
-    monkeypatch.setattr(Training, "save", save)
-    train(broken)
+    train_killed(broken, saves=100)  # 79 steps an epoch: in the middle of the second
     assert rows(broken) == rows(whole)
 
 

@@ -19,7 +19,6 @@ from bregbench.run import run_directory, train
 from bregbench.scoring import score
 from bregbench.streams import Streams
 from bregbench.tasks import Classification, Denoise, Reconstruct
-from bregbench.training import Training
 
 SMALL = ("task=denoise", "model=mlp_autoencoder", "model.hidden=[16]", "method=linbreg")
 
@@ -115,26 +114,10 @@ def test_denoising_is_learned_and_leaves_pictures(make_config):
     }
 
 
-def test_resume_draws_the_noise_that_was_to_come(make_config, monkeypatch):
+def test_resume_draws_the_noise_that_was_to_come(make_config, train_killed):
     whole, broken = (make_config(*SMALL, f"experiment_name={name}") for name in "ab")
     train(whole)
-
-    class Killed(BaseException):
-        pass
-
-    save, saves = Training.save, []
-
-    def dying_save(self: Training) -> None:
-        save(self)
-        saves.append(self.position.epochs)
-        if saves[-1] == 2:
-            raise Killed
-
-    monkeypatch.setattr(Training, "save", dying_save)
-    with pytest.raises(Killed):
-        train(broken)
-    monkeypatch.setattr(Training, "save", save)
-    train(broken)
+    train_killed(broken, saves=2)
     curves = [
         [row["train/loss"] for row in run_directory(config).read_metrics()]
         for config in (whole, broken)
