@@ -109,20 +109,20 @@ def draw_reconstructions(
     splits = splits or ["test"]
     prefixes = {"test": "", "train": "train_"}
     lines: dict[str, list[torch.Tensor]] = {"input": []}
+
+    def kept(run: RunDirectory, split: str, name: str) -> torch.Tensor:
+        trace, key = _traces(run, "reconstruction"), f"{prefixes[split]}{name}"
+        if key not in trace:
+            option = f"evaluators.reconstruction.{prefixes[split]}images"
+            raise BenchError(f"{run.path} kept no {split} images: train it with {option}=8")
+        return trace[key][: images or None]
+
+    first = next(iter(runs.values()))
     for split in splits:
-        kept = f"evaluators.reconstruction.{prefixes[split]}images"
-        shown: dict[str, torch.Tensor] = {}
+        lines["input"].extend(kept(first, split, "inputs"))
         for label, run in runs.items():
-            trace = _traces(run, "reconstruction")
-            if f"{prefixes[split]}inputs" not in trace:
-                raise BenchError(f"{run.path} kept no {split} images: train it with {kept}=8")
-            shown = {
-                name: trace[f"{prefixes[split]}{name}"][: images or None]
-                for name in ("inputs", "outputs", "targets")
-            }
-            lines.setdefault(label, []).extend(shown["outputs"])
-        lines["input"].extend(shown["inputs"])
-        lines.setdefault("clean", []).extend(shown["targets"])
+            lines.setdefault(label, []).extend(kept(run, split, "outputs"))
+        lines.setdefault("clean", []).extend(kept(first, split, "targets"))
     lines["clean"] = lines.pop("clean")  # below everything else
     if "test" in splits:
         for label, run in runs.items():
