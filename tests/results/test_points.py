@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_every_published_point_of_the_fno_figures_has_a_metric():
 @pytest.fixture
 def small_archive(tmp_path) -> Path:
     generator = np.random.default_rng(0)
-    arrays = {
+    arrays: dict[str, Any] = {
         f"{split}_{kind}": generator.integers(0, high, (count, *shape), dtype=np.uint8)
         for split, count in (("train", 30), ("test", 10))
         for kind, high, shape in (("images", 256, (28, 28)), ("labels", 10, ()))
@@ -207,6 +208,37 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
     }
     assert None not in found.values()
     assert len(found) == {"CNN trained@5": 1 + 128, "FNO trained@20": 1}.get(label, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("fno_modes", "Adam"),
+        ("fno_modes", "LinBreg, lam 0.1"),
+        ("fno_striding", "trigonometric strides: naive CNN"),
+        ("fno_striding", "ordinary strides: FNO"),
+    ],
+)
+def test_rows_of_our_own_tables_have_every_column(name, label, small_archive, local):
+    table = load_table(name)
+    small = ["model.width=2"] if name == "fno_striding" else ["model.channels=[2,2]"]
+    config = table.config(
+        label,
+        0,
+        *("dataset=arrays", f"data.path={small_archive}", "data.classes=10", "data.validation=6"),
+        *("trainer.max_steps=1", "trainer.epochs=1", *small, *local),
+    )
+    train(config)
+    run = run_directory(config)
+    found = {
+        column: metric_of(
+            run, table.metric(label, column), variant="trained", selection=table.selection
+        )
+        for column in table.columns
+    }
+    assert None not in found.values()
+    if label.startswith("LinBreg"):
+        assert (found["modes/conv1"], found["modes/conv2"]) == (9, 9)
 
 
 # --- Figures 1 and 2, which need no run ---------------------------------------------------------
