@@ -17,7 +17,6 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from bregbench.cutting import TRANSFORMS
 from bregbench.data import (
     Arrays,
     Cifar10,
@@ -44,7 +43,9 @@ from bregbench.models import (
     MlpAutoencoder,
     ModelConfig,
     Resnet18,
+    ResnetCifar,
     SpectralResnet18,
+    Vgg16,
 )
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
 from bregbench.phases import Phase, PhaseConfig
@@ -52,6 +53,7 @@ from bregbench.schedules import SCHEDULES
 from bregbench.tasks import TASKS, TaskConfig
 from bregbench.tracking import TRACKERS, TrackingConfig
 from bregbench.trainer_config import TrainerConfig
+from bregbench.transforms import TRANSFORMS
 
 
 @dataclass
@@ -112,14 +114,16 @@ class Config:
             return [Phase("train", self.trainer.epochs, method, objective, schedule)]
         return [
             Phase(
-                name,
+                name if p.repeat == 1 else f"{name}{number}",
                 p.epochs,
                 p.method or method,
                 p.objective or objective,
                 p.schedule or schedule,
                 p.begin,
+                group=name,
             )
             for name, p in sorted(self.phases.items(), key=lambda item: item[1].order)
+            for number in range(1, p.repeat + 1)
         ]
 
     def check(self) -> None:
@@ -147,6 +151,18 @@ class Config:
             if not getattr(self, key).strip():
                 raise BenchError(f"{key} is empty: give a folder name")
 
+    def check_order(self) -> None:
+        """Refuse phases that cannot follow each other; when a run begins, not when files compose.
+
+        Raises:
+            BenchError: a phase begins with something that the one before does not leave.
+        """
+        last: MethodConfig | None = None
+        for part in self.run_phases():
+            if part.begin is not None:
+                part.begin.check_order(part.name, last)
+            last = part.method
+
 
 #: Which dataclasses a polymorphic group may hold; the schema of `method=linbreg` is registered as
 #: `method/schema/linbreg`, and configs/method/linbreg.yaml builds on it.
@@ -163,7 +179,10 @@ GROUPS: dict[str, tuple[type, ...]] = {
         GapFunction,
     ),
     "task": TASKS,
-    "model": (Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5, CnnCircular, Fno, SpectralResnet18),
+    "model": (
+        *(Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5, CnnCircular, Fno, SpectralResnet18),
+        *(ResnetCifar, Vgg16),
+    ),
     "method": METHODS,
     "method/solver": SOLVERS,
     "objective": OBJECTIVES,

@@ -12,6 +12,7 @@ from bregbench.streams import Streams
 
 if TYPE_CHECKING:
     from bregbench.data import Data
+    from bregbench.measures.structure import Structure
     from bregbench.tasks import TaskConfig
 
 
@@ -30,6 +31,7 @@ class RunContext:
         bf16: whether forward passes run under bfloat16 autocast.
         channels_last: whether images and convolution weights use that memory layout.
         compile: whether methods should compile the forward pass.
+        built: the network as it was built, where phases may change its structure; else None.
     """
 
     task: TaskConfig
@@ -42,6 +44,7 @@ class RunContext:
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+    built: Structure | None = None
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The precision of forward passes; parameters, duals and losses stay float32."""

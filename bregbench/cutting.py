@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
@@ -14,6 +15,10 @@ from torch import nn
 from bregbench.checks import require
 from bregbench.measures.layers import CONVOLUTIONS, TRANSPOSED
 from bregman import apply_masks, magnitude_masks
+
+if TYPE_CHECKING:
+    from bregbench.methods import Method, MethodConfig
+    from bregbench.streams import Streams
 
 Masks = dict[str, torch.Tensor]
 
@@ -100,6 +105,43 @@ class Cut:
         return judged
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """Where one phase ends and the next begins.
+
+    Attributes:
+        phase: name of the phase that begins.
+        network: as the last phase left it; a transform may change it.
+        method: of the last phase, with its optimiser's state; None before the first phase.
+        snapshot: the network's state after an epoch of this run, 0 being its start; of the epochs
+            that transforms have asked for with `rewinds`.
+        example: a batch of training images, to compare outputs on.
+        streams: of randomness.
+    """
+
+    phase: str
+    network: nn.Module
+    method: Method | None
+    snapshot: Callable[[int], dict[str, torch.Tensor]]
+    example: torch.Tensor
+    streams: Streams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """What a phase begins with.
+
+    Attributes:
+        network: to be trained.
+        masks: what they do not keep stays zero during the phase.
+        carry: called with the new method, to take state over from the last one.
+    """
+
+    network: nn.Module
+    masks: Masks = field(default_factory=dict)
+    carry: Callable[[Method], None] | None = None
+
+
 @dataclass
 class TransformConfig:
     """What is done to the network when a phase begins."""
@@ -108,6 +150,26 @@ class TransformConfig:
 
     def check(self, phase: str) -> None:
         """Refuse values out of range."""
+
+    def check_order(self, phase: str, last: MethodConfig | None) -> None:
+        """Refuse a place in the run that does not fit.
+
+        Args:
+            phase: name of the phase that begins.
+            last: method of the phase before it; None for the first phase.
+        """
+
+    def rewinds(self) -> list[int]:
+        """Epochs of the run whose weights this transform will ask for."""
+        return []
+
+    def portable(self) -> TransformConfig:
+        """The same without folders of this machine, for records."""
+        return self
+
+    def begin(self, turn: Turn) -> Begun | None:
+        """What the phase begins with; None where it, and its repetitions, are to be left out."""
+        return Begun(network=turn.network, masks=self.apply(turn.network))
 
     def apply(self, network: nn.Module) -> Masks:
         """Change the network in place; what the masks do not keep stays zero during the phase."""

@@ -13,6 +13,7 @@ from bregbench.errors import BenchError
 from bregbench.files import read_tensors
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse
+from bregbench.structure import load_weights
 
 
 def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = None) -> nn.Module:
@@ -37,7 +38,7 @@ def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = N
         classes=summary["classes"],
         normalization=Normalization(mean=state["normalize.mean"], std=state["normalize.std"]),
     )
-    network.load_state_dict(state)
+    load_weights(network, state)
     return network.eval()
 
 

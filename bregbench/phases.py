@@ -25,6 +25,8 @@ class PhaseConfig:
         objective: what is differentiated in it; None for the run's `objective`.
         schedule: learning-rate schedule over its epochs; None for the run's `trainer.schedule`.
         begin: what is done to the network first; None for nothing.
+        repeat: how often the phase comes, each time with `begin` first; growing stops by itself
+            earlier.
     """
 
     epochs: int = MISSING
@@ -33,6 +35,7 @@ class PhaseConfig:
     objective: ObjectiveConfig | None = None
     schedule: ScheduleConfig | None = None
     begin: TransformConfig | None = None
+    repeat: int = 1
 
     def check(self, name: str) -> None:
         """Refuse values out of range.
@@ -41,13 +44,14 @@ class PhaseConfig:
             BenchError: names the value and what is allowed.
         """
         require(self.epochs >= 0, f"phases.{name}.epochs", self.epochs, "at least 0")
+        require(self.repeat >= 1, f"phases.{name}.repeat", self.repeat, "at least 1")
         if self.begin is not None:
             self.begin.check(name)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a run with nothing left open."""
+    """One part of a run with nothing left open; `group` is what repetitions have in common."""
 
     name: str
     epochs: int
@@ -55,3 +59,4 @@ class Phase:
     objective: ObjectiveConfig
     schedule: ScheduleConfig
     begin: TransformConfig | None = None
+    group: str = ""

@@ -69,7 +69,11 @@ def _portable(config: Config) -> Config:
         root=DatasetConfig.root,
         path=None if config.data.path is None else Path(config.data.path).name,
     )
-    return dataclasses.replace(config, data=data, runs_dir=Config.runs_dir)
+    phases = {
+        name: dataclasses.replace(phase, begin=phase.begin and phase.begin.portable())
+        for name, phase in config.phases.items()
+    }
+    return dataclasses.replace(config, data=data, phases=phases, runs_dir=Config.runs_dir)
 
 
 def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:

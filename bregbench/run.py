@@ -24,6 +24,7 @@ from bregbench.files import (
 )
 from bregbench.identity import to_plain
 from bregbench.measures import count_parameters, peak_memory_bytes
+from bregbench.methods.base import Split, Traced
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
 from bregbench.scoring import score
@@ -51,6 +52,7 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
         Interrupted: a signal or the deadline asked to stop; the position is saved.
     """
     config.check()
+    config.check_order()
     directory = run_directory(config)
     if directory.complete:
         say(f"complete: {directory.path}")
@@ -148,7 +150,12 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
     final: dict[str, dict[str, dict[str, float]]] = {}
     for selection, state in (("best", best), ("last", last)):
         network.load_state_dict(state)
+        # Variants that rest on the optimiser's state belong to the weights of the last epoch.
+        past = selection == "best" and training.best["epoch"] not in (0, training.position.epochs)
+        hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
         for variant, judged in training.method.variants().items():
+            if variant in hidden:
+                continue
             metrics = _metrics(judged, training)
             if variant != "trained":
                 # No epoch was spent on these weights: their training scores have to be measured.
@@ -158,8 +165,11 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _traces(training: Training) -> dict[str, torch.Tensor]:
-    """What evaluators keep for figures, as `<evaluator>/<name>`."""
-    return {
+    """What evaluators and the last phase's method keep for figures, as `<kind>/<name>`."""
+    method = training.method
+    kind = training.phases[training.position.phase].method.kind
+    kept = method.traces() if isinstance(method, Traced) else {}
+    return {f"{kind}/{name}": tensor.contiguous() for name, tensor in kept.items()} | {
         f"{evaluator.kind}/{name}": tensor.contiguous()
         for evaluator in training.config.evaluators.values()
         for name, tensor in evaluator.traces(

@@ -76,12 +76,16 @@ class ScheduleConfig:
 
 @dataclass
 class Constant(ScheduleConfig):
-    """The learning rate stays as it is."""
+    """The learning rate stays as it is, or at `factor` times that."""
 
     kind: ClassVar[str] = "constant"
+    factor: float = 1.0
+
+    def check(self) -> None:
+        require(self.factor > 0, "trainer.schedule.factor", self.factor, "greater than 0")
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
-        return lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
+        return lr_scheduler.LambdaLR(optimizer, lambda epoch: self.factor)
 
 
 @dataclass

@@ -13,20 +13,26 @@ import torch
 from bregbench.config import Config
 from bregbench.console import EpochProgress
 from bregbench.context import RunContext
-from bregbench.cutting import Masks
+from bregbench.cutting import Begun, Masks, Turn
 from bregbench.data import BatchLoader
+from bregbench.data.batch_loader import to_unit_interval
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_tensors
 from bregbench.interrupts import Interrupts
 from bregbench.measures import active_units, density, l1_norm, modes
+from bregbench.measures.structure import structure_of
 from bregbench.methods import Method
 from bregbench.run_dir import RunDirectory
 from bregbench.schedules import Schedule
 from bregbench.scoring import Scores, score
-from bregbench.sparse_weights import save_sparse
+from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.streams import Streams
+from bregbench.structure import load_weights
 from bregbench.tracking import Tracker
 from bregbench.trainer_config import Precision
+
+#: training images that transforms may compare outputs on
+_EXAMPLE = 4
 
 
 @dataclass
@@ -73,9 +79,10 @@ class Training:
         config.task.check_network(self.network, self.data.input_shape, self.data.classes)
         self.phases = config.run_phases()
         self.phases[0].method.prepare(self.network, self.streams)
-        self.network.to(self.device)
-        if config.trainer.channels_last:
-            _to_channels_last(self.network)
+        # Only phases that begin with something can change what the network consists of.
+        changes = any(phase.begin is not None for phase in self.phases)
+        self._built = structure_of(self.network, self.data.input_shape) if changes else None
+        self._place()
         self._loader = BatchLoader(
             self.data.train,
             config.trainer.batch_size,
@@ -87,7 +94,9 @@ class Training:
         self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
         self._masks: Masks = {}
-        self._begin_phase()
+        first = self._begin(0)
+        assert first is not None
+        self._begin_phase(first)
         self.initial = self._measure()
 
     def context(self) -> RunContext:
@@ -104,6 +113,7 @@ class Training:
             bf16=trainer.precision is Precision.bf16,
             channels_last=trainer.channels_last,
             compile=trainer.compile,
+            built=self._built,
         )
 
     def run(self, tracker: Tracker, *, deadline: float | None = None) -> None:
@@ -135,11 +145,8 @@ class Training:
                     row = self._end_epoch(total)
                     tracker.log(row)
                     progress.epoch(self.position.epochs, row)
-                if self.position.phase + 1 == len(self.phases) or not self._steps_left():
+                if not self._steps_left() or not self._next_phase():
                     return
-                self.position.phase += 1
-                self.position.phase_epochs = 0
-                self._begin_phase()
                 self.save()
 
     def resume(self) -> bool:
@@ -154,7 +161,8 @@ class Training:
                 "directory to start this run again"
             ) from error
         self.position = Position(**state["position"])
-        self.network.load_state_dict(state["network"])
+        load_weights(self.network, state["network"])
+        self._place()
         self._masks = state["masks"]
         self._build_phase()
         self._method.load_state_dict(state["method"])
@@ -172,16 +180,58 @@ class Training:
         """The method of the present phase."""
         return self._method
 
-    def _begin_phase(self) -> None:
-        begin = self.phases[self.position.phase].begin
-        self._masks = begin.apply(self.network) if begin is not None else {}
+    def _next_phase(self) -> bool:
+        """Begin the next phase that has anything to do; False where there is none."""
+        index = self.position.phase + 1
+        while index < len(self.phases):
+            begun = self._begin(index)
+            if begun is not None:
+                self.position.phase = index
+                self.position.phase_epochs = 0
+                self._begin_phase(begun)
+                return True
+            group = self.phases[index].group
+            while index < len(self.phases) and self.phases[index].group == group:
+                index += 1
+        return False
+
+    def _begin(self, index: int) -> Begun | None:
+        """What a phase begins with; None where it has nothing to do."""
+        phase = self.phases[index]
+        if phase.begin is None:
+            return Begun(network=self.network)
+        images = self.data.train.images[:_EXAMPLE]
+        turn = Turn(
+            phase=phase.name,
+            network=self.network,
+            method=getattr(self, "_method", None),
+            snapshot=self._snapshot,
+            example=to_unit_interval(images),
+            streams=self.streams,
+        )
+        return phase.begin.begin(turn)
+
+    def _begin_phase(self, begun: Begun) -> None:
+        if begun.network is not self.network:
+            self.network = begun.network
+            self._place()
+        self._masks = begun.masks
         self._build_phase()
+        if begun.carry is not None:
+            begun.carry(self._method)
+
+    def _place(self) -> None:
+        """Put the network on its device, in its memory layout."""
+        self.network.to(self.device)
+        if self.config.trainer.channels_last:
+            _to_channels_last(self.network)
 
     def _build_phase(self) -> None:
         self._phase = self.phases[self.position.phase]
         context = self.context()
         self._method = self._phase.method.build(self.network, self._phase.objective, context)
         self._schedule: Schedule = self._phase.schedule.build(self._phase.epochs)
+        self._method.scale_lr(self._schedule.factor)
         parameters = dict(self.network.named_parameters())
         self._masked: list[torch.Tensor] = [parameters[name] for name in self._masks]
         self._kept = [self._masks[name].to(parameters[name]) for name in self._masks]
@@ -260,10 +310,20 @@ class Training:
             write_tensors(self.directory.best, self.network.state_dict())
 
     def _keep_snapshot(self) -> None:
-        if self.position.epochs in self.config.trainer.snapshots:
+        rewinds = [e for p in self.phases if p.begin is not None for e in p.begin.rewinds()]
+        if self.position.epochs in (*self.config.trainer.snapshots, *rewinds):
             path = self.directory.snapshot(self.position.epochs)
             path.parent.mkdir(exist_ok=True)
             save_sparse(path, self.network.state_dict())
+
+    def _snapshot(self, epoch: int) -> dict[str, torch.Tensor]:
+        path = self.directory.snapshot(epoch)
+        if not path.is_file():
+            raise BenchError(
+                f"no weights of epoch {epoch} to go back to: the run is at epoch "
+                f"{self.position.epochs}; rewind to an earlier one"
+            )
+        return load_sparse(path)
 
     def _refuse_nonfinite(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():

@@ -29,6 +29,9 @@ class Options:
         "", help="a file in configs/table or configs/figure, such as bregman_table1"
     )
     rows: list[str] = option(default_factory=list, help="only these rows")
+    parts: list[str] = option(
+        default_factory=list, help="only these parts of a table that has several, with their runs"
+    )
     seeds: list[int] = option(default_factory=list, help="only these seeds")
     epochs: int | None = option(None, help="shorten every run: results/reduced, no verdicts")
     dry_run: bool = option(False, help="print the plan with estimated hours and stop")
@@ -67,6 +70,7 @@ def _command() -> int:
         *_local(options),
         rows=options.rows,
         seeds=options.seeds or table.seeds,
+        parts=options.parts,
     )
     if options.dry_run:
         _print_plan(table, jobs)
@@ -74,7 +78,7 @@ def _command() -> int:
     failed: list[tuple[Job, str]] = []
     try:
         if options.train and not options.render:
-            _refuse_cpu(table, jobs, options)
+            jobs = _without_cuda(table, jobs, options)
             kept = None if options.epochs is not None else records
             failed = run_missing(jobs, kept, deadline=deadline)
         elif not options.render and options.epochs is None:
@@ -84,24 +88,30 @@ def _command() -> int:
         raise
     _render(table, options, records)
     for job, reason in failed:
-        fail(f"failed: {job.row}, seed {job.config.seed}: {reason}")
+        fail(f"failed: {job.label}, seed {job.config.seed}: {reason}")
     return 1 if failed else 0
 
 
-def _refuse_cpu(table: Table, jobs: list[Job], options: Options) -> None:
-    """Runs that take days on a CPU start there only on request.
+def _without_cuda(table: Table, jobs: list[Job], options: Options) -> list[Job]:
+    """The jobs for this machine: runs that take days on a CPU start there only on request.
 
     Raises:
-        BenchError: runs are missing, the table wants CUDA, there is none, and `device` is `auto`.
+        BenchError: nothing but runs that want CUDA is missing, there is none, and `device` is `auto`.
     """
     import torch
 
     missing = [job for job in jobs if not job.done]
-    if table.cuda and missing and options.device == "auto" and not torch.cuda.is_available():
+    wanting = [job for job in missing if job.cuda]
+    if not wanting or options.device != "auto" or torch.cuda.is_available():
+        return jobs
+    reason = f"{len(wanting)} runs that want CUDA, and there is none here"
+    if len(wanting) == len(missing):
         raise BenchError(
-            f"table={table.name} misses {len(missing)} runs that want CUDA, and there is none here: "
-            "run this on a machine with a GPU, or give device=cpu and days"
+            f"table={table.name} misses {reason}: run this on a machine with a GPU, or give "
+            "device=cpu and days"
         )
+    say(f"left out: {reason}")
+    return [job for job in jobs if job.done or not job.cuda]
 
 
 def _local(options: Options) -> list[str]:
@@ -129,10 +139,13 @@ def _reduced(table: Table, epochs: int) -> Table:
 def _print_plan(table: Table, jobs: list[Job]) -> None:
     for job in jobs:
         state = "done" if job.done else f"{job.hours:.2f} h"
-        print(f"{state:>8}  {job.row}, seed {job.config.seed}  ({job.config.hashed_name})")
+        print(f"{state:>8}  {job.label}, seed {job.config.seed}  ({job.config.hashed_name})")
     for label, row in table.rows.items():
         if row.not_run:
             print(f" not run  {label}: {row.not_run}")
+    for name, detail in table.details.items():
+        if detail.not_run:
+            print(f" not run  {name}: {detail.not_run}")
     missing = [job for job in jobs if not job.done]
     hours = sum(job.hours for job in missing)
     print(f"{table.name}: {len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h in all")

@@ -49,7 +49,7 @@ def _command() -> int:
     jobs = jobs_in_order(read_priorities(results / "priority.yaml"), results / "records", *local)
     for job in jobs:
         state = "done" if job.done else f"{job.hours:.2f} h"
-        print(f"{state:>8}  {job.config.experiment_name}: {job.row}, seed {job.config.seed}")
+        print(f"{state:>8}  {job.config.experiment_name}: {job.label}, seed {job.config.seed}")
     missing = [job for job in jobs if not job.done]
     hours = sum(job.hours for job in missing)
     print(f"{len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h of one core")
@@ -58,7 +58,7 @@ def _command() -> int:
     failed = work(jobs, workers=options.workers, deadline=deadline)
     broken = [(job, why) for job, why in failed if not why.startswith("interrupted")]
     for job, reason in broken:
-        fail(f"failed: {job.config.experiment_name}, {job.row}, seed {job.config.seed}: {reason}")
+        fail(f"failed: {job.config.experiment_name}, {job.label}, seed {job.config.seed}: {reason}")
     return 1 if broken else 0
 
 

@@ -5,7 +5,7 @@ from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.resolution import Conversion, Resolution
 from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
-from bregbench.evaluators.standard import Accuracy, Cost, Density
+from bregbench.evaluators.standard import Accuracy, Cost, Density, Structure
 from bregbench.evaluators.units import Units
 from bregbench.evaluators.worst_pairs import WorstPairs
 
@@ -23,6 +23,7 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Units,
     Resolution,
     Conversion,
+    Structure,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Reconstruction",
     "Resolution",
     "Robustness",
+    "Structure",
     "Units",
     "WorstPairs",
 ]

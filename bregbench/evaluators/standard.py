@@ -23,6 +23,7 @@ from bregbench.measures import (
     modes,
     peak_memory_bytes,
 )
+from bregbench.measures.structure import structure_of
 from bregbench.scoring import score
 
 
@@ -102,6 +103,32 @@ class Cost(EvaluatorConfig):
             _wait(context.device)
             seconds.append(time.perf_counter() - begin)
         return statistics.median(seconds[1:])  # the first pass warms up
+
+
+@dataclass
+class Structure(EvaluatorConfig):
+    """What the network consists of, also in comparison with the network as it was built."""
+
+    kind: ClassVar[str] = "structure"
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`width/<layer>` and `output_side/<layer>`.
+
+        In runs whose phases may change the structure also `cost/relative_macs`,
+        `cost/dropped_layers` and `density/of_built`.
+        """
+        found = structure_of(network, data.input_shape)
+        metrics: dict[str, float] = {f"width/{n}": width for n, width in found.widths.items()}
+        metrics |= {f"output_side/{name}": side for name, side in found.sides.items()}
+        built = context.built
+        if built is None:
+            return metrics
+        nonzero = sum(int(parameter.count_nonzero()) for parameter in network.parameters())
+        return metrics | {
+            "cost/relative_macs": found.macs / built.macs,
+            "cost/dropped_layers": len(built.widths) - len(found.widths),
+            "density/of_built": nonzero / built.parameters,
+        }
 
 
 def _wait(device: torch.device) -> None:

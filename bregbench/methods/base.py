@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -67,6 +67,26 @@ class Method(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """A method that keeps small tensors of its epochs for figures."""
+
+    def traces(self) -> dict[str, torch.Tensor]:
+        """CPU tensors by name."""
+        ...
+
+
+@runtime_checkable
+class Split(Protocol):
+    """A method some of whose variants rest on its state, and not on the weights alone.
+
+    Attributes:
+        last_only: the names of these variants; they exist for the last epoch only.
+    """
+
+    last_only: frozenset[str]
 
 
 @dataclass

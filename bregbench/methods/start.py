@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import nn
 
 from bregbench.checks import require
@@ -16,11 +17,16 @@ from fno.frequencies import keep_low_frequencies
 
 
 class Weights(Enum):
-    """Distribution of the weights: the layers' own (torch's default), He-normal or Glorot-uniform."""
+    """Distribution of the weights: the layers' own (torch's default), He-normal or Glorot-uniform.
+
+    `he_out` is He-normal with the fan out, of convolutions only, and sets their biases to zero: the
+    pruning experiments of DessiLBI.
+    """
 
     default = "default"
     he = "he"
     glorot = "glorot"
+    he_out = "he_out"
 
 
 class Biases(Enum):
@@ -82,6 +88,8 @@ class StartConfig:
         if self.weights is Weights.glorot:
             for layer in distinct_weights(network).values():
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
+        if self.weights is Weights.he_out:
+            _he_out(network, generator)
         if self.biases is not Biases.default:
             initialize_biases(
                 network, scheme=self.biases.value, scale=self.bias_scale, generator=generator
@@ -108,3 +116,13 @@ def sparse_start() -> StartConfig:
 def glorot_start() -> StartConfig:
     """Glorot-uniform weights and no biases."""
     return StartConfig(weights=Weights.glorot, biases=Biases.zero)
+
+
+@torch.no_grad()
+def _he_out(network: nn.Module, generator: torch.Generator) -> None:
+    """Convolution weights from N(0, 2 / (outputs x kernel size)), their biases zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", generator=generator)
+            if layer.bias is not None:
+                layer.bias.zero_()

@@ -9,17 +9,23 @@ from bregbench.models.mlp import Mlp
 from bregbench.models.mlp_autoencoder import MlpAutoencoder
 from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import Resnet18
+from bregbench.models.resnet_cifar import ResnetCifar, Shortcut
+from bregbench.models.vgg16 import Head, Vgg16
 
 __all__ = [
     "Activation",
     "Cnn",
     "CnnCircular",
     "Fno",
+    "Head",
     "Lenet5",
     "Mlp",
     "MlpAutoencoder",
     "ModelConfig",
     "Normalize",
     "Resnet18",
+    "ResnetCifar",
+    "Shortcut",
     "SpectralResnet18",
+    "Vgg16",
 ]

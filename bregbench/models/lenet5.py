@@ -28,9 +28,15 @@ class Lenet5(ModelConfig):
     pixels are padded by two. Modules: ``normalize, conv1, pool1, relu1, conv2, pool2, relu2, conv3,
     relu3, flatten, linear1, relu4, linear2``. On 1 x 28 x 28 images: 61,470 weights and 61,706
     parameters.
+
+    Attributes:
+        resize: enlarge images to 32 x 32 first, bilinearly, in place of the padding (a module
+            ``resize`` behind ``normalize``): the network of DessiLBI's Figure 1.
     """
 
     kind: ClassVar[str] = "lenet5"
+
+    resize: bool = False
 
     def build(
         self,
@@ -41,6 +47,11 @@ class Lenet5(ModelConfig):
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
         channels, height, width = input_shape
+        normalize = Normalize(normalization or Normalization.identity(channels))
+        layers = OrderedDict[str, nn.Module](normalize=normalize)
+        if self.resize:
+            height = width = _FULL_SIDE
+            layers["resize"] = nn.Upsample((height, width), mode="bilinear")
         padding = _PADDING if min(height, width) < _FULL_SIDE else 0
         sides = [_feature_side(side + 2 * padding) for side in (height, width)]
         if min(sides) < 1:
@@ -49,8 +60,8 @@ class Lenet5(ModelConfig):
                 f"{height} x {width}: use model=mlp"
             )
         return nn.Sequential(
-            OrderedDict[str, nn.Module](
-                normalize=Normalize(normalization or Normalization.identity(channels)),
+            layers
+            | OrderedDict[str, nn.Module](
                 conv1=nn.Conv2d(channels, 6, _KERNEL, padding=padding),
                 pool1=nn.MaxPool2d(2),
                 relu1=nn.ReLU(),

@@ -117,7 +117,7 @@ def finished_runs(
     table: Table, label: str, records_dir: Path, *local: str, part: str = ""
 ) -> dict[int, RunDirectory]:
     """The finished runs of a row, or of one part of it, by seed."""
-    if table.rows[label].not_run:
+    if table.not_run(label, part):
         return {}
     found = {
         seed: find_complete(table.config(label, seed, *local, part=part), records_dir)
@@ -182,10 +182,12 @@ def _judge(
     run: bool,
 ) -> Judgement:
     known = table.column(column)
-    row = table.rows.get(table.row_of(label, column))
+    name, part = table.row_of(label, column), table.part(column)
+    row = table.rows.get(name)
     if row is None:
         return Judgement(Verdict.NOT_RUN, "no config for this row yet")
-    missing = "not measured by these runs" if run else row.not_run or table.missing
+    none = table.not_run(name, part) or table.detail(part).missing or table.missing
+    missing = "not measured by these runs" if run else none
     if known is None:
         return Judgement(Verdict.NOT_RUN, missing)
     density = cells.get(known.beside)

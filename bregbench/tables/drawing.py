@@ -11,6 +11,7 @@ from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
 from bregbench.tables.fourier_pictures import draw_nyquist_splitting, draw_zero_padding
 from bregbench.tables.functions import draw_activations, draw_losses
+from bregbench.tables.paths import draw_solution_path
 from bregbench.tables.pictures import (
     draw_active_units,
     draw_feature_maps,
@@ -89,6 +90,8 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_activations(output=path)
         case Drawing.bregman_losses:
             draw_losses(output=path)
+        case Drawing.solution_path:
+            draw_solution_path(next(iter(first.values())), layer=figure.layer, output=path)
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

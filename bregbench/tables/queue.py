@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Item:
-    """One line of the priority list: rows and seeds of a table; empty means all."""
+    """One line of the priority list: rows, parts and seeds of a table; empty means all."""
 
     table: str = MISSING
     rows: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
 
 
@@ -64,7 +65,7 @@ def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job
     for item in items:
         table = load_table(item.table)
         seeds = item.seeds or table.seeds
-        for job in plan(table, records_dir, *local, rows=item.rows, seeds=seeds):
+        for job in plan(table, records_dir, *local, rows=item.rows, seeds=seeds, parts=item.parts):
             key = (f"{table.name}/{job.config.hashed_name}", job.config.seed)
             jobs.setdefault(key, job)
     return list(jobs.values())
@@ -104,7 +105,7 @@ def _train(config: Config, deadline: float | None) -> str | None:
 
 
 def _label(job: Job) -> str:
-    return f"{job.config.experiment_name}: {job.row}, seed {job.config.seed}"
+    return f"{job.config.experiment_name}: {job.label}, seed {job.config.seed}"
 
 
 def _late(deadline: float | None) -> bool:

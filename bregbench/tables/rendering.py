@@ -119,10 +119,11 @@ def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
     return text.getvalue()
 
 
-def command(table: Table, row: str) -> str:
-    """What regenerates a row."""
+def command(table: Table, row: str, part: str = "") -> str:
+    """What regenerates a row, or one part of it."""
     selected = table.command or f"table={table.name}"
-    return f"bregbench-reproduce {selected} 'rows=[\"{row}\"]'"
+    parts = f" 'parts=[\"{part}\"]'" if part in table.details else ""
+    return f"bregbench-reproduce {selected} 'rows=[\"{row}\"]'{parts}"
 
 
 def replace_section(text: str, name: str, body: str) -> str:
@@ -204,7 +205,7 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
                 f"margin and beyond it: {len(wide)} cells; the intervals are in {table.name}.csv"
             )
     for row in rows:
-        for part in table.parts or [""]:
+        for part in table.used_parts():
             columns = [column for column in row.cells if table.part(column) == part]
             if not any(row.runs_of(column) for column in columns):
                 continue
@@ -235,8 +236,9 @@ def _source(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
     """Where the numbers of some of a row's cells come from, joined over their runs."""
     runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
     label = table.row_of(row.label, columns[0]) if len(columns) == 1 else row.label
+    (part,) = {table.part(column) for column in columns}
     if not runs:
-        return {"selection": table.selection, "command": command(table, label)}
+        return {"selection": table.selection, "command": command(table, label, part)}
     summaries = [run.read_summary() for run in runs.values()]
 
     def joined(key: str) -> str:
@@ -249,5 +251,5 @@ def _source(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
         "device": joined("device_name"),
         "commit": joined("commit"),
         "record": f"{table.experiment or table.name}/{next(iter(runs.values())).name}",
-        "command": command(table, label),
+        "command": command(table, label, part),
     }

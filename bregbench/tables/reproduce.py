@@ -25,36 +25,70 @@ class Job:
         config: the run.
         done: whether a record or a finished run directory exists.
         hours: estimated cost; of a run that has begun, of the rest.
+        part: the part of the table; empty where a row is one run.
+        cuda: whether it is too long for a CPU.
     """
 
     row: str
     config: Config
     done: bool
     hours: float
+    part: str = ""
+    cuda: bool = False
+
+    @property
+    def label(self) -> str:
+        """Row and part, for people."""
+        return f"{self.row}, {self.part}" if self.part else self.row
 
 
 def plan(
-    table: Table, records_dir: Path, *local: str, rows: list[str], seeds: list[int]
+    table: Table,
+    records_dir: Path,
+    *local: str,
+    rows: list[str],
+    seeds: list[int],
+    parts: list[str] | None = None,
 ) -> list[Job]:
     """The runs of a table, in the order of seeds first: one seed everywhere beats three somewhere.
 
+    Args:
+        table: what the rows and columns are.
+        records_dir: where records are looked for.
+        local: overrides that say where runs and data are.
+        rows: only these; empty for all.
+        seeds: of every row.
+        parts: only these; empty or None for all.
+
     Raises:
-        BenchError: a row is not in the table.
+        BenchError: a row or a part is not in the table.
     """
+    strange = [part for part in parts or [] if part not in table.parts]
+    if strange:
+        known = ", ".join(table.parts) or "none"
+        raise BenchError(f"parts={strange} are not in {table.name}: it has {known}")
     unknown = [row for row in rows if not table.points_of(row)]
     wanted = [point for row in rows for point in table.points_of(row)]
     if unknown:
         raise BenchError(f"rows={unknown} are not in {table.name}: it has {', '.join(table.rows)}")
     jobs: list[Job] = []
+    shared: set[tuple[str, str, int]] = set()
     for seed in seeds:
         for label, row in table.rows.items():
-            if row.not_run or (rows and label not in wanted):
+            if rows and label not in wanted:
                 continue
-            for part in table.parts or [""]:
+            for part in parts or table.used_parts():
+                if table.not_run(label, part):
+                    continue
+                detail = table.detail(part)
                 config = table.config(label, seed, *local, part=part)
+                key = (part, config.hashed_name, seed)
+                if detail.shared and key in shared:
+                    continue
+                shared.add(key)
                 done = find_complete(config, records_dir) is not None
-                hours = 0.0 if done else _hours_left(config, row.hours)
-                jobs.append(Job(label, config, done, hours))
+                hours = 0.0 if done else _hours_left(config, detail.hours or row.hours)
+                jobs.append(Job(label, config, done, hours, part, table.wants_cuda(part)))
     return jobs
 
 
@@ -90,7 +124,7 @@ def run_missing(
     for number, job in enumerate(missing, start=1):
         if deadline is not None and time.monotonic() > deadline:
             raise Interrupted("time budget used up", code=OUT_OF_TIME)
-        say(f"job {number}/{len(missing)}: {job.row}, seed {job.config.seed}")
+        say(f"job {number}/{len(missing)}: {job.label}, seed {job.config.seed}")
         reason = attempt(job.config, deadline=deadline)
         if reason is not None:
             failed.append((job, reason))

@@ -30,6 +30,8 @@ class Row:
             as `resolution/bilinear_{x}`; empty where x is the epoch.
         hours: rough cost of one run on one CPU core, for plans before there is a record.
         not_run: why this row cannot be run; empty if it can.
+        metrics: by column, what the row shows where it is not the column's metric (where rows are
+            layers, for instance); `*` stands for every column.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Row:
     points: str = ""
     hours: float = 0.5
     not_run: str = ""
+    metrics: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,6 +54,7 @@ class Column:
         unit: of a number that no paper has; otherwise the published one counts.
         metric: what is shown; the column's name if empty.
         extra: shown beside the published columns, in every row that has a config, without a verdict.
+        part: the part of the table whose runs it shows; by the words that it begins with if empty.
     """
 
     better: Better = Better.neither
@@ -59,6 +63,28 @@ class Column:
     unit: str = "1"
     metric: str = ""
     extra: bool = False
+    part: str = ""
+
+
+@dataclass
+class Part:
+    """What else is to be said of a part of a table.
+
+    Attributes:
+        rows: overrides of single rows in it, after those of the row.
+        shared: whether the rows' own overrides are left out, so that all of them show the same run.
+        hours: rough cost of one run on one CPU core; the row's if None.
+        cuda: whether its runs are too long for a CPU.
+        missing: what its cells say whose runs are not there yet; the table's if empty.
+        not_run: why its runs cannot be made; empty if they can.
+    """
+
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    shared: bool = False
+    hours: float | None = None
+    cuda: bool = False
+    missing: str = ""
+    not_run: str = ""
 
 
 @dataclass
@@ -91,6 +117,7 @@ class Table:
         common: overrides of every row.
         parts: where a row consists of several runs, the overrides of each by the words that its columns
             begin with, such as a data set.
+        details: of parts of which there is more to say, by the same words.
         columns: by metric; `metric` also describes all its points `metric@x`; `best metric` is that
             of the best validation epoch, whatever the table's selection.
         rows: by the label of the published table. Where every point of a curve is a run of its own, the
@@ -110,6 +137,7 @@ class Table:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     common: list[str] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
+    details: dict[str, Part] = field(default_factory=dict)
     columns: dict[str, Column] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
@@ -130,12 +158,34 @@ class Table:
 
     def part(self, column: str) -> str:
         """Which of the row's runs a column is about; empty where a row is one run."""
-        return next((part for part in self.parts if column.startswith(f"{part} ")), "")
+        known = self.column(column)
+        if known is not None and known.part:
+            return known.part
+        return max((p for p in self.parts if column.startswith(f"{p} ")), key=len, default="")
+
+    def used_parts(self) -> list[str]:
+        """The parts in their order, and an empty name where columns show a row's one run."""
+        whole = not self.parts or any(not self.part(column) for column in self.columns)
+        return [*self.parts, *([""] if whole else [])]
+
+    def detail(self, part: str) -> Part:
+        """What else is known of a part."""
+        return self.details.get(part) or Part()
+
+    def not_run(self, row: str, part: str) -> str:
+        """Why the runs of a row in a part cannot be made; empty if they can."""
+        return self.rows[row].not_run or self.detail(part).not_run
+
+    def wants_cuda(self, part: str) -> bool:
+        """Whether the runs of a part are too long for a CPU."""
+        return self.cuda or self.detail(part).cuda
 
     def metric(self, label: str, column: str) -> str:
         """What a cell shows: a metric, or the one that stands for a point of a row over some x."""
-        metric, _, at = self._shown(column).split()[-1].partition("@")
         row = self.row_of(label, column)
+        others = self.rows[row].metrics if row in self.rows else {}
+        shown = others.get(column) or others.get("*") or self._shown(column)
+        metric, _, at = shown.split()[-1].partition("@")
         if not at or row != label:
             return metric
         points = self.rows[row].points
@@ -162,15 +212,36 @@ class Table:
             local: overrides that say where and on what to run.
             part: which of the row's runs, if there are several.
         """
+        detail = self.detail(part)
         composed = _compose(
             *self.common,
             *self.parts.get(part, []),
-            *self.rows[row].overrides,
+            *([] if detail.shared else self.rows[row].overrides),
+            *detail.rows.get(row, []),
             f"experiment_name={self.experiment or self.name}",
             "tracking=none",
             *local,
         )
         return dataclasses.replace(copy.deepcopy(composed), seed=seed)
+
+    def check(self) -> None:
+        """Refuse names that nothing stands behind.
+
+        Raises:
+            BenchError: of a part or a row that is not there.
+        """
+        named = {f"columns.{name}.part": c.part for name, c in self.columns.items() if c.part}
+        named |= {f"details.{name}": name for name in self.details}
+        for key, part in named.items():
+            if part not in self.parts:
+                raise BenchError(
+                    f"{self.name}: {key} means part {part}, and there are "
+                    f"{', '.join(self.parts) or 'none'}"
+                )
+        for name, detail in self.details.items():
+            unknown = sorted(set(detail.rows) - set(self.rows))
+            if unknown:
+                raise BenchError(f"{self.name}: details.{name} names rows {unknown}, not there")
 
 
 @functools.cache
@@ -193,6 +264,7 @@ class Drawing(Enum):
     nyquist = "nyquist"
     activations = "activations"
     bregman_losses = "bregman_losses"
+    solution_path = "solution_path"
 
     @property
     def from_runs(self) -> bool:
@@ -213,8 +285,9 @@ class Figure(Table):
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
             all layers at `epochs`; what networks made of images; graphs of networks of one variable;
             pairs of images before and after their ascent; curves through the points `metric@x` of
-            rows; and four without runs: a kernel padded in space and in frequency, how the Nyquist
-            frequency is split, proximal activations, and their Bregman losses.
+            rows; norms of the filters of `layer` over epochs; and four without runs: a kernel padded
+            in space and in frequency, how the Nyquist frequency is split, proximal activations, and
+            their Bregman losses.
         panels: of curves: metrics over epochs, a panel each; of points: how the labels of the rows in
             a panel begin.
         x: of points: name of the horizontal axis.
@@ -254,4 +327,5 @@ def load_table(name: str) -> Table:
     except OmegaConfBaseException as error:
         raise BenchError(f"configs/{path.name}: {str(error).splitlines()[0]}") from error
     assert isinstance(table, Table)
+    table.check()
     return table

@@ -1,0 +1,157 @@
+"""Tables whose columns have runs of their own, and the solution path of DessiLBI's Figure 1."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from bregbench.errors import BenchError
+from bregbench.run import run_directory, train
+from bregbench.tables import load_table
+from bregbench.tables.cells import fill
+from bregbench.tables.paths import draw_solution_path, first_selected
+from bregbench.tables.published import Published
+from bregbench.tables.rendering import to_csv, to_markdown
+from bregbench.tables.reproduce import plan
+from bregbench.tables.spec import Column, Figure, Part, Row, Table
+
+PUBLISHED = {
+    (row, column): Published(90.0, "%", 20.0, "made up")
+    for row in ("Plain", "Wide", "Quoted")
+    for column in ("Small test/accuracy", "Large test/accuracy", "dense test/accuracy", "units")
+}
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table(
+        name="small_table2",
+        title="A table in parts",
+        seeds=[0],
+        common=["dataset=digits", "model=mlp", "trainer.epochs=1", "data.limit=200"],
+        parts={
+            "Small": ["model.hidden=[4]"],
+            "Large": ["model.hidden=[30]"],
+            "dense": ["method=sgd", "model.hidden=[6]"],
+        },
+        details={
+            "Small": Part(rows={"Wide": ["model.hidden=[5]"]}),
+            "Large": Part(cuda=True, missing="too long for a CPU"),
+            "dense": Part(shared=True),
+        },
+        columns={
+            "Small test/accuracy": Column(),
+            "Large test/accuracy": Column(),
+            "dense test/accuracy": Column(),
+            "units": Column(part="dense", metric="active_units/linear1"),
+        },
+        rows={
+            "Plain": Row(["method=sgd"]),
+            "Wide": Row(["method=adam"], metrics={"units": "active_units/linear2"}),
+            "Quoted": Row(not_run="a method of others"),
+        },
+    )
+
+
+def test_parts_have_runs_of_their_own(table):
+    hidden = {
+        (row, part): table.config(row, 0, part=part).model.hidden  # type: ignore[attr-defined]
+        for row in ("Plain", "Wide")
+        for part in table.used_parts()
+    }
+    assert hidden == {
+        ("Plain", "Small"): [4],
+        ("Wide", "Small"): [5],
+        ("Plain", "Large"): [30],
+        ("Wide", "Large"): [30],
+        ("Plain", "dense"): [6],
+        ("Wide", "dense"): [6],
+    }
+    assert table.config("Wide", 0, part="dense").method.kind == "sgd"  # shared: not the row's
+
+
+def test_plan_lists_shared_runs_once(table, tmp_path):
+    jobs = plan(table, tmp_path, rows=[], seeds=[0])
+    assert [job.label for job in jobs] == [
+        *("Plain, Small", "Plain, Large", "Plain, dense", "Wide, Small", "Wide, Large"),
+    ]
+    assert [job.cuda for job in jobs] == [False, True, False, False, True]
+    assert len(plan(table, tmp_path, rows=["Wide"], seeds=[0, 1], parts=["Small"])) == 2
+    with pytest.raises(BenchError, match=r"parts=\['Medium'\] are not in .* Small, Large, dense"):
+        plan(table, tmp_path, rows=[], seeds=[0], parts=["Medium"])
+
+
+def test_cells_of_parts_show_their_runs(table, tmp_path):
+    local = (f"runs_dir={tmp_path / 'runs'}", "trainer.device=cpu")
+    jobs = plan(table, tmp_path, *local, rows=[], seeds=[0], parts=["Small", "dense"])
+    accuracies = {}
+    for job in jobs:
+        final = train(job.config)["final"]["trained"]["last"]
+        accuracies[job.label] = 100 * final["test/accuracy"]
+    rows = fill(table, PUBLISHED, tmp_path / "records", *local)
+    cells = {(row.label, name): cell for row in rows for name, cell in row.cells.items()}
+    for label in ("Plain", "Wide"):
+        small = cells[label, "Small test/accuracy"]
+        assert small.values == pytest.approx([accuracies[f"{label}, Small"]])
+        dense = cells[label, "dense test/accuracy"]
+        assert dense.values == pytest.approx([accuracies["Plain, dense"]])
+        assert cells[label, "Large test/accuracy"].judgement.reason == "too long for a CPU"
+        assert cells[label, "units"].values == [100.0]
+    assert cells["Quoted", "units"].judgement.reason == "a method of others"
+    found = list(csv.DictReader(io.StringIO(to_csv(table, rows, verdicts=True))))
+    sources = {(line["row"], line["column"]): line for line in found}
+    assert "'parts=[\"Small\"]'" in sources["Plain", "Small test/accuracy"]["command"]
+    assert sources["Plain", "Large test/accuracy"]["record"] == ""
+    dense = {sources[label, "units"]["record"] for label in ("Plain", "Wide")}
+    assert len(dense) == 1
+    text = to_markdown(table, rows, verdicts=True)
+    assert "- Plain, Small: seeds 0" in text
+    assert "Large: seeds" not in text
+
+
+def test_unknown_parts_are_refused(table):
+    table.columns["units"].part = "Medium"
+    with pytest.raises(BenchError, match="means part Medium, and there are Small, Large, dense"):
+        table.check()
+
+
+def test_tables_of_dessilbi_share_the_runs_that_they_repeat():
+    third, seventh = load_table("dessilbi_table3"), load_table("dessilbi_table7")
+    for net in ("ResNet56", "VGG16"):
+        pruned = third.config("Layer Selection", 0, part=net)
+        assert seventh.config(net, 0).hashed_name == pruned.hashed_name
+        dense = third.config("Layer Selection", 0, part=f"{net} dense")
+        assert seventh.config(net, 0, part="dense").hashed_name == dense.hashed_name
+        filters = third.config("DessiLBI FT 60", 0, part=f"{net} dense")
+        assert filters.hashed_name != dense.hashed_name  # another nu
+    assert (third.experiment, seventh.experiment) == ("", third.name)
+    sixth = load_table("dessilbi_table6")
+    assert not sixth.wants_cuda("MNIST LeNet")
+    assert sixth.wants_cuda("CIFAR10 ResNet-20")
+
+
+def test_solution_path_is_drawn_from_traces(tmp_path):
+    gammas = np.array([[0, 0, 0], [0, 0.5, 0], [0.1, 0.7, 0]])
+    assert list(first_selected(gammas)) == [2.0, 1.0, np.inf]
+    figure = load_table("dessilbi_figure1")
+    assert isinstance(figure, Figure)
+    large = ("dataset", "model", "trainer.snapshots")
+    figure.common = [given for given in figure.common if not given.startswith(large)]
+    path = tmp_path / "path.png"
+    small = (
+        *("dataset=digits", "data.limit=64", "trainer.epochs=1", "trainer.device=cpu"),
+        *("model=cnn", "model.channels=[4,4,4]", "model.kernel_size=1"),
+        f"runs_dir={tmp_path / 'runs'}",
+    )
+    runs = {}
+    for label in figure.rows:
+        config = figure.config(label, 0, *small)
+        train(config)
+        runs[label] = run_directory(config)
+    draw_solution_path(runs["DessiLBI"], layer=figure.layer, output=path)
+    assert path.stat().st_size > 10_000
+    with pytest.raises(BenchError, match=r"train it with method\.trace=conv3"):
+        draw_solution_path(runs["SGD"], layer=figure.layer, output=path)
