@@ -1,7 +1,7 @@
 """Training methods: configs that build them, and what they have in common."""
 
 from bregbench.methods import optimizers
-from bregbench.methods.adaptive import Adagrad, Amsgrad, Radam
+from bregbench.methods.adaptive import Adagrad, Radam
 from bregbench.methods.base import Method, MethodConfig, Step
 from bregbench.methods.dessilbi import Dessilbi
 from bregbench.methods.lifted import Lifted
@@ -9,7 +9,7 @@ from bregbench.methods.lifted import Lifted
 METHODS: tuple[type[MethodConfig], ...] = (
     *optimizers.METHODS,
     Lifted,
-    *(Amsgrad, Adagrad, Radam),
+    *(Adagrad, Radam),
     Dessilbi,
 )
 

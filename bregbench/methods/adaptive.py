@@ -11,25 +11,7 @@ from torch.optim import Optimizer
 
 from bregbench.checks import require
 from bregbench.context import RunContext
-from bregbench.methods.optimizers import Adam, OptimizerConfig
-
-
-@dataclass
-class Amsgrad(Adam):
-    """Adam that divides by the largest second moment seen so far (Reddi et al., 2018)."""
-
-    kind: ClassVar[str] = "amsgrad"
-
-    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
-        return torch.optim.Adam(
-            network.parameters(),
-            lr=self.lr,
-            betas=(self.beta1, self.beta2),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            decoupled_weight_decay=self.decoupled_weight_decay,
-            amsgrad=True,
-        )
+from bregbench.methods.optimizers import OptimizerConfig
 
 
 @dataclass

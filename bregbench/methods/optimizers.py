@@ -140,7 +140,7 @@ class Sgd(OptimizerConfig):
 
 @dataclass
 class Adam(OptimizerConfig):
-    """Adam; with `decoupled_weight_decay` AdamW."""
+    """Adam; with `decoupled_weight_decay` AdamW, with `amsgrad` that of Reddi et al. (2018)."""
 
     kind: ClassVar[str] = "adam"
     lr: float = 1e-3
@@ -149,6 +149,7 @@ class Adam(OptimizerConfig):
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
+    amsgrad: bool = False
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return torch.optim.Adam(
@@ -158,6 +159,7 @@ class Adam(OptimizerConfig):
             eps=self.eps,
             weight_decay=self.weight_decay,
             decoupled_weight_decay=self.decoupled_weight_decay,
+            amsgrad=self.amsgrad,
             fused=_fused(context),
         )
 

@@ -47,7 +47,7 @@ def refusal(err: str) -> str:
     ("overrides", "says"),
     [
         (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, lam"),
-        (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, adam"),
+        (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, ada"),
         (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
         (["method/penalty=nosuch"], "choose one of columns, filters"),
         (["dataset=mnist", "data.root=/nonexistent"], "data.root=/nonexistent"),

@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bregbench.config import compose
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors
 from bregbench.methods.dessilbi import SplitTraining
@@ -168,7 +167,9 @@ def test_adaptive_baselines_learn(make_config, kind):
     config = make_config(f"method={kind}", "method.lr=0.01", "trainer.batch_size=16")
     final = train(config)["final"]["trained"]["last"]
     assert final["test/accuracy"] > 0.5
-    assert compose(f"method={kind}").method.kind == kind
+    built = Training(config, run_directory(config)).method.optimizer
+    assert type(built).__name__.lower() == {"amsgrad": "adam"}.get(kind, kind)
+    assert built.defaults.get("amsgrad", False) == (kind == "amsgrad")
 
 
 def test_constant_schedule_may_lower_the_rate(make):
