@@ -12,9 +12,11 @@ from torch import nn
 from bregbench.config import Config
 from bregbench.context import RunContext
 from bregbench.data import Data
+from bregbench.errors import BenchError
 from bregbench.evaluators import EvaluatorConfig
 from bregbench.files import write_json
 from bregbench.loading import load_run
+from bregbench.methods.optimizers import OptimizerConfig
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
 from bregbench.streams import Streams
@@ -69,6 +71,7 @@ def evaluate_run(
     evaluators: list[EvaluatorConfig],
     *,
     selection: str,
+    variant: str = "trained",
 ) -> dict[str, float]:
     """Measure a finished run or record, and add the metrics to its summary.
 
@@ -77,13 +80,17 @@ def evaluate_run(
         config: its config, with paths and device of this machine.
         evaluators: what to measure.
         selection: `last` or `best`.
+        variant: `trained`, or `thresholded` for the network without its smallest weights.
 
     Raises:
-        BenchError: no finished run, weights not kept, or data that cannot be read.
+        BenchError: no finished run, weights not kept, data that cannot be read, or a variant that
+            the saved weights do not give.
     """
     device = config.trainer.torch_device()
     with config.trainer.applied():
-        network = load_run(directory.path, selection=selection).to(device)
+        network = _variant(load_run(directory.path, selection=selection), config, variant).to(
+            device
+        )
         metrics = evaluate(
             network,
             config.data.build(device),
@@ -93,15 +100,28 @@ def evaluate_run(
             bf16=config.trainer.precision is Precision.bf16,
         )
     summary = directory.read_summary()
-    summary["final"]["trained"][selection] |= metrics
+    summary["final"].setdefault(variant, {}).setdefault(selection, {}).update(metrics)
     entry: dict[str, Any] = {
         "evaluators": [evaluator.kind for evaluator in evaluators],
         "selection": selection,
+        "variant": variant,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
     summary.setdefault("evaluated", []).append(entry | provenance(torch.device(device)))
     write_json(directory.summary, summary)
     return metrics
+
+
+def _variant(network: nn.Module, config: Config, variant: str) -> nn.Module:
+    """The network as trained, or cut as the method of the last phase says."""
+    if variant == "trained":
+        return network
+    method = config.run_phases()[-1].method
+    cut = method.cut if isinstance(method, OptimizerConfig) else None
+    if variant != "thresholded" or cut is None or not cut.active:
+        allowed = ["trained", *(["thresholded"] if cut is not None and cut.active else [])]
+        raise BenchError(f"variant={variant}: this run has {' and '.join(allowed)}")
+    return cut.applied(network)
 
 
 def find_run(path: str) -> RunDirectory:
@@ -110,8 +130,6 @@ def find_run(path: str) -> RunDirectory:
     Raises:
         BenchError: none there, or several.
     """
-    from bregbench.errors import BenchError
-
     directory = RunDirectory(path)
     if directory.config.is_file():
         return directory

@@ -27,6 +27,7 @@ class Options:
         help="names of configs/evaluators, such as [lipschitz]",
     )
     selection: str = option("last", help="last or best (records keep the last weights alone)")
+    variant: str = option("trained", help="trained, or thresholded where method.cut is set")
     data_root: str = option("data", help="folder with the data sets")
     data_path: str = option("", help="array archive, for data sets read from one")
     device: str = option("auto", help="auto, cpu or cuda")
@@ -54,7 +55,13 @@ def _command() -> int:
     config.data.root = options.data_root
     config.data.path = options.data_path or config.data.path
     config.trainer.device = options.device
-    metrics = evaluate_run(directory, config, list(chosen.values()), selection=options.selection)
+    metrics = evaluate_run(
+        directory,
+        config,
+        list(chosen.values()),
+        selection=options.selection,
+        variant=options.variant,
+    )
     table = Table("metric", "value", box=None)
     for name, value in metrics.items():
         table.add_row(name, f"{value:.6g}")

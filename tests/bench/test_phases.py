@@ -7,6 +7,8 @@ import torch
 
 from bregbench.cutting import Cut, MagnitudePruning, Scope, Unit
 from bregbench.errors import BenchError
+from bregbench.evaluation import evaluate_run
+from bregbench.evaluators import Accuracy, Density, Lipschitz
 from bregbench.files import read_tensors
 from bregbench.run import run_directory, train
 from bregbench.training import Training
@@ -101,6 +103,23 @@ def test_thresholded_variant_is_judged_beside_the_trained_one(make_config):
     assert final["thresholded"]["last"]["train/accuracy"] > 0.1
     assert "train/accuracy" not in final["trained"]["last"]
     assert set(train(make_config("method=sgd"))["final"]) == {"trained"}
+
+
+def test_thresholded_variant_of_a_finished_run_can_be_measured(make_config):
+    config = make_config("method=sgd", "method.cut.density=0.1")
+    final = train(config)["final"]
+    directory = run_directory(config)
+    evaluators = [Accuracy(), Density()]
+    for variant in ("trained", "thresholded"):
+        found = evaluate_run(directory, config, evaluators, selection="last", variant=variant)
+        assert found["test/accuracy"] == final[variant]["last"]["test/accuracy"]
+        assert found["density/total"] == final[variant]["last"]["density/total"]
+    evaluate_run(directory, config, [Lipschitz()], selection="last", variant="thresholded")
+    final = directory.read_summary()["final"]
+    assert "lipschitz/upper" in final["thresholded"]["last"]
+    assert "lipschitz/upper" not in final["trained"]["last"]
+    with pytest.raises(BenchError, match="variant=gamma: this run has trained and thresholded"):
+        evaluate_run(directory, config, evaluators, selection="last", variant="gamma")
 
 
 @pytest.mark.parametrize(
