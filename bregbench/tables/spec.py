@@ -30,6 +30,7 @@ class Row:
             as `resolution/bilinear_{x}`; empty where x is the epoch.
         hours: rough cost of one run on one CPU core, for plans before there is a record.
         not_run: why this row cannot be run; empty if it can.
+        missing: what its cells say while its runs are not there; that of its part or table if empty.
         metrics: by column, what the row shows where it is not the column's metric (where rows are
             layers, for instance); `*` stands for every column.
     """
@@ -40,6 +41,7 @@ class Row:
     points: str = ""
     hours: float = 0.5
     not_run: str = ""
+    missing: str = ""
     metrics: dict[str, str] = field(default_factory=dict)
 
 
