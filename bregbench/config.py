@@ -26,6 +26,7 @@ from bregbench.data import (
     FashionMnist,
     GapFunction,
     ImageFolder,
+    ImageNet,
     Mnist,
     Svhn,
 )
@@ -35,6 +36,7 @@ from bregbench.identity import chosen, config_hash, fill_chosen, local
 from bregbench.methods import METHODS, MethodConfig
 from bregbench.methods.lifted_solvers import SOLVERS
 from bregbench.models import (
+    AlexNet,
     Cnn,
     CnnCircular,
     Fno,
@@ -176,12 +178,13 @@ GROUPS: dict[str, tuple[type, ...]] = {
         Svhn,
         Arrays,
         ImageFolder,
+        ImageNet,
         GapFunction,
     ),
     "task": TASKS,
     "model": (
         *(Mlp, MlpAutoencoder, Cnn, Resnet18, Lenet5, CnnCircular, Fno, SpectralResnet18),
-        *(ResnetCifar, Vgg16),
+        *(ResnetCifar, Vgg16, AlexNet),
     ),
     "method": METHODS,
     "method/solver": SOLVERS,

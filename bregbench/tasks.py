@@ -10,6 +10,7 @@ from torch import nn
 
 from bregbench.checks import require
 from bregbench.errors import BenchError
+from bregbench.identity import local
 from clip.evaluation import evaluating
 
 
@@ -73,10 +74,23 @@ class TaskConfig:
 
 @dataclass
 class Classification(TaskConfig):
-    """Class labels from images: cross-entropy on logits, accuracy."""
+    """Class labels from images: cross-entropy on logits, accuracy.
+
+    Attributes:
+        top5: also score whether the label is among the five largest logits (`accuracy_top5`).
+    """
 
     kind: ClassVar[str] = "classification"
     selection: ClassVar[str] = "accuracy"
+    top5: bool = local(False)
+
+    def check_network(
+        self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
+    ) -> None:
+        require(
+            not self.top5 or classes > 5, "task.top5", self.top5, f"false for {classes} classes"
+        )
+        super().check_network(network, input_shape, classes)
 
     def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
         """A logit for each class."""
@@ -87,8 +101,11 @@ class Classification(TaskConfig):
         return nn.functional.cross_entropy(outputs.float(), targets)
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """How many labels are hit by the largest logit."""
-        return {"accuracy": (outputs.argmax(1) == targets).sum()}
+        """How many labels are hit by the largest logit, and by one of the five largest."""
+        found = {"accuracy": (outputs.argmax(1) == targets).sum()}
+        if self.top5:
+            found["accuracy_top5"] = (outputs.topk(5, 1).indices == targets[:, None]).sum()
+        return found
 
 
 @dataclass

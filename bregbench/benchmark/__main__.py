@@ -12,6 +12,7 @@ from bregbench.benchmark.lifted import lifted_rows
 from bregbench.benchmark.lipschitz import lipschitz_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
+from bregbench.benchmark.split import split_rows
 from bregbench.benchmark.steps import all_step_rows
 
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for rows_of in (all_step_rows, loop_rows, lipschitz_rows, lifted_rows):
+    for rows_of in (all_step_rows, loop_rows, lipschitz_rows, lifted_rows, split_rows):
         for row in rows_of(rounds=options.rounds):
             rows.append(row)
             print(f"| {row.section} {render_row(row)}", flush=True)

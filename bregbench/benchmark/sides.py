@@ -56,17 +56,17 @@ NETWORKS = {
 
 def yardstick(name: str, model: nn.Module) -> Optimizer:
     """One of torch's fused optimisers on a copy of the model, gradients filled in."""
-    return YARDSTICKS[name](list(_with_gradients(model, "contiguous").parameters()))
+    return YARDSTICKS[name](list(with_gradients(model).parameters()))
 
 
 def ours(
     name: str, model: nn.Module, *, penalty: str = "l1", layout: str = "contiguous"
 ) -> Optimizer:
     """One of this project's optimisers on a copy of the model, gradients filled in."""
-    return OURS[name](penalize(_with_gradients(model, layout), RULES[penalty], lam=LAM))
+    return OURS[name](penalize(with_gradients(model, layout), RULES[penalty], lam=LAM))
 
 
-def _with_gradients(model: nn.Module, layout: str) -> nn.Module:
+def with_gradients(model: nn.Module, layout: str = "contiguous") -> nn.Module:
     """A copy of the model in the layout, with random gradients laid out like the parameters."""
     twin = copy.deepcopy(model).to(memory_format=LAYOUTS[layout])  # pyright: ignore[reportCallIssue]
     for param in twin.parameters():

@@ -7,7 +7,7 @@ from bregbench.data.cifar import Cifar10, Cifar100
 from bregbench.data.dataset import DatasetConfig
 from bregbench.data.digits import Digits
 from bregbench.data.gap_function import GapFunction
-from bregbench.data.image_folder import ImageFolder
+from bregbench.data.image_folder import ImageFolder, ImageNet
 from bregbench.data.mnist import FashionMnist, Mnist
 from bregbench.data.normalization import Normalise, Normalization, compute_normalization
 from bregbench.data.split import Data, Split
@@ -25,6 +25,7 @@ __all__ = [
     "FashionMnist",
     "GapFunction",
     "ImageFolder",
+    "ImageNet",
     "Mnist",
     "Normalise",
     "Normalization",

@@ -7,6 +7,9 @@ from enum import Enum
 import torch
 from torch.nn import functional
 
+from bregbench.data.crops import crop_box, cut_out, draw_crops
+from bregbench.data.files import FileImages
+
 PADDING = 4
 
 
@@ -15,6 +18,7 @@ class Augment(Enum):
 
     none = "none"
     crop_flip = "crop_flip"
+    resized_crop_flip = "resized_crop_flip"
 
 
 def crop_flip(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
@@ -39,3 +43,24 @@ def crop_flip(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tens
     cropped = crops[torch.arange(count, device=device), :, top, left]
     mirrored = mirrored.to(device, non_blocking=True).reshape(-1, 1, 1, 1)
     return torch.where(mirrored, cropped.flip(3), cropped)
+
+
+def resized_crop_flip(
+    images: torch.Tensor, chosen: torch.Tensor, *, generator: torch.Generator
+) -> torch.Tensor:
+    """Random parts of images, brought to one size, every other one mirrored on average.
+
+    A part has 8 to 100 % of the area and a ratio of sides between 3/4 and 4/3, as usual on ImageNet.
+    Of images in files it is cut from the whole file; of others from what is in memory.
+
+    Args:
+        images: uint8 ``(n, channels, height, width)``.
+        chosen: which of them, ``(batch,)``.
+        generator: the augmentation stream.
+    """
+    draws = draw_crops(len(chosen), generator=generator)
+    if isinstance(images, FileImages):
+        return images.crops(chosen, draws)
+    height, width = images.shape[2:]
+    boxes = [crop_box(row, height, width) for row in draws.tolist()]
+    return cut_out(images.index_select(0, chosen), boxes, draws[:, -1] < 0.5)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bregbench.checks import require
-from bregbench.data.augment import Augment, crop_flip
+from bregbench.data.augment import Augment, crop_flip, resized_crop_flip
 from bregbench.data.split import Split
 from bregbench.errors import BenchError
 
@@ -128,9 +128,14 @@ class BatchLoader:
         self._order = order.to(self.split.images.device)
 
     def _images(self, chosen: torch.Tensor) -> torch.Tensor:
+        generator = self._augment_generator
+        if self.augment is Augment.resized_crop_flip and generator is not None:
+            return to_unit_interval(
+                resized_crop_flip(self.split.images, chosen, generator=generator)
+            )
         images = self.split.images.index_select(0, chosen)
-        if self.augment is Augment.crop_flip and self._augment_generator is not None:
-            images = crop_flip(images, generator=self._augment_generator)
+        if self.augment is Augment.crop_flip and generator is not None:
+            images = crop_flip(images, generator=generator)
         return to_unit_interval(images)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from bregbench.checks import require
 from bregbench.data.augment import Augment
-from bregbench.data.normalization import Normalise, compute_normalization
+from bregbench.data.normalization import Normalise, Normalization, compute_normalization
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.split import Data, Split
 from bregbench.errors import BenchError
@@ -57,6 +57,10 @@ class DatasetConfig(ABC):
         """Digest of the content where the name does not say what the data are; else None."""
         return None
 
+    def statistics(self, train: Split) -> Normalization:
+        """What inputs are normalised with: statistics of the training split."""
+        return compute_normalization(train.images, self.normalise)
+
     def build(self, device: torch.device) -> Data:
         """The three splits on the device, with the statistics of the training split.
 
@@ -76,7 +80,7 @@ class DatasetConfig(ABC):
             validation=validation,
             test=raw.test.select(torch.arange(len(raw.test)), device=device),
             classes=raw.classes,
-            normalization=compute_normalization(train.images, self.normalise),
+            normalization=self.statistics(train),
             name=self.kind,
         )
 

@@ -1,4 +1,4 @@
-"""A user's own image files, one folder a class."""
+"""Image files, one folder a class: a user's own, or ImageNet."""
 
 from __future__ import annotations
 
@@ -11,46 +11,73 @@ from typing import ClassVar
 import numpy as np
 
 from bregbench.checks import require
+from bregbench.data.augment import Augment
 from bregbench.data.dataset import DatasetConfig
+from bregbench.data.files import Fit, ListedImages, read_image
+from bregbench.data.normalization import Normalization, compute_normalization
 from bregbench.data.raw import LabelledImages, RawData
+from bregbench.data.split import Split
 from bregbench.errors import BenchError
+from bregbench.identity import local
 
-_PARTS = ("train", "test")
+#: images of a streamed data set that normalisation statistics are computed from
+_SAMPLE = 2048
+_IMAGENET_CLASSES = 1000
 
 
 @dataclass
 class ImageFolder(DatasetConfig):
-    """Images of ``root/folder/train/<class>/*`` and ``root/folder/test/<class>/*``, as squares in memory.
+    """Images of ``root/folder/train/<class>/*`` and ``root/folder/test/<class>/*``, as squares.
 
     Attributes:
         folder: below `root`.
         size: side in pixels that images are brought to (bilinear, smoothed when reduced).
+        fit: `whole`: the image whatever its shape; `centre`: the usual crop for evaluation, the
+            shorter side brought to 256/224 of `size` and the centre cut out.
+        stream: leave images in their files until a batch asks for them, for data sets that no memory
+            holds. Then `augment=resized_crop_flip` cuts from the whole file, and inputs are
+            normalised with the statistics of the first 2,048 training images.
+        workers: threads that decode a batch, with `stream`.
     """
 
     kind: ClassVar[str] = "image_folder"
+    parts: ClassVar[tuple[str, str]] = ("train", "test")
 
     folder: str = "images"
     size: int = 112
+    fit: Fit = Fit.whole
+    stream: bool = False
+    workers: int = local(8)
 
     def load(self) -> RawData:
         """See `DatasetConfig.load`."""
         require(self.size > 0, "data.size", self.size, "at least 1")
-        train, test = (self._files(part) for part in _PARTS)
+        require(self.workers > 0, "data.workers", self.workers, "at least 1")
+        first, second = self.parts
+        train, test = self._files(first), self._files(second)
         if train.keys() != test.keys():
             odd = sorted(train.keys() ^ test.keys())
             raise BenchError(
-                f"data.folder={self.folder}: train and test have different classes ({', '.join(odd)}): "
+                f"data.folder={self.folder}: {first} and {second} have different classes "
+                f"({', '.join(odd)}): "
                 "give every class a folder in both"
             )
-        parts = [self._read(list(classes.values())) for classes in (train, test)]
+        take = self._list if self.stream else self._read
+        parts = [take(list(classes.values())) for classes in (train, test)]
         raw = RawData(train=parts[0], test=parts[1], classes=len(train))
-        raw.check(f"data.folder={self.folder}")
+        if not self.stream:
+            raw.check(f"data.folder={self.folder}")
         return raw
+
+    def statistics(self, train: Split) -> Normalization:
+        """See `DatasetConfig.statistics`; of a sample where images stay in their files."""
+        images = train.images[:_SAMPLE] if self.stream else train.images
+        return compute_normalization(images, self.normalise)
 
     def fingerprint(self) -> str | None:
         """SHA-256 over the names and lengths of all files; their content is not read."""
         digest = hashlib.sha256()
-        for part in _PARTS:
+        for part in self.parts:
             for label, files in self._files(part).items():
                 for file in files:
                     digest.update(f"{part}/{label}/{file.name} {file.stat().st_size}\n".encode())
@@ -72,23 +99,57 @@ class ImageFolder(DatasetConfig):
             empty = [name for name, files in found.items() if not files]
             problem = f"no images of {', '.join(empty)}" if empty else "no folders of classes"
             raise BenchError(
-                f"dataset=image_folder: {problem} in {place.absolute()}: put {part} images into "
-                "data.root/data.folder/train/<class>/ and .../test/<class>/"
+                f"dataset={self.kind}: {problem} in {place.absolute()}: put {part} images into "
+                f"data.root/data.folder/{self.parts[0]}/<class>/ and .../{self.parts[1]}/<class>/"
             )
         return found
 
     def _read(self, classes: Sequence[list[Path]]) -> LabelledImages:
-        from PIL import Image, UnidentifiedImageError
+        listed = self._list(classes)
+        images = np.empty((len(listed), self.size, self.size, 3), np.uint8)
+        for index, file in enumerate(listed.files):
+            images[index] = read_image(file, lambda image: self.fit.square(image, self.size))
+        return LabelledImages(images, listed.labels)
 
-        count = sum(len(files) for files in classes)
-        images = np.empty((count, self.size, self.size, 3), np.uint8)
-        labels = np.repeat(np.arange(len(classes)), [len(files) for files in classes])
-        for index, file in enumerate(file for files in classes for file in files):
-            try:
-                with Image.open(file) as image:
-                    square = (self.size, self.size)
-                    resized = image.convert("RGB").resize(square, Image.Resampling.BILINEAR)
-            except (OSError, UnidentifiedImageError) as error:
-                raise BenchError(f"{file} is no readable image ({error}): delete it") from error
-            images[index] = np.asarray(resized)
-        return LabelledImages(images, labels)
+    def _list(self, classes: Sequence[list[Path]]) -> ListedImages:
+        return ListedImages(
+            images=np.empty((0, self.size, self.size, 3), np.uint8),
+            labels=np.repeat(np.arange(len(classes)), [len(files) for files in classes]),
+            files=[file for files in classes for file in files],
+            size=self.size,
+            fit=self.fit,
+            workers=self.workers,
+        )
+
+
+@dataclass
+class ImageNet(ImageFolder):
+    """ImageNet (ILSVRC 2012): ``root/imagenet/{train,val}/<class>/*.JPEG``, read batch by batch.
+
+    The validation images of the challenge are the test split. The name says what the data are, so
+    that runs have their identity where there are no files.
+    """
+
+    kind: ClassVar[str] = "imagenet"
+    parts: ClassVar[tuple[str, str]] = ("train", "val")
+
+    folder: str = "imagenet"
+    size: int = 224
+    fit: Fit = Fit.centre
+    stream: bool = True
+    augment: Augment = Augment.resized_crop_flip
+
+    def load(self) -> RawData:
+        """See `DatasetConfig.load`."""
+        raw = super().load()
+        require(
+            raw.classes == _IMAGENET_CLASSES,
+            f"the number of classes in data.folder={self.folder}",
+            raw.classes,
+            f"{_IMAGENET_CLASSES}; use dataset=image_folder data.stream=true for other images",
+        )
+        return raw
+
+    def fingerprint(self) -> str | None:
+        """None: the name says what the data are."""
+        return None

@@ -23,6 +23,7 @@ from bregbench.measures import (
     modes,
     peak_memory_bytes,
 )
+from bregbench.measures.density import layer_densities
 from bregbench.measures.structure import structure_of
 from bregbench.scoring import score
 
@@ -112,7 +113,7 @@ class Structure(EvaluatorConfig):
     kind: ClassVar[str] = "structure"
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`width/<layer>` and `output_side/<layer>`.
+        """`width/<layer>`, `output_side/<layer>`, `layer_density/<layer>` and `/convolutions`.
 
         In runs whose phases may change the structure also `cost/relative_macs`,
         `cost/dropped_layers` and `density/of_built`.
@@ -120,6 +121,7 @@ class Structure(EvaluatorConfig):
         found = structure_of(network, data.input_shape)
         metrics: dict[str, float] = {f"width/{n}": width for n, width in found.widths.items()}
         metrics |= {f"output_side/{name}": side for name, side in found.sides.items()}
+        metrics |= layer_densities(network)
         built = context.built
         if built is None:
             return metrics

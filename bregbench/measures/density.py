@@ -54,6 +54,18 @@ def layer_density(model: nn.Module) -> dict[str, float]:
 
 
 @torch.no_grad()
+def layer_densities(model: nn.Module) -> dict[str, float]:
+    """``layer_density/<layer>``, and ``layer_density/convolutions`` over all convolution weights."""
+    found = {f"layer_density/{name}": share for name, share in layer_density(model).items()}
+    weights = [x.weight for x in distinct_weights(model).values() if not isinstance(x, nn.Linear)]
+    entries = sum(weight.numel() for weight in weights)
+    if entries:
+        counts = torch.stack([weight.count_nonzero() for weight in weights])
+        found["layer_density/convolutions"] = int(counts.sum()) / entries
+    return found
+
+
+@torch.no_grad()
 def active_units(model: nn.Module) -> dict[str, float]:
     """``active_units/<layer>``: share of a layer's outputs that have a non-zero weight.
 

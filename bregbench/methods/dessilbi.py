@@ -192,12 +192,18 @@ class SplitTraining(Backprop):
         """Note the filter norms of the followed layer."""
         if not self._trace:
             return
-        weight = self._penalised[self._trace]
+        for name, norms in self._filter_norms(self._penalised[self._trace]).items():
+            self._norms.setdefault(name, []).append(norms)
+
+    @torch.no_grad()
+    def _filter_norms(self, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Norms of the filters (rows) of W, V and Gamma, on the CPU."""
         dual, gamma = self.optimizer.dual(weight), self.optimizer.gamma(weight)
         rows = {"weights": weight.detach(), "duals": dual, "gammas": gamma}
-        for name, matrix in rows.items():
-            norms = torch.linalg.vector_norm(matrix.flatten(1), dim=1)
-            self._norms.setdefault(name, []).append(norms.float().cpu())
+        return {
+            name: torch.linalg.vector_norm(matrix.flatten(1), dim=1).float().cpu()
+            for name, matrix in rows.items()
+        }
 
     def variants(self) -> dict[str, nn.Module]:
         """Also `gamma`, with Gamma for W, and `masked`, W where Gamma is not zero."""
@@ -207,7 +213,19 @@ class SplitTraining(Backprop):
         }
 
     def traces(self) -> dict[str, torch.Tensor]:
-        """Of the followed layer: `weights`, `duals`, `gammas`, norms ``(epochs + 1, filters)``."""
+        """Of the followed layer: `weights`, `duals`, `gammas`, norms ``(epochs + 1, filters)``.
+
+        Of every layer with a Gamma the same norms as they are now: `final/weights/<layer>` and so
+        on, ``(filters,)``.
+        """
+        final = {
+            f"final/{name}/{layer}": norms
+            for layer, weight in self._penalised.items()
+            for name, norms in self._filter_norms(weight).items()
+        }
+        return self._followed() | final
+
+    def _followed(self) -> dict[str, torch.Tensor]:
         return {name: torch.stack(rows) for name, rows in self._norms.items()}
 
     def notes(self) -> list[str]:
@@ -223,7 +241,7 @@ class SplitTraining(Backprop):
 
     def state_dict(self) -> dict[str, Any]:
         """State of the optimiser, the path and the followed norms."""
-        state = super().state_dict() | {"epochs": self._epochs, "norms": self.traces()}
+        state = super().state_dict() | {"epochs": self._epochs, "norms": self._followed()}
         if self.path is not None:
             state["path"] = self.path.state_dict()
         return state

@@ -1,6 +1,7 @@
 """Architectures: one config dataclass each, whose `build` returns a plain `torch.nn.Module`."""
 
 from bregbench.models.activation import Activation
+from bregbench.models.alexnet import AlexNet
 from bregbench.models.cnn import Cnn
 from bregbench.models.config import ModelConfig
 from bregbench.models.fourier import CnnCircular, Fno, SpectralResnet18
@@ -8,12 +9,13 @@ from bregbench.models.lenet5 import Lenet5
 from bregbench.models.mlp import Mlp
 from bregbench.models.mlp_autoencoder import MlpAutoencoder
 from bregbench.models.normalize import Normalize
-from bregbench.models.resnet18 import Resnet18
+from bregbench.models.resnet18 import Resnet18, Stem
 from bregbench.models.resnet_cifar import ResnetCifar, Shortcut
 from bregbench.models.vgg16 import Head, Vgg16
 
 __all__ = [
     "Activation",
+    "AlexNet",
     "Cnn",
     "CnnCircular",
     "Fno",
@@ -27,5 +29,6 @@ __all__ = [
     "ResnetCifar",
     "Shortcut",
     "SpectralResnet18",
+    "Stem",
     "Vgg16",
 ]

@@ -1,8 +1,9 @@
-"""ResNet-18 for small images (He et al. 2016, with the stem that is usual on CIFAR)."""
+"""ResNet-18 (He et al. 2016), with the stem that is usual on CIFAR or the one for ImageNet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar
 
 import torch
@@ -14,20 +15,34 @@ from bregbench.models.config import ModelConfig
 from bregbench.models.normalize import Normalize
 
 
+class Stem(Enum):
+    """What stands before the stages.
+
+    `cifar`: a 3 x 3 convolution; `imagenet`: a 7 x 7 one with stride 2, and a 3 x 3 max-pooling with
+    stride 2 behind its activation.
+    """
+
+    cifar = "cifar"
+    imagenet = "imagenet"
+
+
 @dataclass
 class Resnet18(ModelConfig):
-    """Four stages of two basic blocks behind a 3 x 3 stem without pooling.
+    """Four stages of two basic blocks behind a stem.
 
     With width 64 on 3 x 32 x 32 images and 10 classes: 11,173,962 parameters, of which 11,159,232
-    are convolution weights in 1,392,832 kernels and 5,120 are linear weights.
+    are convolution weights in 1,392,832 kernels and 5,120 are linear weights. With the stem for
+    ImageNet on 3 x 224 x 224 images and 1,000 classes: 11,689,512 parameters.
 
     Attributes:
         width: channels of the stem and the first stage; each further stage doubles them.
+        stem: before the stages.
     """
 
     kind: ClassVar[str] = "resnet18"
 
     width: int = 64
+    stem: Stem = Stem.cifar
 
     def build(
         self,
@@ -40,18 +55,33 @@ class Resnet18(ModelConfig):
         require(self.width > 0, "model.width", self.width, "at least 1")
         channels = input_shape[0]
         normalize = Normalize(normalization or Normalization.identity(channels))
-        return ResidualNetwork(normalize, channels=channels, classes=classes, width=self.width)
+        return ResidualNetwork(
+            normalize, channels=channels, classes=classes, width=self.width, stem=self.stem
+        )
 
 
 class ResidualNetwork(nn.Module):
     """Normalisation, stem, four stages, global average pooling and a linear layer."""
 
-    def __init__(self, normalize: Normalize, *, channels: int, classes: int, width: int) -> None:
+    def __init__(
+        self,
+        normalize: Normalize,
+        *,
+        channels: int,
+        classes: int,
+        width: int,
+        stem: Stem = Stem.cifar,
+    ) -> None:
         super().__init__()
+        large = stem is Stem.imagenet
         self.normalize = normalize
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        if large:
+            self.conv = nn.Conv2d(channels, width, 7, stride=2, padding=3, bias=False)
+        else:
+            self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.relu = nn.ReLU()
+        self.stem_pool: nn.Module = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
         self.stage1 = _stage(width, width, stride=1)
         self.stage2 = _stage(width, 2 * width, stride=2)
         self.stage3 = _stage(2 * width, 4 * width, stride=2)
@@ -62,7 +92,7 @@ class ResidualNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
-        features = self.relu(self.norm(self.conv(self.normalize(images))))
+        features = self.stem_pool(self.relu(self.norm(self.conv(self.normalize(images)))))
         features = self.stage4(self.stage3(self.stage2(self.stage1(features))))
         return self.linear(self.flatten(self.pool(features)))
 

@@ -186,7 +186,7 @@ def _judge(
     row = table.rows.get(name)
     if row is None:
         return Judgement(Verdict.NOT_RUN, "no config for this row yet")
-    none = table.not_run(name, part) or table.detail(part).missing or table.missing
+    none = table.not_run(name, part) or row.missing or table.detail(part).missing or table.missing
     missing = "not measured by these runs" if run else none
     if known is None:
         return Judgement(Verdict.NOT_RUN, missing)

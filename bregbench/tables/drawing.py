@@ -22,6 +22,13 @@ from bregbench.tables.pictures import (
 from bregbench.tables.points import draw_points
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.spec import Drawing, Figure
+from bregbench.tables.structure_pictures import (
+    draw_keep_ratios,
+    draw_norms,
+    draw_patterns,
+    draw_trade_off,
+    draw_widths,
+)
 
 #: (label of a row, metric) -> (epoch, value in the metric's own unit)
 Marks = dict[tuple[str, str], list[tuple[float, float]]]
@@ -92,6 +99,23 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_losses(output=path)
         case Drawing.solution_path:
             draw_solution_path(next(iter(first.values())), layer=figure.layer, output=path)
+        case Drawing.widths:
+            draw_widths(first, selection=figure.selection, output=path)
+        case Drawing.keep_ratios:
+            draw_keep_ratios(first, selection=figure.selection, output=path)
+        case Drawing.norms:
+            draw_norms(first, output=path)
+        case Drawing.patterns:
+            draw_patterns(first, layer=figure.layer, epochs=figure.epochs, output=path)
+        case Drawing.trade_off:
+            draw_trade_off(
+                rows,
+                panels=figure.panels,
+                x=figure.x,
+                y=next(iter(figure.columns)),
+                selection=figure.selection,
+                output=path,
+            )
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

@@ -30,6 +30,7 @@ class Row:
             as `resolution/bilinear_{x}`; empty where x is the epoch.
         hours: rough cost of one run on one CPU core, for plans before there is a record.
         not_run: why this row cannot be run; empty if it can.
+        missing: what its cells say while its runs are not there; that of its part or table if empty.
         metrics: by column, what the row shows where it is not the column's metric (where rows are
             layers, for instance); `*` stands for every column.
     """
@@ -40,6 +41,7 @@ class Row:
     points: str = ""
     hours: float = 0.5
     not_run: str = ""
+    missing: str = ""
     metrics: dict[str, str] = field(default_factory=dict)
 
 
@@ -265,6 +267,11 @@ class Drawing(Enum):
     activations = "activations"
     bregman_losses = "bregman_losses"
     solution_path = "solution_path"
+    widths = "widths"
+    keep_ratios = "keep_ratios"
+    norms = "norms"
+    patterns = "patterns"
+    trade_off = "trade_off"
 
     @property
     def from_runs(self) -> bool:
@@ -285,12 +292,14 @@ class Figure(Table):
         drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
             all layers at `epochs`; what networks made of images; graphs of networks of one variable;
             pairs of images before and after their ascent; curves through the points `metric@x` of
-            rows; norms of the filters of `layer` over epochs; and four without runs: a kernel padded
+            rows; norms of the filters of `layer` over epochs; widths, densities and final norms of
+            all layers; images that excite the filters of `layer` most, at `epochs`; a final metric
+            over the metric `x`; and four without runs: a kernel padded
             in space and in frequency, how the Nyquist frequency is split, proximal activations, and
             their Bregman losses.
-        panels: of curves: metrics over epochs, a panel each; of points: how the labels of the rows in
-            a panel begin.
-        x: of points: name of the horizontal axis.
+        panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
+            of the rows in a panel begin.
+        x: of points: name of the horizontal axis; of a trade-off: the metric on it.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.
         layer: a convolution, by its name in the network.

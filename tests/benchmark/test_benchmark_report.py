@@ -120,6 +120,7 @@ def test_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "loop_rows", lambda *, rounds: [Row("l", "loop", 3.0, "x S", 2.0)])
     monkeypatch.setattr(command, "lipschitz_rows", lambda *, rounds: [])
     monkeypatch.setattr(command, "lifted_rows", lambda *, rounds: [])
+    monkeypatch.setattr(command, "split_rows", lambda *, rounds: [])
     assert command.main(["--rounds", "4", "--output", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "| s | 4 |" in output
