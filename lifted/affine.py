@@ -53,16 +53,22 @@ class DenseMap(AffineMap):
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
+        # Looking a parameter up as an attribute costs as much as a small product does.
+        self._own = linear._parameters
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         return list(self.linear.parameters())
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.linear.weight, self.linear.bias)
+        weight = self._own["weight"]
+        assert weight is not None
+        return functional.linear(x, weight, self._own["bias"])
 
     def adjoint(self, residual: Tensor, x: Tensor) -> Tensor:
-        return residual @ self.linear.weight
+        weight = self._own["weight"]
+        assert weight is not None
+        return residual @ weight
 
     def gradients(self, x: Tensor, residual: Tensor) -> list[Tensor]:
         rows = _rows(residual)

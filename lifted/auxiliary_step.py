@@ -65,37 +65,48 @@ def relaxation(lift: Lift, number: int, bound: Tensor, scale: float, form: str) 
     return weight / (bound + weight)
 
 
-def auxiliary_step(lift: Lift, number: int, kappa: Tensor, form: str) -> None:
-    """One step in aux[number]; kappa and form as returned by the functions above."""
-    lift.set_aux(number, *auxiliary_update(lift, number, kappa, form))
-
-
-def auxiliary_update(
-    lift: Lift, number: int, kappa: Tensor, form: str, *, push: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """What one step makes of aux[number] and of its dual (None in prox form), without doing it.
+class AuxiliaryBlock:
+    """Steps in one auxiliary variable; what stays the same from step to step is looked up once.
 
     Args:
         lift: The variables.
         number: Which of them.
-        kappa: Relaxation.
         form: `prox` or `mirror`.
-        push: Heavy-ball term, added to the point that the step starts from.
+
+    Attributes:
+        number: The same.
+        form: The same.
     """
-    weight = _weight(lift, number)
-    kernel = _kernel(lift, number)
-    anchor = lift.network.penalty.anchor(
-        lift.network.layers[number].activation, lift.preactivation(number)
-    )
-    direction = torch.sub(anchor, lift.gradient(number), alpha=1 / weight)
-    start = lift.dual[number] if form == "mirror" else lift.aux[number]
-    point = (start if push is None else start + push).lerp(direction, kappa)
-    term = lift.network.regularisers.get(number)
-    if term is not None and not term.in_energy:
-        return _iterative(point, kappa, kernel, term)
-    if term is not None:
-        point = term.shift(point, kappa / weight, kernel)
-    return (kernel(point), point) if form == "mirror" else (kernel.prox(point, kappa), None)
+
+    def __init__(self, lift: Lift, number: int, form: str) -> None:
+        self.number, self.form = number, form
+        self._lift, self._mirror = lift, form == "mirror"
+        self._weight, self._kernel = _weight(lift, number), _kernel(lift, number)
+        self._activation = lift.network.layers[number].activation
+        self._anchor = lift.network.penalty.anchor
+        self._term = lift.network.regularisers.get(number)
+
+    def step(self, kappa: Tensor) -> None:
+        """One step; kappa as `relaxation` returns it."""
+        self._lift.set_aux(self.number, *self.update(kappa))
+
+    def update(self, kappa: Tensor, *, push: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What one step makes of the variable and of its dual (None in prox form), without doing it.
+
+        Args:
+            kappa: Relaxation.
+            push: Heavy-ball term, added to the point that the step starts from.
+        """
+        lift, number, kernel, term = self._lift, self.number, self._kernel, self._term
+        anchor = self._anchor(self._activation, lift.preactivation(number))
+        direction = torch.sub(anchor, lift.gradient(number), alpha=1 / self._weight)
+        start = lift.dual[number] if self._mirror else lift.aux[number]
+        point = (start if push is None else start + push).lerp(direction, kappa)
+        if term is not None and not term.in_energy:
+            return _iterative(point, kappa, kernel, term)
+        if term is not None:
+            point = term.shift(point, kappa / self._weight, kernel)
+        return (kernel(point), point) if self._mirror else (kernel.prox(point, kappa), None)
 
 
 def _iterative(

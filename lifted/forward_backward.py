@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from lifted.auxiliary_step import auxiliary_update, choose_form, lipschitz, relaxation
+from lifted.auxiliary_step import AuxiliaryBlock, choose_form, lipschitz, relaxation
 from lifted.lift import Lift
 from lifted.parameter_step import step_size
 
@@ -41,7 +41,7 @@ class StepRule:
         form = choose_form(lift, number, self.form)
         kappa = relaxation(lift, number, lipschitz(lift, number), self.scale, form)
         push = self.pushes.aux[number] if self.pushes.aux else None
-        return auxiliary_update(lift, number, kappa, form, push=push)
+        return AuxiliaryBlock(lift, number, form).update(kappa, push=push)
 
     def move_parameters(self, lift: Lift, number: int, x: Tensor, residual: Tensor) -> None:
         """One gradient step on a layer, at an input and residual computed before."""

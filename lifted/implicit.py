@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bregman.validation import check_choice, check_non_negative, check_positive
 from lifted.affine import DenseMap
-from lifted.auxiliary_step import FORMS, auxiliary_step, choose_form, lipschitz, relaxation
+from lifted.auxiliary_step import FORMS, AuxiliaryBlock, choose_form, lipschitz, relaxation
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.norms import REFRESH, DriftingNorm
@@ -79,15 +79,14 @@ class ImplicitStochastic(Solver):
     def _by_layer(self, lift: Lift) -> None:
         for number in reversed(range(self.network.depth)):
             pair = _Pair(lift, number, self)
-            for _ in range(self.iterations):
-                pair.step()
+            pair.run(self.iterations)
             pair.finish()
 
     def _by_sweep(self, lift: Lift) -> None:
         pairs = [_Pair(lift, number, self) for number in reversed(range(self.network.depth))]
         for _ in range(self.iterations):
             for pair in pairs:
-                pair.step()
+                pair.run(1)
         for pair in pairs:
             pair.finish()
 
@@ -108,18 +107,26 @@ class _Pair:
                 moving=number > 0,
                 gram=solver.gram,
             )
-        self._form = choose_form(lift, number - 1, solver.x_step) if number else ""
+        self._aux: AuxiliaryBlock | None = None
+        if number:
+            form = choose_form(lift, number - 1, solver.x_step)
+            self._aux = AuxiliaryBlock(lift, number - 1, form)
         self._drift = DriftingNorm()
         self._calls = 0
         self._bound: Tensor | None = None
 
-    def step(self) -> None:
-        if self._block is not None:
-            self._block.step()
-        if self._number:
-            below = self._number - 1
-            kappa = relaxation(self._lift, below, self._lipschitz(), self._scale, self._form)
-            auxiliary_step(self._lift, below, kappa, self._form)
+    def run(self, steps: int) -> None:
+        if self._aux is None:
+            if self._block is not None:
+                self._block.run(steps)
+            return
+        for _ in range(steps):
+            if self._block is not None:
+                self._block.run(1)
+            kappa = relaxation(
+                self._lift, self._aux.number, self._lipschitz(), self._scale, self._aux.form
+            )
+            self._aux.step(kappa)
 
     def finish(self) -> None:
         if self._block is not None:

@@ -8,6 +8,8 @@ energy stays convex in each.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -84,12 +86,19 @@ class Lift:
 
     def residual(self, number: int) -> Tensor:
         """`lambda_l` times the gradient of layer l's penalty in z_l (Lemma 8), per sample."""
-        weight = self.network.lam[number]
+        return self.residual_map(number)(self.preactivation(number))
+
+    def residual_map(self, number: int) -> Callable[[Tensor], Tensor]:
+        """`residual(number)` as a function of z_l that makes a new tensor, at the present target.
+
+        For loops in which the target stays: everything but arithmetic is done once.
+        """
+        weight, target = self.network.lam[number], self.target(number)
         activation = self.network.layers[number].activation
-        residual = self.penalty(number).residual(
-            activation, self.target(number), self.preactivation(number)
-        )
-        return residual if weight == 1 else weight * residual
+        residual = self.penalty(number).residual
+        if weight == 1:
+            return lambda z: residual(activation, target, z)
+        return lambda z: residual(activation, target, z).mul_(weight)
 
     def curvature(self, number: int) -> float:
         """A Lipschitz constant of `residual(number)` in z_l."""

@@ -26,8 +26,8 @@ FLOOR = 1e-12
 class ParameterBlock(Protocol):
     """Gradient steps on the parameters of one layer, anchored where the block was made."""
 
-    def step(self) -> None:
-        """One step, seen by the pre-activations of the lift."""
+    def run(self, steps: int) -> None:
+        """So many steps, seen by the pre-activations of the lift."""
         ...
 
     def finish(self) -> None:
@@ -57,7 +57,11 @@ class DirectBlock:
         self._moving = moving
         self._calls = 0
 
-    def step(self) -> None:
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            self._step()
+
+    def _step(self) -> None:
         lift, number = self._lift, self._number
         x = lift.layer_input(number)
         if self._size is None or (self._moving and (self._drift or self._calls % REFRESH == 0)):
@@ -106,11 +110,14 @@ class GramBlock:
         self._keep = 1 - size * rho
         self._rate = size / lift.samples
 
-    def step(self) -> None:
-        residual = self._lift.residual(self._number)
-        self._moves.mul_(self._keep).sub_(residual.mul_(self._rate))
-        z = torch.addmm(self._start, self._gram, self._moves)
-        self._lift.parameters_changed(self._number, z)
+    def run(self, steps: int) -> None:
+        lift, number, moves = self._lift, self._number, self._moves
+        keep, rate, start, gram = self._keep, self._rate, self._start, self._gram
+        residual, z = lift.residual_map(number), lift.preactivation(number)
+        for _ in range(steps):
+            moves.mul_(keep).sub_(residual(z).mul_(rate))
+            z = torch.addmm(start, gram, moves)
+        lift.parameters_changed(number, z)
 
     def finish(self) -> None:
         self._affine.add_gradients_(self._lift.layer_input(self._number), self._moves)

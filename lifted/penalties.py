@@ -53,7 +53,7 @@ class BregmanPenalty(Penalty):
         return activation.bregman_loss(x, z)
 
     def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
-        return activation(z) - x
+        return activation.forward(z) - x  # a call of the module costs as much as a small ReLU
 
 
 class ClassicalPenalty(Penalty):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lifted.auxiliary_step import auxiliary_step, choose_form, lipschitz, relaxation
+from lifted.auxiliary_step import AuxiliaryBlock, choose_form, lipschitz, relaxation
 from lifted.lift import Lift
 from lifted.parameter_step import parameter_block
 
@@ -34,10 +34,10 @@ def sweep_auxiliary(
     for number in sorted(chosen, reverse=True):
         kind = choose_form(lift, number, form)
         kappa = relaxation(lift, number, lipschitz(lift, number), scale, kind)
-        plan.append((number, kappa, kind))
+        plan.append((AuxiliaryBlock(lift, number, kind), kappa))
     for _ in range(iterations):
-        for number, kappa, kind in plan:
-            auxiliary_step(lift, number, kappa, kind)
+        for block, kappa in plan:
+            block.step(kappa)
 
 
 def fit_parameters(
@@ -50,6 +50,5 @@ def fit_parameters(
     for number in range(lift.network.depth):
         if lift.network.layers[number].affine.parameters:
             block = parameter_block(lift, number, rho=rho, scale=scale, gram=gram)
-            for _ in range(iterations):
-                block.step()
+            block.run(iterations)
             block.finish()

@@ -8,7 +8,7 @@ from lifted_cases import convolutional_network, data, images, perceptron, residu
 from torch import nn
 
 from lifted import L1Regulariser, Lift, LiftedNetwork, SoftThreshold, energy
-from lifted.auxiliary_step import auxiliary_step, lipschitz, relaxation
+from lifted.auxiliary_step import AuxiliaryBlock, lipschitz, relaxation
 from lifted.parameter_step import DirectBlock, GramBlock
 from lifted.sweeps import fit_parameters, sweep_auxiliary
 
@@ -103,7 +103,7 @@ def test_energy_never_rises(case, penalty, form):
             for number in reversed(range(len(lift.aux))):
                 bound = lipschitz(lift, number)
                 kappa = relaxation(lift, number, bound, 1.0, form)
-                auxiliary_step(lift, number, kappa, form)
+                AuxiliaryBlock(lift, number, form).step(kappa)
                 now = energy(lift).total
                 assert now <= last + 1e-12
                 last = now
@@ -177,8 +177,7 @@ def test_gram_form_equals_direct_form(rho, bias):
                 size = block._rate * lift.samples
             else:
                 block._size = size  # pyright: ignore[reportPossiblyUnboundVariable]
-            for _ in range(15):
-                block.step()
+            block.run(15)
             block.finish()
             z = network.layers[0].affine.forward(x)
             torch.testing.assert_close(lift.preactivation(0), z)
@@ -213,3 +212,23 @@ def test_large_weights_give_the_gradient_of_back_propagation(activation):
             for parameter, grad in zip(layer.affine.parameters, grads, strict=True):
                 assert parameter.grad is not None
                 torch.testing.assert_close(grad, parameter.grad, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("form", [GramBlock, DirectBlock])
+@pytest.mark.parametrize("penalty", ["bregman", "classical", "mac"])
+def test_steps_in_one_run_are_the_steps_one_by_one(form, penalty):
+    """A run looks things up once and must still see its own steps, to the last bit."""
+    found = []
+    for runs in ((6,), (1,) * 6, (2, 4)):
+        torch.manual_seed(0)
+        network = perceptron(6, 5, 4, 3, lam=2.5, penalty=penalty)
+        with torch.no_grad():
+            lift = Lift(network, *data(7, 6, 3))
+            lift.set_aux(0, lift.aux[0] + 1)
+            block = form(lift, 0, rho=0.3, scale=1.5)
+            for steps in runs:
+                block.run(steps)
+            block.finish()
+            found.append([lift.preactivation(0), *network.parameters()])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

@@ -83,8 +83,7 @@ def test_parameters_at_fixed_variables(name):
             else:
                 form = DirectBlock if method == "direct" else GramBlock
                 block = form(lift, 0, rho=RHO, scale=1.0)
-                for _ in range(4000):
-                    block.step()
+                block.run(4000)
                 block.finish()
             found = parameter_objective(lift, theta(lift), anchor)
         assert abs(found.item() - value) < 1e-8, method
