@@ -28,6 +28,7 @@ class DataParallel(Solver):
     def __init__(self, solver: Solver, *, group: dist.ProcessGroup | None = None) -> None:
         super().__init__(solver.network)
         self.solver, self.group = solver, group
+        self.observers = solver.observers
 
     @torch.no_grad()
     def step(self, inputs: Tensor, targets: Tensor, indices: Tensor | None = None) -> StepResult:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 from lifted_cases import data, perceptron
 from torch import Tensor
 
-from lifted import DataParallel, ImplicitStochastic, LiftedNetwork
+from lifted import DataParallel, ImplicitStochastic, Lift, LiftedNetwork
 from lifted.parallel import parallel_round
 
 ROUNDS = 3
@@ -24,6 +25,11 @@ def batch(step: int, rank: int) -> tuple[Tensor, Tensor]:
     return data(8, 5, 3)
 
 
+def joined(*batches: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    inputs, targets = zip(*batches, strict=True)
+    return torch.cat(inputs), torch.cat(targets)
+
+
 def solver(network: LiftedNetwork) -> ImplicitStochastic:
     return ImplicitStochastic(network, rho=0.5, iterations=5)
 
@@ -35,10 +41,17 @@ def worker(rank: int, folder: str) -> None:
     )
     network = start()
     parallel = DataParallel(solver(network))
+    solved: list[Lift] = []
+    parallel.observers.append(solved.append)
     for step in range(ROUNDS):
+        if step == 1:
+            parallel.scale_lr(0.5)
         parallel.step(*batch(step, rank))
     parallel.check()
-    torch.save(network.state_dict(), Path(folder) / f"{rank}.pt")
+    assert len(solved) == ROUNDS
+    torch.save(
+        {"process": os.getpid(), "network": network.state_dict()}, Path(folder) / f"{rank}.pt"
+    )
     # Without this, one process may tear its connection down while the other still talks to it.
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
@@ -52,11 +65,24 @@ def test_two_processes_equal_their_simulation(tmp_path):
     before = network.state_dict()["0.weight"].clone()
     alone = solver(network)
     for step in range(ROUNDS):
+        if step == 1:
+            alone.scale_lr(0.5)
         parallel_round(alone, [batch(step, rank) for rank in range(2)])
     assert not torch.equal(before, network.state_dict()["0.weight"])
-    for rank in range(2):
-        state = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(state, network.state_dict(), rtol=0, atol=1e-14)
+    saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert len({os.getpid(), *(state["process"] for state in saved)}) == 3
+    for state in saved:
+        torch.testing.assert_close(state["network"], network.state_dict(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(saved[0]["network"], saved[1]["network"], rtol=0, atol=0)
+    # Neither one worker alone nor one large batch is the same thing.
+    for other in (lambda s: batch(s, 0), lambda s: joined(batch(s, 0), batch(s, 1))):
+        twin = start()
+        single = solver(twin)
+        for step in range(ROUNDS):
+            if step == 1:
+                single.scale_lr(0.5)
+            single.step(*other(step))
+        assert (twin.state_dict()["0.weight"] - network.state_dict()["0.weight"]).abs().max() > 1e-4
 
 
 def test_one_worker_is_the_solver_itself():
