@@ -66,6 +66,7 @@ def draw(
     labels: dict[str, str] | None = None,
     log: list[str] | None = None,
     marks: dict[tuple[str, str], list[tuple[float, float]]] | None = None,
+    ends: list[str] | None = None,
 ) -> None:
     """Draw metrics against another one, a panel for each of `ys`.
 
@@ -83,12 +84,13 @@ def draw(
         labels: legend entry by run name; by default method and differing values.
         log: metrics drawn on a logarithmic axis.
         marks: published points to be drawn as crosses, by legend entry and metric.
+        ends: legend entries whose curves are not drawn, only a horizontal line at their last value.
 
     Raises:
         BenchError: no run has recorded both metrics.
     """
     labels = labels or distinguish(runs)
-    log, marks = log or [], marks or {}
+    log, marks, ends = log or [], marks or {}, ends or []
     from matplotlib.ticker import MaxNLocator
 
     # Refused before anything is drawn, so that no half-made file appears.
@@ -100,7 +102,9 @@ def draw(
             axes = figure.add_subplot(1, len(ys), column + 1)
             for index, (name, label) in enumerate(labels.items()):
                 seeds = [run for run in runs if run.name == name]
-                if per_epoch[column]:
+                if per_epoch[column] and label in ends:
+                    _level(axes, seeds, y, label, f"C{index}")
+                elif per_epoch[column]:
                     _curve(axes, seeds, x, y, label, f"C{index}")
                 else:
                     _points(axes, seeds, x, y, label, f"C{index}", variant, selection)
@@ -151,6 +155,12 @@ def _curve(axes: Axes, seeds: list[SavedRun], x: str, y: str, label: str, color:
     if len(seeds) > 1:
         mean, deviation = values.mean(0), values.std(0, ddof=1)
         axes.fill_between(xs, mean - deviation, mean + deviation, color=color, alpha=0.2)
+
+
+def _level(axes: Axes, seeds: list[SavedRun], y: str, label: str, color: str) -> None:
+    last = [run.rows[-1][y] for run in seeds if run.rows and y in run.rows[-1]]
+    if last:
+        axes.axhline(float(np.mean(last)), label=label, color=color, linestyle="--")
 
 
 def _points(

@@ -1,6 +1,7 @@
 """Evaluators: measurements of finished networks."""
 
 from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.codes import Codes
 from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.resolution import Conversion, Resolution
@@ -24,11 +25,13 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Resolution,
     Conversion,
     Structure,
+    Codes,
 )
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
+    "Codes",
     "Conversion",
     "Cost",
     "Curve",

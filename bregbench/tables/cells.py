@@ -50,6 +50,8 @@ def fill(
 ) -> list[FilledRow]:
     """Every row of the published table, in its order; of a table of ours, every row there is.
 
+    Rows without a published number follow where the table has extra columns to show in them.
+
     Args:
         table: what the rows and columns are.
         published: the printed numbers.
@@ -63,12 +65,15 @@ def fill(
             for name, column in table.columns.items()
         }
     labels = list(dict.fromkeys(row for row, _ in published))
+    points = {row for label in labels for row in table.points_of(label)}
+    more = [row for row in table.rows if row not in points]
     extra = {
         (label, name): Published.nothing(column.unit)
-        for label in labels
+        for label in [*labels, *more]
         for name, column in table.columns.items()
         if column.extra and label in table.rows
     }
+    labels += [row for row in more if any(label == row for label, _ in extra)]
     published = published | extra
     return [_fill_row(table, label, published, records_dir, local) for label in labels]
 

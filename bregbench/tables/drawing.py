@@ -9,6 +9,7 @@ from bregbench.errors import BenchError
 from bregbench.plotting import draw
 from bregbench.saved_runs import read_run
 from bregbench.tables.cells import FilledRow
+from bregbench.tables.codes import draw_codes
 from bregbench.tables.fourier_pictures import draw_nyquist_splitting, draw_zero_padding
 from bregbench.tables.functions import draw_activations, draw_losses
 from bregbench.tables.paths import draw_solution_path
@@ -74,6 +75,7 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
                 labels={run.name: label for label, run in first.items()},
                 log=figure.log,
                 marks=marks,
+                ends=figure.ends,
             )
         case Drawing.feature_maps:
             (run,) = first.values()
@@ -97,6 +99,8 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_activations(output=path)
         case Drawing.bregman_losses:
             draw_losses(output=path)
+        case Drawing.codes:
+            draw_codes(first, output=path)
         case Drawing.solution_path:
             draw_solution_path(next(iter(first.values())), layer=figure.layer, output=path)
         case Drawing.widths:

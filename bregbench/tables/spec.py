@@ -272,6 +272,7 @@ class Drawing(Enum):
     norms = "norms"
     patterns = "patterns"
     trade_off = "trade_off"
+    codes = "codes"
 
     @property
     def from_runs(self) -> bool:
@@ -294,7 +295,7 @@ class Figure(Table):
             pairs of images before and after their ascent; curves through the points `metric@x` of
             rows; norms of the filters of `layer` over epochs; widths, densities and final norms of
             all layers; images that excite the filters of `layer` most, at `epochs`; a final metric
-            over the metric `x`; and four without runs: a kernel padded
+            over the metric `x`; codes of one image; and four without runs: a kernel padded
             in space and in frequency, how the Nyquist frequency is split, proximal activations, and
             their Bregman losses.
         panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
@@ -305,6 +306,7 @@ class Figure(Table):
         layer: a convolution, by its name in the network.
         images: of reconstructions: how many; 0 for all that were kept.
         splits: of reconstructions: `test`, `train` or both side by side.
+        ends: of curves: rows drawn as horizontal lines at their last values.
     """
 
     drawing: Drawing = Drawing.curves
@@ -315,6 +317,7 @@ class Figure(Table):
     layer: str = ""
     images: int = 0
     splits: list[str] = field(default_factory=lambda: ["test"])
+    ends: list[str] = field(default_factory=list)
 
 
 def load_table(name: str) -> Table:

@@ -189,6 +189,10 @@ def test_bad_arguments_are_one_line(call, results_dir, arguments, says):
     assert len(err.strip().splitlines()) == 1
 
 
+#: rows of which the paper prints nothing, there for the sake of extra columns
+UNPUBLISHED = {"lifted_figure7": {"SGD-BP", "ISGD-BP"}}
+
+
 def test_every_committed_table_fits_its_published_numbers():
     configs = ROOT / "configs"
     for path in sorted([*configs.glob("table/*.yaml"), *configs.glob("figure/*.yaml")]):
@@ -200,7 +204,9 @@ def test_every_committed_table_fits_its_published_numbers():
             continue
         published = read_published(ROOT / "results" / "published" / f"{path.stem}.csv")
         labels = {row for row, _ in published}
-        assert all(row in labels or row.rpartition("@")[0] in labels for row in table.rows)
+        unpublished = {row for row in table.rows if not {row, row.rpartition("@")[0]} & labels}
+        assert unpublished == UNPUBLISHED.get(path.stem, set())
+        assert not unpublished or any(column.extra for column in table.columns.values())
         assert all(table.column(column) is not None for _, column in published)
         for label, row in table.rows.items():
             assert all(table.column(column) is not None for column in row.steered)
