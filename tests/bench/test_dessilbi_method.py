@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors
+from bregbench.methods.backprop import Backprop
 from bregbench.methods.dessilbi import SplitTraining
 from bregbench.run import run_directory, train
 from bregbench.training import Training
@@ -167,7 +168,9 @@ def test_adaptive_baselines_learn(make_config, kind):
     config = make_config(f"method={kind}", "method.lr=0.01", "trainer.batch_size=16")
     final = train(config)["final"]["trained"]["last"]
     assert final["test/accuracy"] > 0.5
-    built = Training(config, run_directory(config)).method.optimizer
+    method = Training(config, run_directory(config)).method
+    assert isinstance(method, Backprop)
+    built = method.optimizer
     assert type(built).__name__.lower() == {"amsgrad": "adam"}.get(kind, kind)
     assert built.defaults.get("amsgrad", False) == (kind == "amsgrad")
 
