@@ -8,6 +8,7 @@ import torch
 from bregbench.config import compose
 from bregbench.data.batch_sizes import BatchSizes
 from bregbench.errors import BenchError
+from bregbench.evaluators import Resolution
 from bregbench.identity import config_hash
 from bregbench.run import run_directory, train
 from bregbench.tables.spec import load_table
@@ -112,7 +113,9 @@ def test_runs_of_one_size_are_those_of_figure_3():
     ):
         mine, theirs = ours.config(row, 0), figure3.config(other, 0)
         assert mine.hashed_name == theirs.hashed_name
-        needed = set(mine.evaluators["resolution"].sizes)
-        assert needed <= set(theirs.evaluators["resolution"].sizes)
+        needed, measured = mine.evaluators["resolution"], theirs.evaluators["resolution"]
+        assert isinstance(needed, Resolution)
+        assert isinstance(measured, Resolution)
+        assert set(needed.sizes) <= set(measured.sizes)
     several = ours.config("FNO, 15 x 15 modes: 14 to 42 px", 0)
     assert several.hashed_name != ours.config("FNO, 15 x 15 modes: 28 px", 0).hashed_name
