@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
@@ -42,6 +42,8 @@ class TrainerConfig:
         threads: torch's CPU threads; two processes of one thread each beat one of two.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
         checkpoint_minutes: also write a checkpoint within long epochs, this often.
+        image_sizes: heights; every training batch is resized to one of them, drawn anew (trigonometric
+            interpolation), for networks that take images of any size. Empty for images as they are.
         snapshots: epochs after which the weights are kept; 0 is the start of the run.
     """
 
@@ -54,6 +56,7 @@ class TrainerConfig:
     compile: bool = False
     flush_denormal: bool = True
     deterministic: bool = False
+    image_sizes: list[int] = field(default_factory=list)
     keep_memory: bool = local(True)
     threads: int = local(1)
     device: str = local("auto")

@@ -16,6 +16,7 @@ from bregbench.context import RunContext
 from bregbench.cutting import Begun, Masks, Turn
 from bregbench.data import BatchLoader
 from bregbench.data.batch_loader import to_unit_interval
+from bregbench.data.batch_sizes import BatchSizes
 from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_tensors
 from bregbench.interrupts import Interrupts
@@ -90,6 +91,10 @@ class Training:
             augment_generator=self.streams.generator("augmentation", self.device),
             augment=config.data.augment,
         )
+        sizes = config.trainer.image_sizes
+        self._resize = BatchSizes(sizes, self.streams.generator("image_sizes") if sizes else None)
+        example = to_unit_interval(self.data.train.images[:1])
+        self._resize.check(self.network, example, config.model.kind)
         self.position = Position()
         self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
@@ -253,7 +258,7 @@ class Training:
         begin = time.perf_counter() - self.position.epoch_seconds
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
         for images, labels in self._loader:
-            inputs, targets = self.config.task.pose(images, labels, self._noise)
+            inputs, targets = self.config.task.pose(self._resize(images), labels, self._noise)
             step = self._method.step(context.arrange(inputs), targets, self._loader.indices)
             self._hold_masks()
             self._scores.add(step.loss, step.outputs, targets)

@@ -7,11 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from fno.mixing import mix_channels
+from fno.convolution import convolve
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import wide, without_autocast
 from fno.sizes import Size, as_size
-from fno.spectrum import half_spectrum, image_of
 
 Method = Literal["auto", "direct", "fft"]
 
@@ -77,8 +76,8 @@ class CircularConv2d(nn.Conv2d):
             return super().forward(input)
         with without_autocast(input):
             kernels = multiplier_of_kernel(wide(self.weight), size, as_size(self.dilation))
-            mixed = mix_channels(half_spectrum(wide(input)), kernels, groups=self.groups)
-            result = image_of(mixed, size)[..., :: self.stride[0], :: self.stride[1]]
+            result = convolve(wide(input), kernels, size, size, groups=self.groups)
+            result = result[..., :: self.stride[0], :: self.stride[1]]
         if self.bias is not None:
             result = result + self.bias[:, None, None]
         return result.to(input.dtype)

@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import nn
 
 from fno.circular import CircularConv2d
+from fno.pooling import AdaptiveAveragePool2d
 from fno.spectral_conv import SpectralConv2d
 
 
@@ -62,7 +63,7 @@ class FourierClassifier(nn.Sequential):
                 pointwise=pointwise,
             )
             layers[f"activation{index}"] = _activation(activation)
-        layers["pool"] = nn.AdaptiveAvgPool2d(pool)
+        layers["pool"] = AdaptiveAveragePool2d(pool)
         layers["flatten"] = nn.Flatten()
         layers["linear1"] = nn.Linear(channels[-1] * pool * pool, hidden)
         layers[f"activation{len(channels) + 1}"] = _activation(activation)

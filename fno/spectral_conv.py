@@ -14,12 +14,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from fno.mixing import mix_channels
+from fno.convolution import convolve
 from fno.multiplier import multiplier_of_modes
 from fno.precision import wide, without_autocast
 from fno.resize import trigonometric_resize
 from fno.sizes import Size, as_size, odd, smaller, strided
-from fno.spectrum import half_spectrum, image_of, resize_spectrum
 
 #: How a stride reduces the size: by trigonometric resizing or by keeping every stride-th pixel.
 Striding = Literal["trigonometric", "sampling"]
@@ -149,9 +148,7 @@ class SpectralConv2d(nn.Module):
     def _convolve(self, images: Tensor, source: Size, target: Size) -> Tensor:
         """K u on `source`, resized to `target` without leaving the spectrum."""
         kept = self.product_size(source)
-        spectrum = resize_spectrum(half_spectrum(images), source, kept, "coefficients")
-        mixed = mix_channels(spectrum, self.multiplier(kept), groups=self.groups)
-        return image_of(resize_spectrum(mixed, kept, target, "coefficients"), target)
+        return convolve(images, self.multiplier(kept), kept, target, groups=self.groups)
 
     def extra_repr(self) -> str:
         return (

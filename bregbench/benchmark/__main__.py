@@ -1,4 +1,4 @@
-"""`python -m bregbench.benchmark [--rounds N] [--output DIR]`."""
+"""`python -m bregbench.benchmark [--rounds N] [--only PART ...] [--output DIR]`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from pathlib import Path
 
 import torch
 
+from bregbench.benchmark.fourier import fourier_rows
 from bregbench.benchmark.lifted import lifted_rows
 from bregbench.benchmark.lipschitz import lipschitz_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
 from bregbench.benchmark.split import split_rows
 from bregbench.benchmark.steps import all_step_rows
+
+PARTS = {
+    "steps": all_step_rows,
+    "loop": loop_rows,
+    "lipschitz": lipschitz_rows,
+    "lifted": lifted_rows,
+    "split": split_rows,
+    "fourier": fourier_rows,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = []
-    for rows_of in (all_step_rows, loop_rows, lipschitz_rows, lifted_rows, split_rows):
-        for row in rows_of(rounds=options.rounds):
+    for part in options.only or PARTS:
+        for row in PARTS[part](rounds=options.rounds):
             rows.append(row)
             print(f"| {row.section} {render_row(row)}", flush=True)
     write_report(rows, environment(options.rounds), options.output)
@@ -40,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rounds", type=_rounds, default=15, help="measurements per side, at least 3"
     )
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="parts to measure")
     parser.add_argument(
         "--output",
         type=Path,

@@ -155,12 +155,18 @@ def _render(table: Table, options: Options, records: Path) -> None:
     from bregbench.files import write_text
     from bregbench.tables.cells import fill
     from bregbench.tables.drawing import draw_figure
+    from bregbench.tables.methods import gather, render_methods
     from bregbench.tables.published import read_published
     from bregbench.tables.rendering import replace_section, to_markdown, write_table
     from bregbench.tables.spec import Figure
 
     results = Path(options.results_dir)
     reduced = options.epochs is not None
+    if isinstance(table, Figure) and table.sources:
+        gathered = gather(table, records, *_local(options))
+        paths = render_methods(table, gathered, results / table.name)
+        say(f"rendered: {', '.join(str(path) for path in paths)}")
+        return
     published = {}
     if not table.ours:
         published = read_published(results / "published" / f"{options.table}.csv")

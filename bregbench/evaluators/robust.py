@@ -18,11 +18,14 @@ from bregbench.data.batch_loader import to_unit_interval
 from bregbench.errors import BenchError
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.sampling import sample_of
+from bregbench.fourier_bounds import register_fourier_rules
 from bregbench.streams import Streams
 from clip import attacks
 
 #: with more outputs than this, power iteration is cheaper than the whole Jacobian
 _WHOLE_JACOBIAN = 64
+
+register_fourier_rules()
 
 
 class Norm(Enum):

@@ -101,6 +101,8 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
             draw_losses(output=path)
         case Drawing.codes:
             draw_codes(first, output=path)
+        case Drawing.methods:
+            raise AssertionError("rows of other tables: see bregbench.tables.methods")
         case Drawing.solution_path:
             draw_solution_path(next(iter(first.values())), layer=figure.layer, output=path)
         case Drawing.widths:

@@ -266,6 +266,7 @@ class Drawing(Enum):
     nyquist = "nyquist"
     activations = "activations"
     bregman_losses = "bregman_losses"
+    methods = "methods"
     solution_path = "solution_path"
     widths = "widths"
     keep_ratios = "keep_ratios"
@@ -295,7 +296,8 @@ class Figure(Table):
             pairs of images before and after their ascent; curves through the points `metric@x` of
             rows; norms of the filters of `layer` over epochs; widths, densities and final norms of
             all layers; images that excite the filters of `layer` most, at `epochs`; a final metric
-            over the metric `x`; codes of one image; and four without runs: a kernel padded
+            over the metric `x`; codes of one image; methods of several tables by accuracy, density and
+            Lipschitz bounds; and four without runs: a kernel padded
             in space and in frequency, how the Nyquist frequency is split, proximal activations, and
             their Bregman losses.
         panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
@@ -307,6 +309,7 @@ class Figure(Table):
         images: of reconstructions: how many; 0 for all that were kept.
         splits: of reconstructions: `test`, `train` or both side by side.
         ends: of curves: rows drawn as horizontal lines at their last values.
+        sources: of methods: the tables whose rows are shown, and which of them; empty for all.
     """
 
     drawing: Drawing = Drawing.curves
@@ -318,6 +321,7 @@ class Figure(Table):
     images: int = 0
     splits: list[str] = field(default_factory=lambda: ["test"])
     ends: list[str] = field(default_factory=list)
+    sources: dict[str, list[str]] = field(default_factory=dict)
 
 
 def load_table(name: str) -> Table:

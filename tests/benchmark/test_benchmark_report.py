@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bregbench.benchmark import __main__ as command
-from bregbench.benchmark import lifted, lipschitz, loop, steps
+from bregbench.benchmark import fourier, lifted, lipschitz, loop, steps
 from bregbench.benchmark.memory import peak_bytes, peak_of, state_bytes_per_parameter
 from bregbench.benchmark.report import environment, render, render_row, write_report
 from bregbench.benchmark.rows import Row
@@ -114,24 +114,34 @@ def test_environment_names_no_path():
 
 
 def test_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        command, "all_step_rows", lambda *, rounds: [Row("s", f"{rounds}", 1.0, "x S", 2.0)]
-    )
-    monkeypatch.setattr(command, "loop_rows", lambda *, rounds: [Row("l", "loop", 3.0, "x S", 2.0)])
-    monkeypatch.setattr(command, "lipschitz_rows", lambda *, rounds: [])
-    monkeypatch.setattr(command, "lifted_rows", lambda *, rounds: [])
-    monkeypatch.setattr(command, "split_rows", lambda *, rounds: [])
+    parts = {
+        "steps": lambda *, rounds: [Row("s", f"{rounds}", 1.0, "x S", 2.0)],
+        "loop": lambda *, rounds: [Row("l", "loop", 3.0, "x S", 2.0)],
+    }
+    monkeypatch.setattr(command, "PARTS", parts)
     assert command.main(["--rounds", "4", "--output", str(tmp_path)]) == 0
     output = capsys.readouterr().out
     assert "| s | 4 |" in output
     assert "2 rows, 1 missed their goal" in output
     assert len(json.loads((tmp_path / "optimizer_steps.json").read_text())["rows"]) == 2
+    assert command.main(["--only", "loop", "--rounds", "4", "--output", str(tmp_path)]) == 0
+    assert "1 rows, 1 missed" in capsys.readouterr().out
 
 
 def test_too_few_rounds_are_refused(capsys):
     with pytest.raises(SystemExit):
         command.main(["--rounds", "2"])
     assert "2 is too few (must be at least 3)" in capsys.readouterr().err
+
+
+def test_fourier_rows_compare_the_chosen_way_with_ffts(monkeypatch):
+    monkeypatch.setattr(fourier, "KERNELS", (3,))
+    monkeypatch.setattr(fourier, "MODES", (3,))
+    monkeypatch.setattr(fourier, "BATCH", 2)
+    rows = list(fourier.fourier_rows(rounds=3))
+    assert [row.what for row in rows] == ["CNN@3", "FNO@3"]
+    assert [row.goal for row in rows] == [None, 0.5]
+    assert fourier.dense.MOST_PRODUCTS == 100  # put back
 
 
 def test_peak_of_signed_allocations():

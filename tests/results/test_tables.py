@@ -175,7 +175,7 @@ def test_time_budget_stops_and_the_next_call_goes_on(small_table, results_dir, l
     ("arguments", "says"),
     [
         ([], "table= is missing"),
-        (["table=nosuch"], "table=nosuch is unknown: choose one of bregman_"),
+        (["table=nosuch"], "table=nosuch is unknown: choose one of all_methods, bregman_"),
         (["table=small_table1", "rows=[Nosuch]"], "it has Dense, Sparse, Huge"),
         (["table=small_table1", "time_budget=soon"], "write 90s, 9m or 1.5h"),
         (["table=small_table1", "results_dir=nowhere", "render=true"], "are missing"),

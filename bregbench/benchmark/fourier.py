@@ -1,0 +1,68 @@
+"""Steps of Figure 3's networks: products of matrices against FFTs where `fno` chooses between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.nn import functional
+from torch.optim import Adam
+
+from bregbench.allocator import keep_freed_memory
+from bregbench.benchmark.rows import Row
+from bregbench.benchmark.timing import interleave, median_milliseconds, median_ratio
+from bregbench.models import CnnCircular, Fno
+from fno import dense
+
+BATCH, REPEATS = 128, 3
+#: of the paper's Figure 3
+KERNELS, MODES = (3, 5, 15, 20, 25, 28), (3, 5, 10, 15, 20, 25, 28)
+#: no more than so much of the time with FFTs; wholly spectral steps with few modes gain most
+GOALS = {"FNO@3": 0.5, "FNO@5": 0.5, "FNO@10": 0.6, "FNO@15": 0.7}
+
+
+def fourier_rows(*, rounds: int) -> Iterator[Row]:
+    """Time of a training step of each network (Adam, 128 images of 28 x 28), and as a share of FFTs."""
+    keep_freed_memory()  # as a run does
+    configs: dict[str, CnnCircular | Fno] = {
+        f"CNN@{k}": CnnCircular(kernel_size=k) for k in KERNELS
+    }
+    configs |= {f"FNO@{m}": Fno(modes=m) for m in MODES}
+    for name, config in configs.items():
+        step = _step(config)
+        seconds = interleave({"chosen": step, "FFT": _by_fft(step)}, rounds=rounds, repeats=REPEATS)
+        yield Row(
+            "networks of FNO Figure 3, whole step",
+            name,
+            median_ratio(seconds, "chosen", "FFT"),
+            "x FFT",
+            GOALS.get(name),
+            milliseconds=median_milliseconds(seconds, "chosen"),
+        )
+
+
+def _step(config: CnnCircular | Fno) -> Callable[[], None]:
+    network = config.build(input_shape=(1, 28, 28), classes=10)
+    optimizer = Adam(network.parameters(), lr=1e-3)
+    images, labels = torch.rand(BATCH, 1, 28, 28), torch.randint(10, (BATCH,))
+
+    def step() -> None:
+        loss = functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _by_fft(step: Callable[[], None]) -> Callable[[], None]:
+    """The same with FFTs wherever the network has no direct convolution."""
+
+    def run() -> None:
+        allowed, dense.MOST_PRODUCTS = dense.MOST_PRODUCTS, 0
+        try:
+            step()
+        finally:
+            dense.MOST_PRODUCTS = allowed
+
+    return run

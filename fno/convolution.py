@@ -1,0 +1,47 @@
+"""Products with a multiplier on the spectra of images: what both parametrisations come down to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fno import dense
+from fno.mixing import mix_channels
+from fno.sizes import Size
+from fno.spectrum import half_spectrum, image_of, resize_spectrum
+
+
+def convolve(
+    images: Tensor, multiplier: Tensor, kept: Size, target: Size, *, groups: int = 1
+) -> Tensor:
+    """Multiply spectra of images by one complex matrix over the channels per frequency.
+
+    The values are those of `through_fft`, up to rounding; `fno.dense` computes them where it is
+    faster. Compilers and exporters are shown FFTs, which they know.
+
+    Args:
+        images: ``(batch, inputs, H, W)``, float32 or float64.
+        multiplier: ``(outputs, inputs / groups, rows, columns // 2 + 1, 2)``.
+        kept: (rows, columns) of the multiplier, other frequencies are dropped; per axis the size of
+            the images, or odd and smaller.
+        target: (H', W') of the result.
+        groups: of channels that do not mix.
+
+    Returns:
+        ``(batch, outputs, H', W')``, in any memory order.
+    """
+    kept_whole = groups == 1 and target == (images.shape[-2], images.shape[-1])
+    on_cpu = images.device.type == "cpu" and not torch.compiler.is_compiling()
+    if on_cpu and kept_whole and dense.fits(images, multiplier.shape[0], kept):
+        return dense.convolve(images, dense.factors_of(multiplier), kept)
+    return through_fft(images, multiplier, kept, target, groups=groups)
+
+
+def through_fft(
+    images: Tensor, multiplier: Tensor, kept: Size, target: Size, *, groups: int = 1
+) -> Tensor:
+    """The reference of `convolve`, with its arguments."""
+    source = (images.shape[-2], images.shape[-1])
+    spectrum = resize_spectrum(half_spectrum(images), source, kept, "coefficients")
+    mixed = mix_channels(spectrum, multiplier, groups=groups)
+    return image_of(resize_spectrum(mixed, kept, target, "coefficients"), target)

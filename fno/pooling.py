@@ -1,0 +1,21 @@
+"""Average pooling to a fixed size, in the memory order in which images come."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fno.dense import average_pool, batch_innermost
+from fno.sizes import as_size
+
+
+class AdaptiveAveragePool2d(nn.AdaptiveAvgPool2d):
+    """`nn.AdaptiveAvgPool2d`, which would turn images with the batch innermost before it pools."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that the base class gave it)
+        """Map ``(batch, channels, H, W)`` to ``(batch, channels, *output_size)``."""
+        if input.device.type == "cpu" and batch_innermost(input) and not input.is_contiguous():
+            wanted = self.output_size
+            pair = (wanted, wanted) if wanted is None or isinstance(wanted, int) else wanted
+            sides = [side or own for side, own in zip(pair, input.shape[-2:], strict=True)]
+            return average_pool(input, as_size(sides))
+        return super().forward(input)

@@ -1,0 +1,121 @@
+"""Training at several resolutions: one size a batch, reproducible, resumable, refused where impossible."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bregbench.config import compose
+from bregbench.data.batch_sizes import BatchSizes
+from bregbench.errors import BenchError
+from bregbench.evaluators import Resolution
+from bregbench.identity import config_hash
+from bregbench.run import run_directory, train
+from bregbench.tables.spec import load_table
+from bregbench.training import Training
+from fno import trigonometric_resize
+
+OVERRIDES = (
+    "dataset=digits",
+    "model=fno",
+    "model.modes=3",
+    "model.channels=[2]",
+    "model.pool=2",
+    "method=adam",
+    "trainer.epochs=2",
+    "trainer.batch_size=256",
+    "trainer.image_sizes=[4,8,11]",
+    "evaluators=[accuracy]",
+    "trainer.device=cpu",
+    "tracking=none",
+)
+
+
+def test_batches_are_resized_to_sizes_drawn_by_the_generator():
+    images = torch.rand(3, 1, 8, 6)
+    sizes = BatchSizes([4, 8, 12], torch.Generator().manual_seed(1))
+    batches = [sizes(images) for _ in range(30)]
+    assert {tuple(batch.shape[-2:]) for batch in batches} == {(4, 3), (8, 6), (12, 9)}
+    assert all(torch.equal(b, trigonometric_resize(images, b.shape[-2:])) for b in batches)
+    again = BatchSizes([4, 8, 12], torch.Generator().manual_seed(1))
+    assert [again(images).shape for _ in range(30)] == [batch.shape for batch in batches]
+    generator = torch.Generator()
+    before = generator.get_state()
+    assert BatchSizes([], generator)(images) is images
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_sizes_belong_to_the_identity_of_a_run():
+    assert config_hash(compose("trainer.image_sizes=[]")) == config_hash(compose())
+    assert config_hash(compose("trainer.image_sizes=[8]")) != config_hash(compose())
+
+
+def trained(folder, monkeypatch) -> tuple[list[dict], list[int]]:
+    """Metrics of a run, and the sizes that its network saw."""
+    config = compose(*OVERRIDES, f"runs_dir={folder}")
+    seen: list[int] = []
+    original = BatchSizes.__call__
+
+    def watched(self, images):
+        result = original(self, images)
+        seen.append(result.shape[-1])
+        return result
+
+    monkeypatch.setattr(BatchSizes, "__call__", watched)
+    train(config)
+    monkeypatch.setattr(BatchSizes, "__call__", original)
+    rows = run_directory(config).read_metrics()
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows], seen
+
+
+def test_a_run_is_reproducible(tmp_path, monkeypatch):
+    first, sizes = trained(tmp_path / "a", monkeypatch)
+    second, again = trained(tmp_path / "b", monkeypatch)
+    assert first == second
+    assert sizes == again
+    assert set(sizes) == {4, 8, 11}
+
+
+def test_a_run_is_resumed_with_the_sizes_that_were_to_come(tmp_path):
+    config = compose(*OVERRIDES, f"runs_dir={tmp_path}")
+    whole = Training(config, run_directory(config))
+    shapes = [whole._resize(torch.zeros(1, 1, 8, 8)).shape for _ in range(12)]
+    begun = Training(config, run_directory(config))
+    begun.directory.path.mkdir(parents=True)
+    for _ in range(5):
+        begun._resize(torch.zeros(1, 1, 8, 8))
+    begun.save()
+    resumed = Training(config, run_directory(config))
+    assert resumed.resume()
+    assert [resumed._resize(torch.zeros(1, 1, 8, 8)).shape for _ in range(7)] == shapes[5:]
+
+
+def test_networks_of_one_size_are_refused(tmp_path):
+    config = compose(
+        "dataset=digits", "model=mlp", "trainer.image_sizes=[4]", f"runs_dir={tmp_path}"
+    )
+    with pytest.raises(
+        BenchError, match=r"model=mlp takes no images of height 4; use .*cnn_circular"
+    ):
+        Training(config, run_directory(config))
+    with pytest.raises(BenchError, match=r"trainer.image_sizes"):
+        Training(
+            compose("dataset=digits", "model=fno", "trainer.image_sizes=[0]"),
+            run_directory(config),
+        )
+
+
+def test_runs_of_one_size_are_those_of_figure_3():
+    ours, figure3 = load_table("fno_resolutions"), load_table("fno_figure3")
+    for row, other in (
+        ("CNN, 5 x 5 kernels: 28 px", "CNN trained@5"),
+        ("FNO, 15 x 15 modes: 28 px", "FNO trained@15"),
+    ):
+        mine, theirs = ours.config(row, 0), figure3.config(other, 0)
+        assert mine.hashed_name == theirs.hashed_name
+        needed, measured = mine.evaluators["resolution"], theirs.evaluators["resolution"]
+        assert isinstance(needed, Resolution)
+        assert isinstance(measured, Resolution)
+        assert set(needed.sizes) <= set(measured.sizes)
+    several = ours.config("FNO, 15 x 15 modes: 14 to 42 px", 0)
+    assert several.hashed_name != ours.config("FNO, 15 x 15 modes: 28 px", 0).hashed_name

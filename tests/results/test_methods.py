@@ -1,0 +1,80 @@
+"""The figure of all methods: its points are rows of other tables, from records alone."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import pytest
+
+from bregbench.run import train
+from bregbench.tables import methods
+from bregbench.tables.methods import METRICS, gather, render_methods
+from bregbench.tables.reproduce import keep_records, plan
+from bregbench.tables.spec import Drawing, Figure, load_table
+
+
+@pytest.fixture
+def figure() -> Figure:
+    return Figure(
+        name="small_methods",
+        title="Small methods",
+        drawing=Drawing.methods,
+        ours=True,
+        sources={"small_table1": [], "small_table2": ["Dense"]},
+        remarks=["Made up."],
+    )
+
+
+@pytest.fixture
+def records(small_table, tmp_path, local, monkeypatch):
+    """Dense has all numbers with two seeds, Sparse no bounds, Huge is not run."""
+    small_table.rows["Dense"].overrides.append("evaluators=[accuracy,density,lipschitz]")
+    twin = dataclasses.replace(small_table, name="small_table2", experiment="small_table1")
+    tables = {"small_table1": small_table, "small_table2": twin}
+    monkeypatch.setattr(methods, "load_table", tables.__getitem__)
+    jobs = plan(small_table, tmp_path / "records", *local, rows=[], seeds=[0, 1])
+    for job in jobs:
+        if job.row == "Dense" or job.config.seed == 0:
+            train(job.config)
+    assert keep_records(jobs, tmp_path / "records") == 3
+    return tmp_path / "records"
+
+
+def test_rows_with_all_numbers_are_points_and_others_are_named(figure, records, local, tmp_path):
+    gathered = gather(figure, records, *local)
+    (point,) = gathered.points  # the second table's row is the same run
+    assert (point.data, point.table, point.row) == ("digits", "small_table1", "Dense")
+    assert point.seeds == (0, 1)
+    assert gathered.left_out == {"bounds were not measured": ["small_table1: Sparse"]}
+    assert 0 < point.values[2] <= point.values[3]
+
+    first = {p.name: p.read_bytes() for p in render_methods(figure, gathered, tmp_path / "a")}
+    again = gather(figure, records, *local)
+    second = {p.name: p.read_bytes() for p in render_methods(figure, again, tmp_path / "b")}
+    assert first == second
+    assert set(first) == {f"small_methods.{ending}" for ending in ("csv", "md", "png", "pdf")}
+    (line,) = csv.DictReader(first["small_methods.csv"].decode().splitlines())
+    found = [float(line[metric]) for metric in METRICS]
+    assert found == pytest.approx(point.values, rel=1e-5)
+    assert list((records / line["record"]).iterdir())
+    text = first["small_methods.md"].decode()
+    assert "Left out, bounds were not measured: small_table1: Sparse" in text
+    assert "- Made up." in text
+
+
+def test_without_records_there_is_a_remark_and_no_picture(
+    figure, small_table, tmp_path, local, monkeypatch
+):
+    monkeypatch.setattr(methods, "load_table", lambda name: small_table)
+    paths = render_methods(figure, gather(figure, tmp_path / "none", *local), tmp_path / "out")
+    assert [path.suffix for path in paths] == [".csv", ".md"]
+    assert "Left out, no record: small_table1: Dense; small_table1: Sparse" in paths[1].read_text()
+
+
+def test_the_figure_names_rows_that_exist():
+    figure = load_table("all_methods")
+    assert isinstance(figure, Figure)
+    assert len(figure.sources) >= 7
+    for source, rows in figure.sources.items():
+        assert set(rows) <= set(load_table(source).rows)
