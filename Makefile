@@ -12,6 +12,8 @@ RUNS    ?= runs
 BUDGET  ?= 150m
 WORKERS ?= 2
 WHERE    = data_root=$(DATA) runs_dir=$(RUNS)
+# Tests run in one process per core, four at most: each imports torch.
+PARALLEL ?= -n auto --maxprocesses=4
 # More for bregbench-reproduce: time_budget=9m, 'rows=[LinBreg]', seeds=[0], data_path=cifar10.npz, dry_run=true, ...
 OPTIONS ?=
 
@@ -48,10 +50,10 @@ demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a
 	$(BIN)/python -m bregbench.demo
 
 test: $(STAMP) ## Run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(STAMP) ## Run the tests that take less than a few seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .
