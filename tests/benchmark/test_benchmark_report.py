@@ -124,8 +124,13 @@ def test_command_writes_what_it_measures(tmp_path, monkeypatch, capsys):
     assert "| s | 4 |" in output
     assert "2 rows, 1 missed their goal" in output
     assert len(json.loads((tmp_path / "optimizer_steps.json").read_text())["rows"]) == 2
-    assert command.main(["--only", "loop", "--rounds", "4", "--output", str(tmp_path)]) == 0
+    # A part of it does not take the place of the whole report, unless asked to.
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["--only", "loop", "--rounds", "4"]) == 0
     assert "1 rows, 1 missed" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
+    assert command.main(["--rounds", "4"]) == 0
+    assert (tmp_path / "results" / "benchmark" / "optimizer_steps.md").is_file()
 
 
 def test_too_few_rounds_are_refused(capsys):
