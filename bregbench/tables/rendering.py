@@ -198,7 +198,7 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
         wide = [cell for (_, why), cells in reasons.items() if is_interval(why) for cell in cells]
         for (verdict, reason), cells in reasons.items():
             if not is_interval(reason):
-                lines.append(f"- {verdict}, {reason}: {', '.join(_by_row(cells, rows))}")
+                lines.append(f"- {verdict}, {reason}: {_named(cells, rows)}")
         if wide:
             lines.append(
                 f"- {Verdict.INCONCLUSIVE.value}, the 95 % interval of the mean reaches into the "
@@ -221,15 +221,32 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
     return lines
 
 
-def _by_row(cells: list[Cell], rows: list[FilledRow]) -> list[str]:
-    """Names of cells; a row whose cells are all meant is named once."""
-    names: list[str] = []
+def _named(cells: list[Cell], rows: list[FilledRow]) -> str:
+    """Names of cells; a column or a row whose cells are all meant is named once."""
+    meant = {(cell.row, cell.column) for cell in cells}
+    having: dict[str, list[str]] = {}
     for row in rows:
-        columns = [cell.column for cell in cells if cell.row == row.label]
+        for column in row.cells:
+            having.setdefault(column, []).append(row.label)
+    whole = {
+        column
+        for column, labels in having.items()
+        if len(labels) > 1 and all((label, column) in meant for label in labels)
+    }
+    if len(whole) == len(having):
+        return "everything"
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        others = [column for column in row.cells if column not in whole]
+        columns = [column for column in others if (row.label, column) in meant]
         if columns:
-            some = f" ({', '.join(columns)})" if len(columns) < len(row.cells) else ""
-            names.append(row.label + some)
-    return names
+            some = tuple(columns) if len(columns) < len(others) else ()
+            groups.setdefault(some, []).append(row.label)
+    names = [f"all of {column}" for column in having if column in whole]
+    for some, labels in groups.items():
+        each = "each " if len(labels) > 1 else ""
+        names.append(", ".join(labels) + (f" ({each}{', '.join(some)})" if some else ""))
+    return "; ".join(names)
 
 
 def _source(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
