@@ -100,11 +100,13 @@ class ResidualNetwork(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions with batch normalisation, added to a shortcut.
 
-    The shortcut is the identity where shapes agree, else a 1 x 1 convolution with batch
-    normalisation.
+    The shortcut, if none is given, is the identity where shapes agree, else a 1 x 1 convolution
+    with batch normalisation.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, shortcut: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -112,7 +114,9 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
+        if shortcut is not None:
+            self.shortcut = shortcut
+        elif stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
             )

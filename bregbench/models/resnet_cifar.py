@@ -13,6 +13,7 @@ from bregbench.checks import require
 from bregbench.data.normalization import Normalization
 from bregbench.models.config import ModelConfig
 from bregbench.models.normalize import Normalize
+from bregbench.models.resnet18 import BasicBlock
 from dessilbi.nodes import PaddedShortcut
 
 
@@ -105,35 +106,16 @@ class CifarResidualNetwork(nn.Module):
         return self.linear(self.flatten(self.pool(features)))
 
 
-class CifarBlock(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation, added to a shortcut."""
-
-    def __init__(self, inputs: int, outputs: int, *, stride: int, shortcut: Shortcut) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        changes = stride != 1 or inputs != outputs
-        if shortcut is Shortcut.everywhere or (changes and shortcut is Shortcut.pad):
-            self.shortcut = PaddedShortcut(outputs, stride=stride)
-        elif changes:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-        self.relu2 = nn.ReLU()
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map ``(batch, inputs, h, w)`` to ``(batch, outputs, h / stride, w / stride)``."""
-        residual = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(features)))))
-        return self.relu2(residual + self.shortcut(features))
+def _block(inputs: int, outputs: int, *, stride: int, shortcut: Shortcut) -> BasicBlock:
+    changes = stride != 1 or inputs != outputs
+    pads = shortcut is Shortcut.everywhere or (changes and shortcut is Shortcut.pad)
+    padded = PaddedShortcut(outputs, stride=stride) if pads else None
+    return BasicBlock(inputs, outputs, stride=stride, shortcut=padded)
 
 
 def _stage(
     inputs: int, outputs: int, blocks: int, *, stride: int, shortcut: Shortcut
 ) -> nn.Sequential:
-    first = CifarBlock(inputs, outputs, stride=stride, shortcut=shortcut)
-    others = [CifarBlock(outputs, outputs, stride=1, shortcut=shortcut) for _ in range(blocks - 1)]
+    first = _block(inputs, outputs, stride=stride, shortcut=shortcut)
+    others = [_block(outputs, outputs, stride=1, shortcut=shortcut) for _ in range(blocks - 1)]
     return nn.Sequential(first, *others)

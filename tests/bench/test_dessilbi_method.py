@@ -103,7 +103,7 @@ def test_gamma_of_the_last_epoch_is_not_put_beside_an_earlier_best(make):
     assert set(summary["final"]["trained"]) == {"best", "last"}
 
 
-def test_resume_is_exact(make, monkeypatch):
+def test_resume_is_exact(make, train_killed):
     def config(name: str):
         return make(
             "method=dessilbi_momentum_wd",
@@ -116,22 +116,7 @@ def test_resume_is_exact(make, monkeypatch):
 
     train(config("whole"))
 
-    class Killed(BaseException):
-        pass
-
-    save, saves = Training.save, []
-
-    def dying_save(self: Training) -> None:
-        save(self)
-        saves.append(1)
-        if len(saves) == 4:  # one step into the second epoch
-            raise Killed
-
-    monkeypatch.setattr(Training, "save", dying_save)
-    with pytest.raises(Killed):
-        train(config("killed"))
-    monkeypatch.setattr(Training, "save", save)
-    train(config("killed"))
+    train_killed(config("killed"), saves=4)  # one step into the second epoch
     whole, killed = weights(config("whole")), weights(config("killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     whole, killed = (load_file(run_directory(config(name)).traces) for name in ("whole", "killed"))

@@ -19,7 +19,6 @@ from bregbench.records import export_record, record_of
 from bregbench.run import run_directory, train
 from bregbench.sparse_weights import load_sparse
 from bregbench.structure import load_weights
-from bregbench.training import Training
 
 RESNET = ("model=resnet_cifar", "model.depth=8", "model.widths=[6,6,8]")
 VGG = ("model=vgg16", "model.widths=[6]", "model.head=double", "model.hidden=8")
@@ -290,29 +289,12 @@ def test_transfer_trains_under_the_masks_of_another_run(make, tmp_path):
     ],
     ids=["removal", "growth"],
 )
-def test_resume_around_a_change_of_structure_is_exact(make, monkeypatch, overrides, at):
-    train(make(*SELECT, *overrides, "experiment_name=whole"))
-
-    class Killed(BaseException):
-        pass
-
-    save = Training.save
-    for index in at:  # at the end of an epoch, and right after the structure has changed
-        saves: list[int] = []
-
-        def dying_save(self: Training, saves=saves, index=index) -> None:
-            save(self)
-            saves.append(1)
-            if len(saves) == index:
-                raise Killed
-
-        monkeypatch.setattr(Training, "save", dying_save)
-        config = make(*SELECT, *overrides, f"experiment_name=killed{index}")
-        with pytest.raises(Killed):
-            train(config)
-        monkeypatch.setattr(Training, "save", save)
-        train(config)
-        whole = make(*SELECT, *overrides, "experiment_name=whole")
+def test_resume_around_a_change_of_structure_is_exact(make, train_killed, overrides, at):
+    whole = make(*SELECT, *overrides, "experiment_name=whole")
+    train(whole)
+    for saves in at:  # at the end of an epoch, and right after the structure has changed
+        config = make(*SELECT, *overrides, f"experiment_name=killed{saves}")
+        train_killed(config, saves=saves)
         first, second = (read_tensors(run_directory(c).weights) for c in (whole, config))
         assert first.keys() == second.keys()
         assert all(torch.equal(first[key], second[key]) for key in first)

@@ -75,7 +75,7 @@ def test_every_solver_is_covered():
 
 
 @pytest.mark.parametrize("solver", SOLVER_OVERRIDES)
-def test_every_solver_learns_and_resumes_bit_by_bit(make_config, monkeypatch, solver):
+def test_every_solver_learns_and_resumes_bit_by_bit(make_config, train_killed, solver):
     common = (*SMALL, "method=lifted", f"method/solver={solver}", *SOLVER_OVERRIDES[solver])
     whole = make_config("trainer.batch_size=40", *common, "experiment_name=whole")
     config = make_config(
@@ -84,25 +84,8 @@ def test_every_solver_learns_and_resumes_bit_by_bit(make_config, monkeypatch, so
     train(whole)
     curve = rows(whole)
     assert curve[-1]["lifted/loss"] < curve[0]["lifted/loss"]
-
-    class Killed(BaseException):
-        pass
-
-    save, saves = Training.save, []
     # In the middle of the second epoch where there are several batches in one.
-    last = 4 if FULL_BATCH in common else 10
-
-    def dying_save(self: Training) -> None:
-        save(self)
-        saves.append(self.position.steps)
-        if len(saves) == last:
-            raise Killed
-
-    monkeypatch.setattr(Training, "save", dying_save)
-    with pytest.raises(Killed):
-        train(config)
-    monkeypatch.setattr(Training, "save", save)
-    train(config)
+    train_killed(config, saves=4 if FULL_BATCH in common else 10)
     assert rows(config) == curve
 
 

@@ -11,7 +11,6 @@ from bregbench.evaluation import evaluate_run
 from bregbench.evaluators import Accuracy, Density, Lipschitz
 from bregbench.files import read_tensors
 from bregbench.run import run_directory, train
-from bregbench.training import Training
 
 SHORT = [f"phases.{name}.epochs=2" for name in ("dense", "prune1", "prune2", "prune3", "prune4")]
 
@@ -41,7 +40,7 @@ def test_last_phase_without_epochs_has_no_best_of_its_own(make_config):
 
 
 @pytest.mark.parametrize("at", [3, 4, 7])
-def test_resume_between_and_within_phases_is_exact(make_config, monkeypatch, at):
+def test_resume_between_and_within_phases_is_exact(make_config, train_killed, at):
     def config(name: str):
         return make_config(
             "phases=iterative_pruning",
@@ -53,22 +52,7 @@ def test_resume_between_and_within_phases_is_exact(make_config, monkeypatch, at)
 
     train(config("whole"))
 
-    class Killed(BaseException):
-        pass
-
-    save, saves = Training.save, []
-
-    def dying_save(self: Training) -> None:
-        save(self)
-        saves.append(1)
-        if len(saves) == at:
-            raise Killed
-
-    monkeypatch.setattr(Training, "save", dying_save)
-    with pytest.raises(Killed):
-        train(config("killed"))
-    monkeypatch.setattr(Training, "save", save)
-    train(config("killed"))
+    train_killed(config("killed"), saves=at)
     for key in ("train/loss", "validation/loss", "density/total"):
         whole, killed = (
             [row[key] for row in run_directory(config(name)).read_metrics()]
