@@ -56,6 +56,7 @@ def test_every_phase_may_have_an_objective(make_config):
         "data.repeats=20",
         "phases.plain.epochs=20",
         "phases.lam10.epochs=5",
+        "phases.lam10.objective.lam=10",
         "phases.lam1.epochs=0",
         "phases.lam0.epochs=0",
     )
