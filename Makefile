@@ -87,7 +87,7 @@ results-next: $(STAMP) ## Train what the published tables miss; BUDGET=150m WORK
 results-status: $(STAMP) ## Show what the published tables still miss
 	$(BIN)/python -m bregbench.cli.results_next status=true $(WHERE)
 
-benchmark: $(STAMP) ## Time optimiser steps against torch's fused SGD and Adam; writes results/benchmark
+benchmark: $(STAMP) ## Time optimiser and training steps against torch's and the published ways; writes results/benchmark
 	$(BIN)/python -m bregbench.benchmark
 
 doctor: $(STAMP) ## Show versions, devices, shadowed packages and data found

@@ -97,8 +97,7 @@ def test_gamma_of_the_last_epoch_is_not_put_beside_an_earlier_best(make):
     config = make("method=dessilbi", "method.lr=20", "method.nu=1e6", "data.limit=64")
     config.trainer.epochs = 3
     summary = train(config)
-    if summary["best"]["epoch"] == summary["epochs"]:
-        pytest.skip("the last epoch was the best one")
+    assert summary["best"]["epoch"] < summary["epochs"]  # so large a step makes it worse
     assert set(summary["final"]["masked"]) == {"last"}
     assert set(summary["final"]["trained"]) == {"best", "last"}
 
