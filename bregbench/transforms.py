@@ -205,10 +205,13 @@ class MagnitudeTicket(Rewinding):
 
     Attributes:
         density: share of all convolution weights that is kept, of all there are.
+        relative: a share of those that are not zero instead; in a phase that is repeated, each round
+            prunes what the one before has left (iterative pruning).
     """
 
     kind: ClassVar[str] = "magnitude_ticket"
     density: float = 0.1
+    relative: bool = False
 
     def check(self, phase: str) -> None:
         super().check(phase)
@@ -216,8 +219,9 @@ class MagnitudeTicket(Rewinding):
         require(0 < self.density <= 1, key, self.density, "in (0, 1]")
 
     def begin(self, turn: Turn) -> Begun:
+        share = self.density * (_left(turn.network) if self.relative else 1.0)
         masks = magnitude_masks(
-            turn.network, density=self.density, scope="global", modules=cutting.CONVOLUTIONS
+            turn.network, density=share, scope="global", modules=cutting.CONVOLUTIONS
         )
         self.go_back(turn)
         apply_masks(turn.network, masks)
@@ -294,19 +298,22 @@ class Transfer(TransformConfig):
     Attributes:
         run: the run directory or record; its weights, not its place, decide the run's identity.
         weights: take its weights, too; without, the network keeps its own under the run's masks.
+        source: `experiment/name-hash/seed` of the run, which then decides the identity in place of its
+            weights. Tables set it, because they know their runs by name before any is trained.
     """
 
     kind: ClassVar[str] = "transfer"
     run: str = local("")
     weights: bool = False
+    source: str = ""
 
     def check_order(self, phase: str, last: MethodConfig | None) -> None:
         key = f"phases.{phase}.begin.run"
         require(bool(self.run.strip()), key, "(empty)", "a run directory or record")
 
     def fingerprint(self) -> str | None:
-        """Digest of the run's weights; None where no run is named."""
-        if not self.run:
+        """Digest of the run's weights; None where no run is named, or `source` names it."""
+        if not self.run or self.source:
             return None
         digest = hashlib.sha256()
         for name, tensor in sorted(self._state().items()):
@@ -319,6 +326,12 @@ class Transfer(TransformConfig):
         return replace(self, run="/".join(parts[-3:]))
 
     def begin(self, turn: Turn) -> Begun:
+        place = "/".join(Path(self.run).parts[-3:])
+        if self.source and place != self.source:
+            raise BenchError(
+                f"phases.{turn.phase}.begin.run={self.run} is not the run {self.source} that "
+                f"phases.{turn.phase}.begin.source names: leave source out"
+            )
         saved = self._state()
         own = turn.network.state_dict()
         fitting = {
@@ -375,6 +388,12 @@ def _require_dessilbi(transform: TransformConfig, phase: str, last: MethodConfig
 def _split(turn: Turn) -> SplitTraining:
     assert isinstance(turn.method, SplitTraining)  # as `check_order` requires
     return turn.method
+
+
+def _left(network: nn.Module) -> float:
+    """Share of the convolution weights that are not zero."""
+    weights = [m.weight for m in network.modules() if isinstance(m, cutting.CONVOLUTIONS)]
+    return sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
 
 
 def _bypassable(network: nn.Module, layer: str) -> bool:

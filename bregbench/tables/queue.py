@@ -81,11 +81,12 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
     running: dict[Future[str | None], Job] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        while running or (waiting and not _late(deadline)):
-            while waiting and len(running) < workers and not _late(deadline):
-                job = waiting.pop(0)
+        while True:
+            while len(running) < workers and not _late(deadline) and (job := _take(waiting)):
                 say(f"next: {_label(job)}")
                 running[pool.submit(_train, job.config, deadline)] = job
+            if not running:
+                break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 job = running.pop(future)
@@ -93,7 +94,17 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
                 if reason is not None:
                     failed.append((job, reason))
                     say(f"stopped: {_label(job)}: {reason}")
+    if not _late(deadline):
+        failed += [(job, job.blocked) for job in waiting]
     return failed
+
+
+def _take(waiting: list[Job]) -> Job | None:
+    """The first job that waits for no other run, no longer on the list."""
+    ready = next((job for job in waiting if not job.blocked), None)
+    if ready is not None:
+        waiting.remove(ready)
+    return ready
 
 
 def _train(config: Config, deadline: float | None) -> str | None:

@@ -13,7 +13,8 @@ from bregbench.errors import BenchError, Interrupted
 from bregbench.interrupts import OUT_OF_TIME
 from bregbench.records import export_record, find_complete, record_of
 from bregbench.run import run_directory, train
-from bregbench.tables.spec import Table
+from bregbench.run_dir import RunDirectory
+from bregbench.tables.spec import Table, begin_with
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Job:
         hours: estimated cost; of a run that has begun, of the rest.
         part: the part of the table; empty where a row is one run.
         cuda: whether it is too long for a CPU.
+        source: the run that it begins with, if any.
     """
 
     row: str
@@ -35,11 +37,19 @@ class Job:
     hours: float
     part: str = ""
     cuda: bool = False
+    source: RunDirectory | None = None
 
     @property
     def label(self) -> str:
         """Row and part, for people."""
         return f"{self.row}, {self.part}" if self.part else self.row
+
+    @property
+    def blocked(self) -> str:
+        """What it still waits for; empty if it can be trained."""
+        if self.source is None or self.source.complete:
+            return ""
+        return f"it begins with {self.source.path}, which is not finished: train that row first"
 
 
 def plan(
@@ -88,7 +98,12 @@ def plan(
                 shared.add(key)
                 done = find_complete(config, records_dir) is not None
                 hours = 0.0 if done else _hours_left(config, detail.hours or row.hours)
-                jobs.append(Job(label, config, done, hours, part, table.wants_cuda(part)))
+                begun = table.source(label, seed, *local, part=part)
+                source = begun and (find_complete(begun, records_dir) or run_directory(begun))
+                if source is not None:
+                    config = begin_with(config, source)
+                cuda = table.wants_cuda(part)
+                jobs.append(Job(label, config, done, hours, part, cuda, source))
     return jobs
 
 
@@ -125,8 +140,8 @@ def run_missing(
         if deadline is not None and time.monotonic() > deadline:
             raise Interrupted("time budget used up", code=OUT_OF_TIME)
         say(f"job {number}/{len(missing)}: {job.label}, seed {job.config.seed}")
-        reason = attempt(job.config, deadline=deadline)
-        if reason is not None:
+        reason = job.blocked or attempt(job.config, deadline=deadline)
+        if reason:
             failed.append((job, reason))
             say(f"failed: {reason}")
         elif records_dir is not None:

@@ -15,7 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bregbench.config import Config, compose
 from bregbench.errors import BenchError
+from bregbench.run import run_directory
+from bregbench.run_dir import RunDirectory
 from bregbench.tables.verdicts import Better
+from bregbench.transforms import Transfer
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Row:
         missing: what its cells say while its runs are not there; that of its part or table if empty.
         metrics: by column, what the row shows where it is not the column's metric (where rows are
             layers, for instance); `*` stands for every column.
+        source: the row whose run of the same seed this one begins with (`phases=transfer`).
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -43,6 +47,7 @@ class Row:
     not_run: str = ""
     missing: str = ""
     metrics: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass
@@ -224,7 +229,16 @@ class Table:
             "tracking=none",
             *local,
         )
-        return dataclasses.replace(copy.deepcopy(composed), seed=seed)
+        config = dataclasses.replace(copy.deepcopy(composed), seed=seed)
+        source = self.source(row, seed, *local, part=part)
+        if source is not None:
+            config = begin_with(config, run_directory(source))
+        return config
+
+    def source(self, row: str, seed: int, *local: str, part: str = "") -> Config | None:
+        """The run that the run behind a row and a seed begins with, if any."""
+        source = self.rows[row].source
+        return self.config(source, seed, *local, part=part) if source else None
 
     def check(self) -> None:
         """Refuse names that nothing stands behind.
@@ -244,6 +258,22 @@ class Table:
             unknown = sorted(set(detail.rows) - set(self.rows))
             if unknown:
                 raise BenchError(f"{self.name}: details.{name} names rows {unknown}, not there")
+        for label, row in self.rows.items():
+            if row.source and row.source not in self.rows:
+                raise BenchError(f"{self.name}: source={row.source} of row {label} is no row of it")
+            if row.source and self.rows[row.source].source:
+                raise BenchError(f"{self.name}: source={row.source} of row {label} has one itself")
+
+
+def begin_with(config: Config, source: RunDirectory) -> Config:
+    """The config with a run for all phases that begin with one, known by its name from now on."""
+    phases = dict(config.phases)
+    for name, phase in phases.items():
+        if isinstance(phase.begin, Transfer):
+            place = "/".join(source.path.parts[-3:])
+            begin = dataclasses.replace(phase.begin, run=str(source.path), source=place)
+            phases[name] = dataclasses.replace(phase, begin=begin)
+    return dataclasses.replace(config, phases=phases)
 
 
 @functools.cache

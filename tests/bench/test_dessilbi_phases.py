@@ -122,6 +122,27 @@ def test_every_list_of_two_phases_trains(make, tmp_path, name):
             assert int(weight.count_nonzero()) == pytest.approx(rows[0][key] * weight.numel())
 
 
+def test_iterative_pruning_keeps_a_share_of_what_is_left(make):
+    config = make(
+        *RESNET, "method=sgd", "phases=ticket_iterative", "phases.rounds.repeat=2",
+        *(f"phases.{phase}.epochs=1" for phase in ("search", "rounds", "ticket")),
+        "phases.rounds.begin.density=0.5", "phases.rounds.begin.rewind=0",
+    )  # fmt: skip
+    final = train(config)["final"]["trained"]["last"]
+    rows = run_directory(config).read_metrics()
+    assert [row["phase"] for row in rows] == ["search", "rounds1", "rounds2", "ticket"]
+    layers = [layer for layer in full(config).modules() if isinstance(layer, torch.nn.Conv2d)]
+    total = sum(layer.weight.numel() for layer in layers)
+    left = network_of(config)
+    kept = sum(
+        int(layer.weight.count_nonzero())
+        for layer in left.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+    )
+    assert kept == pytest.approx(total / 8, abs=2)
+    assert final["density/linear"] == 1.0
+
+
 def full(config: Config) -> torch.nn.Module:
     return config.model.build(input_shape=(1, 16, 16), classes=4)
 
