@@ -13,6 +13,7 @@ from bregbench.errors import BenchError
 UNITS = {
     "%": 100.0,
     "1": 1.0,
+    "1e-3": 1e3,
     "M": 1e-6,
     "MMACs": 1e-6,
     "s": 1.0,
