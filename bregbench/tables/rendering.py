@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,10 @@ def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
 def command(table: Table, row: str, part: str = "") -> str:
     """What regenerates a row, or one part of it."""
     selected = table.command or f"table={table.name}"
-    parts = f" 'parts=[\"{part}\"]'" if part in table.details else ""
-    return f"bregbench-reproduce {selected} 'rows=[\"{row}\"]'{parts}"
+    quoted = [shlex.quote(f'rows=["{row}"]')]
+    if part in table.details:
+        quoted.append(shlex.quote(f'parts=["{part}"]'))
+    return " ".join(["bregbench-reproduce", selected, *quoted])
 
 
 def replace_section(text: str, name: str, body: str) -> str:

@@ -28,6 +28,7 @@ from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.tables import load_table, read_published
 from bregbench.tables.cells import metric_of
 from bregbench.tables.published import UNITS
+from bregbench.tables.rendering import command
 from bregbench.tables.reproduce import attempt, plan, run_missing
 from bregbench.tables.spec import Claim, Column, Table
 
@@ -105,11 +106,15 @@ def test_reproduce_trains_records_and_renders(call, results_dir, tmp_path):
 
 def test_command_beside_a_cell_reruns_it(call, results_dir):
     call(reproduce, "table=small_table1", "render=true")
-    command = lines(results_dir / "small_table1" / "small_table1.csv")["Dense", "test/accuracy"]
-    arguments = shlex.split(command["command"])[1:]
+    cell = lines(results_dir / "small_table1" / "small_table1.csv")["Dense", "test/accuracy"]
+    arguments = shlex.split(cell["command"])[1:]
     code, out, _ = call(reproduce, *arguments, "dry_run=true")
     assert code == 0
     assert "2 of 2 runs missing" in out
+
+
+def test_command_survives_an_apostrophe(small_table):
+    assert shlex.split(command(small_table, "Adam's"))[-1] == 'rows=["Adam\'s"]'
 
 
 def test_table_of_ours_needs_no_published_numbers(call, results_dir, small_table, tmp_path):
