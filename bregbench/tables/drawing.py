@@ -114,14 +114,25 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
         case Drawing.patterns:
             draw_patterns(first, layer=figure.layer, epochs=figure.epochs, output=path)
         case Drawing.trade_off:
+            y = next(iter(figure.columns))
             draw_trade_off(
                 rows,
                 panels=figure.panels,
                 x=figure.x,
-                y=next(iter(figure.columns)),
+                y=y,
+                names={metric: _axis(figure, metric) for metric in (figure.x, y)},
                 selection=figure.selection,
                 output=path,
             )
+
+
+def _axis(figure: Figure, metric: str) -> tuple[str, float]:
+    """What a metric is called and the factor of its unit, from its column if it has one."""
+    known = figure.column(metric)
+    if known is None:
+        return metric, 1.0
+    name = known.header or metric
+    return (name if known.unit == "1" else f"{name} [{known.unit}]"), UNITS[known.unit]
 
 
 def _marks(published: dict[tuple[str, str], Published]) -> Marks:

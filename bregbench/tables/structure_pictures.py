@@ -169,7 +169,14 @@ def draw_patterns(
 
 
 def draw_trade_off(
-    rows: list[FilledRow], *, panels: list[str], x: str, y: str, selection: str, output: Path
+    rows: list[FilledRow],
+    *,
+    panels: list[str],
+    x: str,
+    y: str,
+    names: dict[str, tuple[str, float]],
+    selection: str,
+    output: Path,
 ) -> None:
     """A final metric over another; rows `label@point` make a line, mean over seeds.
 
@@ -178,6 +185,7 @@ def draw_trade_off(
         panels: how the labels of a panel begin, before a colon; empty for one panel with all.
         x: the metric on the horizontal axis, logarithmic.
         y: the metric on the vertical axis.
+        names: of both metrics: what their axis is called, and the factor of its unit.
         selection: `last` or `best`.
         output: image file.
 
@@ -197,12 +205,14 @@ def draw_trade_off(
                 points.sort()
             for series, points in lines.items():
                 at, height, spread = (np.array(values) for values in zip(*points, strict=True))
+                at, height, spread = at * names[x][1], height * names[y][1], spread * names[y][1]
                 line = panel.errorbar(at, height, spread, fmt="o-", capsize=2, label=series)
                 line[0].set_markersize(4)
             panel.set_xscale("log")
-            panel.set(title=title, xlabel=x)
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.set(title=title, xlabel=names[x][0])
             panel.legend(fontsize="small")
-        axes[0].set_ylabel(y)
+        axes[0].set_ylabel(names[y][0])
 
 
 def _point(row: FilledRow, x: str, y: str, selection: str) -> tuple[float, float, float]:
