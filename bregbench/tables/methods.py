@@ -187,6 +187,16 @@ def draw_methods(points: Sequence[Point], *, output: Path) -> None:
             panel.set(xscale="log", title=data, ylabel="test accuracy [%]")
             panel.set_xlabel("Lipschitz constant, from lower to upper bound")
             names = "\n".join(f"{number}  {point.label}" for number, point in inside)
-            panel.text(0, -0.2, names, transform=panel.transAxes, va="top", fontsize=7)
+            # A distance in points, or the layout would move the names each time it makes room for them.
+            panel.annotate(
+                names,
+                (0, 0),
+                xytext=(0, -45),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="top",
+                annotation_clip=False,
+                fontsize=7,
+            )
         assert marks is not None
         figure.colorbar(marks, ax=list(axes), label="density", aspect=40)
