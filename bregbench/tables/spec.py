@@ -266,8 +266,16 @@ class Table:
 
 
 def begin_with(config: Config, source: RunDirectory) -> Config:
-    """The config with a run for all phases that begin with one, known by its name from now on."""
+    """The config with a run for all phases that begin with one, known by its name from now on.
+
+    Raises:
+        BenchError: no phase begins with a run.
+    """
     phases = dict(config.phases)
+    if not any(isinstance(phase.begin, Transfer) for phase in phases.values()):
+        raise BenchError(
+            f"source={source.path.parts[-2]}: no phase begins with it; add phases=transfer"
+        )
     for name, phase in phases.items():
         if isinstance(phase.begin, Transfer):
             place = "/".join(source.path.parts[-3:])
