@@ -191,6 +191,20 @@ def test_a_linear_filter_looks_for_its_positive_weights():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_a_filter_that_is_off_on_grey_is_found_from_other_starts():
+    edge, sum_ = nn.Conv2d(1, 1, (1, 2)), nn.Conv2d(1, 2, (1, 1))
+    with torch.no_grad():
+        edge.weight.copy_(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2))
+        edge.bias.fill_(-0.3)  # grey is below, and so are most of the starts
+        sum_.weight.copy_(torch.tensor([1.0, 0.0]).view(2, 1, 1, 1))
+    network = nn.Sequential(edge, nn.ReLU(), sum_)
+    images = exciting_images(network, "2", [0, 1], input_shape=(1, 1, 2))
+    assert torch.equal(images[0], torch.tensor([[[0.0, 1.0]]]))
+    one = exciting_images(network, "2", [0], input_shape=(1, 1, 2), starts=1)
+    assert not torch.equal(one, images[:1])  # the first start is off, and stays where it is
+    assert set(images[1].unique().tolist()).isdisjoint({0.0, 1.0})  # nothing excites this one
+
+
 @pytest.mark.parametrize(
     ("figure", "row", "table", "other", "part"),
     [
