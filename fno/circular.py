@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from fno.convolution import convolve
+from fno.convolution import by_matrices, convolve
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import wide, without_autocast
 from fno.sizes import Size, as_size
 
 Method = Literal["auto", "direct", "fft"]
 
-#: Taps of a kernel (height times width) from which on "auto" takes the FFT; see docs/methods/fno.md.
-FFT_FROM_TAPS = 100
+#: Taps of a kernel (height times width) from which on "auto" takes the FFT, and the smaller number for
+#: images of which products of matrices take the place of FFTs; see docs/methods/fno.md.
+FFT_FROM_TAPS, MATRICES_FROM_TAPS = 100, 25
 
 
 class CircularConv2d(nn.Conv2d):
@@ -35,7 +37,8 @@ class CircularConv2d(nn.Conv2d):
         groups: of channels that do not mix.
         bias: add one number per output channel.
         method: `"direct"`, `"fft"`, or `"auto"`: the FFT for kernels of at least `FFT_FROM_TAPS`
-            taps and where torch refuses to pad by more than the image.
+            taps (`MATRICES_FROM_TAPS` for small images on the CPU, outside autocast) and where
+            torch refuses to pad by more than the image.
 
     Raises:
         ValueError: a size is not positive, or the method is unknown.
@@ -72,7 +75,7 @@ class CircularConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that nn.Conv2d gave it)
         """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``."""
         size = as_size((input.shape[-2], input.shape[-1]))
-        if not self._through_fft(size):
+        if not self._through_fft(input, size):
             return super().forward(input)
         with without_autocast(input):
             kernels = multiplier_of_kernel(wide(self.weight), size, as_size(self.dilation))
@@ -82,7 +85,7 @@ class CircularConv2d(nn.Conv2d):
             result = result + self.bias[:, None, None]
         return result.to(input.dtype)
 
-    def _through_fft(self, size: Size) -> bool:
+    def _through_fft(self, images: Tensor, size: Size) -> bool:
         if self.method != "auto":
             return self.method == "fft"
         taps = self.kernel_size[0] * self.kernel_size[1]
@@ -91,4 +94,9 @@ class CircularConv2d(nn.Conv2d):
             dilation * (kernel - 1) // 2 + dilation * (kernel - 1) % 2 <= side
             for dilation, kernel, side in zip(self.dilation, self.kernel_size, size, strict=True)
         )
-        return taps >= FFT_FROM_TAPS or not fits
+        if taps >= FFT_FROM_TAPS or not fits:
+            return True
+        # Direct convolutions gain from half precision, FFTs and what replaces them do not use it.
+        full = wide(images) is images and not torch.is_autocast_enabled(images.device.type)
+        by_hand = by_matrices(images, self.out_channels, size, size, groups=self.groups)
+        return taps >= MATRICES_FROM_TAPS and full and by_hand

@@ -30,11 +30,16 @@ def convolve(
     Returns:
         ``(batch, outputs, H', W')``, in any memory order.
     """
-    kept_whole = groups == 1 and target == (images.shape[-2], images.shape[-1])
-    on_cpu = images.device.type == "cpu" and not torch.compiler.is_compiling()
-    if on_cpu and kept_whole and dense.fits(images, multiplier.shape[0], kept):
+    if by_matrices(images, multiplier.shape[0], kept, target, groups=groups):
         return dense.convolve(images, dense.factors_of(multiplier), kept)
     return through_fft(images, multiplier, kept, target, groups=groups)
+
+
+def by_matrices(images: Tensor, outputs: int, kept: Size, target: Size, *, groups: int = 1) -> bool:
+    """Whether `convolve` takes products of matrices for these arguments and so many channels out."""
+    kept_whole = groups == 1 and target == (images.shape[-2], images.shape[-1])
+    on_cpu = images.device.type == "cpu" and not torch.compiler.is_compiling()
+    return on_cpu and kept_whole and dense.fits(images, outputs, kept)
 
 
 def through_fft(

@@ -9,7 +9,7 @@ import torch
 from fno_cases import EXACT, error, normal
 from torch import nn
 
-from fno import CircularConv2d
+from fno import CircularConv2d, dense
 
 KERNELS = ((1, 1), (2, 2), (3, 3), (4, 3), (5, 6), (8, 7))
 
@@ -62,6 +62,29 @@ def test_auto_takes_the_fft_for_large_kernels():
         direct.load_state_dict(auto.state_dict())
         assert error(auto(images), direct(images)) < EXACT
         assert torch.equal(auto(images), direct(images)) == (kernel == 3)
+
+
+def test_auto_takes_matrices_for_middling_kernels_on_small_images_in_full_precision(monkeypatch):
+    calls: list[bool] = []
+    convolve = dense.convolve
+    monkeypatch.setattr(dense, "convolve", lambda *args: calls.append(True) or convolve(*args))
+
+    def taken(images, kernel=5, **options):
+        auto = CircularConv2d(1, 4, kernel, **options).to(images)
+        direct = CircularConv2d(1, 4, kernel, method="direct", **options).to(images)
+        direct.load_state_dict(auto.state_dict())
+        calls.clear()
+        assert error(auto(images).double(), direct(images).double()) < 1e-5
+        return bool(calls)
+
+    images = torch.randn(3, 1, 28, 28)
+    assert taken(images)
+    assert taken(images.double(), kernel=7)
+    assert not taken(images, kernel=4)
+    assert not taken(torch.randn(3, 1, 56, 56))
+    assert not taken(images.bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not taken(images)
 
 
 def test_is_a_conv2d_for_everybody_else():
