@@ -88,7 +88,7 @@ def evaluate_run(
     """
     device = config.trainer.torch_device()
     with config.trainer.applied():
-        network = _variant(load_run(directory.path, selection=selection), config, variant).to(
+        network = variant_of(load_run(directory.path, selection=selection), config, variant).to(
             device
         )
         metrics = evaluate(
@@ -112,8 +112,12 @@ def evaluate_run(
     return metrics
 
 
-def _variant(network: nn.Module, config: Config, variant: str) -> nn.Module:
-    """The network as trained, or cut as the method of the last phase says."""
+def variant_of(network: nn.Module, config: Config, variant: str) -> nn.Module:
+    """The network as trained, or cut as the method of the last phase says.
+
+    Raises:
+        BenchError: a variant that the saved weights do not give.
+    """
     if variant == "trained":
         return network
     method = config.run_phases()[-1].method

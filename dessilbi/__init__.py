@@ -3,8 +3,9 @@
 `DessiLBI` is SGD on dense weights W, coupled to a sparse copy Gamma whose groups become non-zero
 one after the other; what is selected early matters. `weight_masks` and `filter_masks` read off what
 is selected, `mask_filters` and `shrink` make a network physically smaller without changing what it
-computes, `Ticket` retrains on masks, `grow` appends filters; `dessilbi.tickets`,
-`dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and `dessilbi.step_size` hold more of each.
+computes, `compact` does so with any sparse network, `Ticket` retrains on masks, `grow` appends
+filters; `dessilbi.tickets`, `dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and
+`dessilbi.step_size` hold more of each.
 Depends on torch and `bregman` only.
 
 Source: Fu, Liu, Li, Zhong, Sun, Zeng, Yao, "Exploring Structural Sparsity of Deep Networks via
@@ -28,6 +29,7 @@ Example:
 
 from __future__ import annotations
 
+from dessilbi.compaction import compact
 from dessilbi.costs import network_cost
 from dessilbi.growing import grow
 from dessilbi.loading import load_shrunk
@@ -47,6 +49,7 @@ __all__ = [
     "SelectionPath",
     "Ticket",
     "check_step",
+    "compact",
     "filter_masks",
     "gamma_view",
     "grow",

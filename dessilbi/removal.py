@@ -42,7 +42,7 @@ def shrink(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
             if space.fixed is None:
                 _remove(small, space, _unread(graph, space, zeros))
     if example is not None:
-        _compare(model, small, example)
+        compare_outputs(model, small, example)
     return small
 
 
@@ -84,7 +84,12 @@ def _index(layer: nn.Module, dead: Tensor) -> Tensor:
     return (~dead).nonzero().flatten().to(device)
 
 
-def _compare(model: nn.Module, small: nn.Module, example: Tensor) -> None:
+def compare_outputs(model: nn.Module, small: nn.Module, example: Tensor) -> None:
+    """Hold a smaller copy of a network to the original, in evaluation mode.
+
+    Raises:
+        ValueError: The outputs on `example` differ by more than rounding.
+    """
     with torch.no_grad():
         expected, found = (copy.deepcopy(net).eval()(example) for net in (model, small))
     size = expected.abs().max()

@@ -2,6 +2,7 @@
 
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.codes import Codes
+from bregbench.evaluators.compaction import Compaction
 from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.resolution import Conversion, Resolution
@@ -26,12 +27,14 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Conversion,
     Structure,
     Codes,
+    Compaction,
 )
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
     "Codes",
+    "Compaction",
     "Conversion",
     "Cost",
     "Curve",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +21,7 @@ from bregbench.measures import (
     modes,
     peak_memory_bytes,
 )
+from bregbench.measures.cost import median_seconds
 from bregbench.measures.density import layer_densities
 from bregbench.measures.structure import structure_of
 from bregbench.scoring import score
@@ -91,19 +90,15 @@ class Cost(EvaluatorConfig):
         memory = peak_memory_bytes(context.device)
         return found if memory is None else found | {"cost/peak_memory": memory}
 
-    @torch.no_grad()
     def _forward_seconds(self, network: nn.Module, data: Data, context: RunContext) -> float:
         shape = (self.batch_size, *data.input_shape)
         images = context.arrange(torch.zeros(shape, device=context.device))
-        seconds: list[float] = []
-        for _ in range(self.repeats + 1):
-            _wait(context.device)
-            begin = time.perf_counter()
+
+        def forward() -> None:
             with context.autocast():
                 network(images)
-            _wait(context.device)
-            seconds.append(time.perf_counter() - begin)
-        return statistics.median(seconds[1:])  # the first pass warms up
+
+        return median_seconds(forward, context.device, repeats=self.repeats)
 
 
 @dataclass
@@ -131,8 +126,3 @@ class Structure(EvaluatorConfig):
             "cost/dropped_layers": len(built.widths) - len(found.widths),
             "density/of_built": nonzero / built.parameters,
         }
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

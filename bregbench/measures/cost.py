@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +77,19 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() * (2 if p.is_complex() else 1) for p in parameters)
 
 
+@torch.no_grad()
+def median_seconds(call: Callable[[], object], device: torch.device, *, repeats: int) -> float:
+    """Wall time of a call: the median of so many, after one to warm up."""
+    seconds: list[float] = []
+    for _ in range(repeats + 1):
+        _wait(device)
+        begin = time.perf_counter()
+        call()
+        _wait(device)
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])
+
+
 def peak_memory_bytes(device: torch.device) -> int | None:
     """Most memory held so far.
 
@@ -90,6 +106,11 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # The unit is bytes on macOS and KiB elsewhere.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _macs(layer: WeightLayer, inputs: torch.Tensor, output: torch.Tensor) -> int:

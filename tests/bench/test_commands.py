@@ -9,29 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from bregbench.cli import doctor, plot, train
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
-
-
-@pytest.fixture
-def call(monkeypatch, capsys, tmp_path):
-    """Call a command in this process: (exit code, stdout, stderr)."""
-
-    def run(module, *arguments: str) -> tuple[int, str, str]:
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
-        monkeypatch.chdir(tmp_path)
-        with pytest.raises(SystemExit) as exit_:
-            module.main()
-        out, err = capsys.readouterr()
-        code = exit_.value.code
-        return (code if isinstance(code, int) else 0), out, err
-
-    return run
 
 
 def refusal(err: str) -> str:

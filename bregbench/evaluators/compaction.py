@@ -1,0 +1,66 @@
+"""What is left of a network when units that it does not need are gone."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from bregbench.checks import require
+from bregbench.compaction import compacted
+from bregbench.context import RunContext
+from bregbench.data import Data
+from bregbench.errors import BenchError
+from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.measures import count_macs, count_parameters
+from bregbench.measures.cost import median_seconds
+
+
+@dataclass
+class Compaction(EvaluatorConfig):
+    """Cost of the network without constant units and units that nothing reads (`dessilbi.compact`).
+
+    Attributes:
+        batch_size: images in the forward passes that are timed.
+        repeats: timed passes; the median counts.
+    """
+
+    kind: ClassVar[str] = "compaction"
+    batch_size: int = 128
+    repeats: int = 5
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`compact/*`; nothing where the layers of the network cannot be followed."""
+        for key in ("batch_size", "repeats"):
+            value = getattr(self, key)
+            require(value > 0, f"evaluators.compaction.{key}", value, "at least 1")
+        try:
+            small = compacted(network, data.input_shape)
+        except BenchError:
+            return {}
+        shape = (self.batch_size, *data.input_shape)
+        images = context.arrange(torch.zeros(shape, device=context.device))
+
+        def seconds(judged: nn.Module) -> float:
+            def forward() -> None:
+                with context.autocast():
+                    judged(images)
+
+            return median_seconds(forward, context.device, repeats=1)
+
+        # In turns, so that a machine that is busy for a while slows both down.
+        times = [(seconds(network), seconds(small)) for _ in range(self.repeats)]
+        macs, built = (
+            count_macs(small, data.input_shape).dense,
+            count_macs(network, data.input_shape),
+        )
+        return {
+            "compact/parameters": count_parameters(small),
+            "compact/macs": macs,
+            "compact/macs_left": macs / built.dense,
+            "compact/forward_seconds": statistics.median(after for _, after in times),
+            "compact/speedup": statistics.median(before / after for before, after in times),
+        }
