@@ -63,10 +63,10 @@ def compact(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
 def _fold_constants(graph: ChannelGraph) -> None:
     """Add what constant channels give their readers to the readers' biases, and stop reading them."""
     values = _constants(graph)
-    once = _own_layers(graph)
+    own = _own_layers(graph)
     for node in graph.nodes:
         layer = graph.layer(node)
-        if not isinstance(layer, WEIGHT_LAYERS) or layer not in once or not _reads_evenly(layer):
+        if not isinstance(layer, WEIGHT_LAYERS) or layer not in own or not _reads_evenly(layer):
             continue
         source = node.all_input_nodes[0]
         space = graph.space(source)
@@ -84,15 +84,16 @@ def _fold_constants(graph: ChannelGraph) -> None:
 
 def _silence_unread(graph: ChannelGraph) -> None:
     """Set to zero what makes channels for which no layer has a weight."""
+    own = _own_layers(graph)
     for space in graph.spaces:
-        if space.fixed is not None or not space.readers:
+        makers = [graph.model.get_submodule(name) for name in space.producers]
+        if space.fixed is not None or not space.readers or not own.issuperset(makers):
             continue
         unread = torch.ones(space.channels, dtype=torch.bool)
         for name in space.readers:
             columns = _by_input(graph.model.get_submodule(name), space.channels)
             unread &= (columns == 0).flatten(2).all(dim=2).all(dim=0).cpu()
-        for name in (*space.producers, *space.norms):
-            layer = graph.model.get_submodule(name)
+        for layer in (*makers, *map(graph.model.get_submodule, space.norms)):
             axis = output_axis(layer) if isinstance(layer, WEIGHT_LAYERS) else 0
             for tensor in (layer.weight.transpose(0, axis), layer.bias):  # pyright: ignore[reportCallIssue]
                 if isinstance(tensor, Tensor):
