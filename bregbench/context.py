@@ -55,5 +55,5 @@ class RunContext:
     def arrange(self, images: torch.Tensor) -> torch.Tensor:
         """Images in the run's memory layout."""
         if self.channels_last:
-            return images.contiguous(memory_format=torch.channels_last)
+            return images.to(memory_format=torch.channels_last)
         return images

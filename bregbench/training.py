@@ -357,10 +357,14 @@ class Training:
 
 
 def _to_channels_last(network: torch.nn.Module) -> None:
-    """Give convolution weights the layout; `Module.to` refuses the five axes of spectral layers."""
+    """Give convolution weights the layout; `Module.to` refuses the five axes of spectral layers.
+
+    With one channel a tensor is contiguous in either layout, so `contiguous` would leave the strides as
+    they are, and these decide in which layout a convolution answers.
+    """
     for parameter in network.parameters():
         if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def _on_cpu(state: Any) -> Any:
