@@ -68,6 +68,23 @@ def test_every_network_trains_in_every_precision_and_layout(
     assert all(w.dtype != torch.bfloat16 for w in weights.values())
 
 
+def test_channels_last_reaches_what_layers_make_of_images_of_one_channel(make_config):
+    """Whose strides are ambiguous: pooling takes ten times as long where a convolution guesses wrong."""
+    config = make_config("model=cnn", "model.kernel_size=2", "trainer.channels_last=true")
+    training = Training(config, run_directory(config))
+    seen: list[torch.Tensor] = []
+    for name in ("conv1", "pool1", "conv2"):
+        layer = training.network.get_submodule(name)
+        layer.register_forward_hook(lambda *call: seen.append(call[2]))
+    images = torch.rand(4, 1, 8, 8)
+    training.network(images)  # the weights alone decide
+    training.network(training.context().arrange(images))
+    assert len(seen) == 6
+    for output in seen:
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        assert not output.is_contiguous()
+
+
 def test_max_steps_ends_the_run_early_and_a_second_call_knows_it(make_config):
     config = make_config("trainer.max_steps=15", "trainer.epochs=50")
     summary = train(config)
