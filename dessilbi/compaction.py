@@ -155,14 +155,12 @@ def _mapped(node: fx.Node, layer: nn.Module | None, value: Tensor) -> Tensor | N
         return value
     if isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d)):
         even = layer.padding in (0, (0,), (0, 0)) or not layer.count_include_pad
-        return value if even else None
+        return value if even and getattr(layer, "divisor_override", None) is None else None
     if isinstance(layer, POINTWISE_MODULES):
         return layer(value.clone())
     if node.target in POINTWISE_CALLS:
-        arguments: tuple[Any, ...] = (value.clone(), *node.args[1:])
-        if node.op == "call_method":
-            return getattr(value.clone(), str(node.target))(*node.args[1:], **node.kwargs)
-        return node.target(*arguments, **node.kwargs)  # pyright: ignore[reportCallIssue]
+        target: Any = getattr(Tensor, str(node.target)) if node.op == "call_method" else node.target
+        return target(value.clone(), *node.args[1:], **node.kwargs)
     # What is left flattens or averages over pixels, or pools with padding.
     return None if node.target is functional.avg_pool2d else value
 

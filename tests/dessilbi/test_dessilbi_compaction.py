@@ -115,6 +115,7 @@ def test_a_constant_image_stays_where_zeros_are_put_around_it(options, goes):
     [
         (nn.AvgPool2d(2), True),
         (nn.AvgPool2d(2, padding=1), False),
+        (nn.AvgPool2d(2, divisor_override=3), False),
         (nn.AvgPool2d(2, padding=1, count_include_pad=False), True),
         (nn.MaxPool2d(2, padding=1), True),
     ],
