@@ -195,7 +195,9 @@ def test_a_filter_that_is_off_on_grey_is_found_from_other_starts():
     edge, sum_ = nn.Conv2d(1, 1, (1, 2)), nn.Conv2d(1, 2, (1, 1))
     with torch.no_grad():
         edge.weight.copy_(torch.tensor([-1.0, 1.0]).view(1, 1, 1, 2))
-        edge.bias.fill_(-0.3)  # grey is below, and so are most of the starts
+        nn.init.constant_(
+            edge.get_parameter("bias"), -0.3
+        )  # grey is below, and so are most of the starts
         sum_.weight.copy_(torch.tensor([1.0, 0.0]).view(2, 1, 1, 1))
     network = nn.Sequential(edge, nn.ReLU(), sum_)
     images = exciting_images(network, "2", [0, 1], input_shape=(1, 1, 2))
