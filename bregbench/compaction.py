@@ -8,9 +8,14 @@ from torch.fx.proxy import TraceError
 
 from bregbench.errors import BenchError
 from dessilbi import compact
+from dessilbi.removal import compare_outputs
 
-#: inputs on which the outputs are compared
+#: inputs on which outputs are compared
 COMPARED = 16
+
+
+class NotFollowed(BenchError):
+    """The layers of a network cannot be followed, so nothing can be removed from it."""
 
 
 def compacted(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
@@ -21,12 +26,18 @@ def compacted(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
         input_shape: of one input.
 
     Raises:
-        BenchError: its layers cannot be followed, or the outputs would change.
+        NotFollowed: its layers cannot be followed.
+        ValueError: the outputs have changed, which is a mistake of this library.
     """
-    tensor = next(network.parameters())
-    example = torch.rand(COMPARED, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
-        return compact(network, example=example.to(tensor)).eval()
+        small = compact(network).eval()
     except (ValueError, TypeError, TraceError) as error:
         reason = str(error).splitlines()[0]
-        raise BenchError(f"units of this network cannot be removed: {reason}") from error
+        raise NotFollowed(f"units of this network cannot be removed: {reason}") from error
+    compare_outputs(network, small, example_inputs(input_shape).to(next(network.parameters())))
+    return small
+
+
+def example_inputs(input_shape: tuple[int, ...]) -> torch.Tensor:
+    """Random inputs in [0, 1], always the same."""
+    return torch.rand(COMPARED, *input_shape, generator=torch.Generator().manual_seed(0))

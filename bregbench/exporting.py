@@ -12,12 +12,13 @@ import torch
 from torch import nn
 from torch.export import Dim
 
+from bregbench.compaction import example_inputs
 from bregbench.errors import BenchError
 from bregbench.files import write_atomically
 from bregbench.measures.cost import count_macs, count_parameters, median_seconds
 
-#: images of the forward pass that is timed, timed passes, and images on which outputs are compared
-BATCH, REPEATS, COMPARED = 128, 5, 16
+#: images of the forward pass that is timed, timed passes, and how far outputs of a file may be off
+BATCH, REPEATS, TOLERANCE = 128, 5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,25 @@ def write_network(network: nn.Module, output: Path, input_shape: tuple[int, ...]
         could not be run here.
 
     Raises:
-        BenchError: another kind of file, or a package that ONNX needs is missing.
+        BenchError: another kind of file, a package that ONNX needs is missing, or the file would compute
+            something else.
     """
     if output.suffix not in _WRITERS:
         kinds = " or ".join(f"*{suffix}" for suffix in _WRITERS)
         raise BenchError(f"output={output}: must be {kinds}")
-    images = _images(input_shape)
+    images = example_inputs(input_shape)
     data, run = _WRITERS[output.suffix](network, images[:2])
+    difference = None
+    if run is not None:
+        with torch.no_grad():
+            expected = network(images)
+            difference = float((run(images) - expected).abs().max())
+        if not difference <= TOLERANCE * max(1.0, float(expected.abs().max())):
+            raise BenchError(
+                f"output={output}: not written, its outputs would be off by {difference:.2g}"
+            )
     write_atomically(output, lambda temporary: temporary.write_bytes(data))
-    if run is None:
-        return None
-    with torch.no_grad():
-        return float((run(images) - network(images)).abs().max())
+    return difference
 
 
 _Run = Callable[[torch.Tensor], torch.Tensor]
@@ -113,8 +121,3 @@ def _onnx(network: nn.Module, images: torch.Tensor) -> tuple[bytes, _Run | None]
 
 
 _WRITERS = {".pt2": _pt2, ".onnx": _onnx}
-
-
-def _images(input_shape: tuple[int, ...]) -> torch.Tensor:
-    """Random inputs in [0, 1], always the same."""
-    return torch.rand(COMPARED, *input_shape, generator=torch.Generator().manual_seed(0))

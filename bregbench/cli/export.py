@@ -35,7 +35,7 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-export")
     refuse_shadowed()
-    from bregbench.compaction import compacted
+    from bregbench.compaction import NotFollowed, compacted
     from bregbench.evaluation import find_run, variant_of
     from bregbench.exporting import size_of, write_network
     from bregbench.loading import load_run, read_config
@@ -55,7 +55,7 @@ def _command() -> int:
         if options.compact:
             try:
                 smaller = compacted(network, shape)
-            except BenchError as error:
+            except NotFollowed as error:
                 raise BenchError(f"{error}; compact=false exports it as it is") from error
         difference = write_network(smaller, output, shape)
         sizes = {"as trained": size_of(network, shape)}

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from bregbench.checks import require
-from bregbench.compaction import compacted
+from bregbench.compaction import NotFollowed, compacted
+from bregbench.console import say
 from bregbench.context import RunContext
 from bregbench.data import Data
-from bregbench.errors import BenchError
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.measures import count_macs, count_parameters
 from bregbench.measures.cost import median_seconds
@@ -39,7 +39,8 @@ class Compaction(EvaluatorConfig):
             require(value > 0, f"evaluators.compaction.{key}", value, "at least 1")
         try:
             small = compacted(network, data.input_shape)
-        except BenchError:
+        except NotFollowed as error:
+            say(f"evaluators=[compaction] leaves out this network: {error}")
             return {}
         shape = (self.batch_size, *data.input_shape)
         images = context.arrange(torch.zeros(shape, device=context.device))

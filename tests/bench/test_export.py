@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bregbench import load_run
+from bregbench import exporting, load_run
 from bregbench.cli import export
 from bregbench.compaction import compacted
 from bregbench.errors import BenchError
@@ -116,10 +116,32 @@ def test_evaluator_measures_what_is_left(make_config):
     assert found["compact/speedup"] > 0
 
 
-def test_evaluator_leaves_out_what_it_cannot_follow(make_config):
+def test_a_file_that_computes_something_else_is_not_written(monkeypatch, tmp_path):
+    network = torch.nn.Linear(3, 2)
+    monkeypatch.setitem(exporting._WRITERS, ".pt2", lambda *_: (b"wrong", lambda x: network(x) + 1))
+    with pytest.raises(BenchError, match="not written, its outputs would be off by 1"):
+        exporting.write_network(network, tmp_path / "net.pt2", (3,))
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluator_does_not_hide_that_outputs_have_changed(make_config, monkeypatch):
+    config = make_config()
+    network = config.model.build(input_shape=(1, 8, 8), classes=10)
+    data = config.data.build(torch.device("cpu"))
+    other = config.model.build(input_shape=(1, 8, 8), classes=10)
+    monkeypatch.setattr("bregbench.compaction.compact", lambda _: other)
+    with pytest.raises(ValueError, match="removal changed the outputs"):
+        evaluate(network, data, [Compaction()])
+
+
+def test_evaluator_leaves_out_what_it_cannot_follow(make_config, capsys):
     config = make_config("model=fno", "model.modes=3")
     network = config.model.build(input_shape=(1, 8, 8), classes=10)
     data = config.data.build(torch.device("cpu"))
     assert evaluate(network, data, [Compaction()]) == {}
+    assert (
+        "leaves out this network: units of this network cannot be removed"
+        in capsys.readouterr().err
+    )
     with pytest.raises(BenchError, match=r"compaction\.repeats=0 is out of range"):
         evaluate(network, data, [Compaction(repeats=0)])
