@@ -43,7 +43,7 @@ setup: $(STAMP) ## Make .venv with everything installed, this checkout in editab
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,onnx,dev]'
 	touch $@
 
 demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a table and a figure

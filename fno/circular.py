@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fno.convolution import by_matrices, convolve
+from fno.convolution import by_matrices, check_images, convolve
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import wide, without_autocast
 from fno.sizes import Size, as_size
@@ -73,7 +73,16 @@ class CircularConv2d(nn.Conv2d):
         self.method = method
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that nn.Conv2d gave it)
-        """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``."""
+        """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
+
+        As `nn.Conv2d` does, it also takes one image ``(in_channels, H, W)``.
+
+        Raises:
+            ValueError: the images have another number of axes or channels.
+        """
+        if input.dim() == 3:
+            return self(input[None])[0]
+        check_images(input, self.in_channels)
         size = as_size((input.shape[-2], input.shape[-1]))
         if not self._through_fft(input, size):
             return super().forward(input)

@@ -31,9 +31,11 @@ class FourierClassifier(nn.Sequential):
         activation: `"relu"`, or `"gelu"`, which Proposition 2 on differentiability asks for.
         bias: of the convolutions.
         pointwise: add the path W u of eq. 2 to spectral layers.
+        balanced: gradients of spectral layers, see `SpectralConv2d`.
 
     Raises:
-        ValueError: both or neither of modes and kernel_size, or pointwise without modes.
+        ValueError: both or neither of modes and kernel_size, an option of spectral layers without
+            modes, or no channels.
     """
 
     def __init__(
@@ -49,7 +51,10 @@ class FourierClassifier(nn.Sequential):
         activation: str = "relu",
         bias: bool = False,
         pointwise: bool = False,
+        balanced: bool = False,
     ) -> None:
+        if not channels:
+            raise ValueError("Invalid channels: () (give the outputs of one layer or more)")
         if activation not in ("relu", "gelu"):
             raise ValueError(f"Invalid activation: {activation!r} (must be 'relu' or 'gelu')")
         layers = OrderedDict[str, nn.Module]()
@@ -61,6 +66,7 @@ class FourierClassifier(nn.Sequential):
                 kernel_size=kernel_size,
                 bias=bias,
                 pointwise=pointwise,
+                balanced=balanced,
             )
             layers[f"activation{index}"] = _activation(activation)
         layers["pool"] = AdaptiveAveragePool2d(pool)
@@ -79,20 +85,25 @@ def convolution(
     kernel_size: int | Sequence[int] | None,
     bias: bool,
     pointwise: bool = False,
+    balanced: bool = False,
 ) -> nn.Module:
     """A spectral layer where modes are given, a circular convolution where a kernel size is.
 
     Raises:
-        ValueError: both or neither are given, or pointwise without modes.
+        ValueError: both or neither are given, or an option of spectral layers without modes.
     """
     if (modes is None) == (kernel_size is None):
         raise ValueError(
             f"give modes or kernel_size, not both or neither ({modes=}, {kernel_size=})"
         )
     if modes is not None:
-        return SpectralConv2d(inputs, outputs, modes, bias=bias, pointwise=pointwise)
+        return SpectralConv2d(
+            inputs, outputs, modes, bias=bias, pointwise=pointwise, balanced=balanced
+        )
     if pointwise:
         raise ValueError("pointwise=True needs modes (a kernel has a tap at its centre already)")
+    if balanced:
+        raise ValueError("balanced=True needs modes (it is about their gradients)")
     assert kernel_size is not None
     return CircularConv2d(inputs, outputs, kernel_size, bias=bias)
 

@@ -11,6 +11,19 @@ from fno.sizes import Size
 from fno.spectrum import half_spectrum, image_of, resize_spectrum
 
 
+def check_images(images: Tensor, channels: int) -> None:
+    """Check that a layer can take images.
+
+    Raises:
+        ValueError: they are not ``(batch, channels, height, width)``.
+    """
+    if images.dim() != 4 or images.shape[1] != channels:
+        raise ValueError(
+            f"expected images (batch, {channels} channels, height, width), got shape "
+            f"{tuple(images.shape)}"
+        )
+
+
 def convolve(
     images: Tensor, multiplier: Tensor, kept: Size, target: Size, *, groups: int = 1
 ) -> Tensor:
@@ -38,7 +51,9 @@ def convolve(
 def by_matrices(images: Tensor, outputs: int, kept: Size, target: Size, *, groups: int = 1) -> bool:
     """Whether `convolve` takes products of matrices for these arguments and so many channels out."""
     kept_whole = groups == 1 and target == (images.shape[-2], images.shape[-1])
-    on_cpu = images.device.type == "cpu" and not torch.compiler.is_compiling()
+    # Subclasses of tensors, such as the fake ones of tracers, are not to meet the tables of matrices.
+    plain = not torch.compiler.is_compiling() and type(images) is Tensor
+    on_cpu = plain and images.device.type == "cpu"
     return on_cpu and kept_whole and dense.fits(images, outputs, kept)
 
 

@@ -62,7 +62,8 @@ def convolve(images: Tensor, factors: Tensor, kept: Size) -> Tensor:
     batch, inputs, height, width = images.shape
     frequencies, _, outputs, _ = factors.shape
     columns = kept[1] // 2 + 1
-    lines = images.permute(3, 2, 1, 0).contiguous().view(width, -1)
+    # Sizes are written out: -1 has no meaning for a batch of no images.
+    lines = images.permute(3, 2, 1, 0).contiguous().view(width, height * inputs * batch)
     half = torch.mm(_columns_of(width, kept[1], images.dtype), lines)
     half = half.view(columns, 2 * height, inputs * batch)
     spectrum = torch.bmm(_rows_of(height, kept[0], images.dtype).expand(columns, -1, -1), half)
@@ -70,9 +71,12 @@ def convolve(images: Tensor, factors: Tensor, kept: Size) -> Tensor:
     # The complex factor a + ib as a real matrix of columns (real, imaginary).
     matrices = torch.cat([torch.cat([a, -b], dim=2), torch.cat([b, a], dim=2)], dim=1)
     mixed = torch.bmm(matrices, spectrum.view(frequencies, 2 * inputs, batch))
-    mixed = mixed.view(columns, -1, outputs * batch)
+    mixed = mixed.view(columns, frequencies // columns * 2, outputs * batch)
     half = torch.bmm(_from_rows(height, kept[0], images.dtype).expand(columns, -1, -1), mixed)
-    result = torch.mm(_from_columns(width, kept[1], images.dtype), half.view(2 * columns, -1))
+    result = torch.mm(
+        _from_columns(width, kept[1], images.dtype),
+        half.view(2 * columns, height * outputs * batch),
+    )
     return result.view(width, height, outputs, batch).permute(3, 2, 1, 0)
 
 
@@ -85,7 +89,7 @@ def factors_of(multiplier: Tensor) -> Tensor:
 def average_pool(images: Tensor, size: Size) -> Tensor:
     """Adaptive average pooling to ``(batch, channels, *size)`` of images with the batch innermost."""
     batch, channels, height, width = images.shape
-    lines = images.permute(3, 2, 1, 0).contiguous().view(width, -1)
+    lines = images.permute(3, 2, 1, 0).contiguous().view(width, height * channels * batch)
     narrow = torch.mm(_windows(width, size[1], images.dtype), lines)
     narrow = narrow.view(size[1], height, channels * batch)
     low = torch.bmm(_windows(height, size[0], images.dtype).expand(size[1], -1, -1), narrow)

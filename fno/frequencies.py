@@ -20,6 +20,8 @@ FREQUENCY_GROUP = (0, 1, 4)
 def frequency_rule(*, single: bool = False, scale: float = 1.0, group_weight: str = "sqrt") -> Rule:
     """A rule for `bregman.penalize` that groups the weights of spectral layers by frequency.
 
+    Layers are best made with `balanced=True`, which lets frequencies of both axes in alike.
+
     Args:
         single: group single complex coefficients instead (modulus shrinkage).
         scale: as in `bregman.Rule`.
@@ -28,7 +30,7 @@ def frequency_rule(*, single: bool = False, scale: float = 1.0, group_weight: st
     Example:
         >>> from bregman import DEFAULT_RULES, LinBreg, penalize
         >>> from fno import SpectralConv2d, frequency_rule
-        >>> layer = SpectralConv2d(1, 8, 5)
+        >>> layer = SpectralConv2d(1, 8, 5, balanced=True)
         >>> optimizer = LinBreg(penalize(layer, [frequency_rule(), *DEFAULT_RULES], lam=0.1), lr=1)
     """
     return Rule(

@@ -41,6 +41,23 @@ def multiplier_of_modes(modes: Tensor, count: Size, size: Size) -> Tensor:
     return resize_spectrum(coefficients, odd(count), size, "multiplier")
 
 
+def balance_gradients(modes: Tensor, width: int) -> Tensor:
+    """The same modes, with twice the derivatives in columns that hold both k and -k.
+
+    `symmetrize` gives each entry of such a pair half of what the one entry of another pair gets.
+
+    Args:
+        modes: ``(..., M1, M2 // 2 + 1, 2)``.
+        width: M2.
+    """
+    factors = torch.ones(modes.shape[-2], 1, dtype=modes.dtype, device=modes.device)
+    factors[0] = 2
+    if width % 2 == 0:
+        factors[-1] = 2
+    # 2 w - w is w exactly.
+    return modes * factors - (modes * (factors - 1)).detach()
+
+
 def modes_of_multiplier(multiplier: Tensor, size: Size, count: Size) -> Tensor:
     """Modes that have a multiplier on its grid, the inverse of `multiplier_of_modes`.
 

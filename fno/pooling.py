@@ -13,7 +13,8 @@ class AdaptiveAveragePool2d(nn.AdaptiveAvgPool2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that the base class gave it)
         """Map ``(batch, channels, H, W)`` to ``(batch, channels, *output_size)``."""
-        if input.device.type == "cpu" and batch_innermost(input) and not input.is_contiguous():
+        plain = type(input) is Tensor and input.device.type == "cpu"
+        if plain and batch_innermost(input) and not input.is_contiguous():
             wanted = self.output_size
             pair = (wanted, wanted) if wanted is None or isinstance(wanted, int) else wanted
             sides = [side or own for side, own in zip(pair, input.shape[-2:], strict=True)]

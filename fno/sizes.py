@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
+
+import torch
 
 #: Height and width.
 Size = tuple[int, int]
 
 
-def as_size(value: int | Sequence[int], name: str = "size") -> Size:
+def as_size(value: SupportsIndex | Sequence[int], name: str = "size") -> Size:
     """Read an integer or a pair as (height, width).
 
     Raises:
         ValueError: not one or two integers, or one of them below 1.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    try:
+        height, width = (_as_side(side) for side in pair)
+    except (TypeError, ValueError):
         raise ValueError(
             f"Invalid {name}: {value!r} (must be a positive int or a pair (height, width) of them)"
-        )
-    return pair[0], pair[1]
+        ) from None
+    return height, width
+
+
+def _as_side(side: SupportsIndex) -> int:
+    """The integer; the symbol that an exporter has in place of one stays what it is.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: it is below 1.
+    """
+    if isinstance(side, torch.SymInt):
+        return side  # pyright: ignore[reportReturnType] (it acts as one)
+    if isinstance(side, bool) or operator.index(side) < 1:
+        raise ValueError
+    return operator.index(side)
 
 
 def odd(size: Size) -> Size:

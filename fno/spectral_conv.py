@@ -14,8 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from fno.convolution import convolve
-from fno.multiplier import multiplier_of_modes
+from fno.convolution import check_images, convolve
+from fno.multiplier import balance_gradients, multiplier_of_modes
 from fno.precision import wide, without_autocast
 from fno.resize import trigonometric_resize
 from fno.sizes import Size, as_size, odd, smaller, strided
@@ -49,6 +49,10 @@ class SpectralConv2d(nn.Module):
         pointwise: add W u, a 1 x 1 convolution.
         activation: sigma, `"gelu"` or `"none"`.
         striding: `"trigonometric"` or `"sampling"`.
+        balanced: multiply gradients by 2 where the half spectrum holds both a frequency and its
+            opposite. The others are stored once for two, which doubles their derivatives
+            (Lemma 4): without this a gradient step is twice as long for them, and which modes
+            a Bregman iteration finds depends on which axis is the last. Values do not change.
 
     Raises:
         ValueError: a number is out of range, or groups do not divide the channels.
@@ -66,6 +70,7 @@ class SpectralConv2d(nn.Module):
         pointwise: bool = False,
         activation: Activation = "none",
         striding: Striding = "trigonometric",
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         _check(in_channels, out_channels, groups, activation, striding)
@@ -76,6 +81,7 @@ class SpectralConv2d(nn.Module):
         self.groups = groups
         self.activation = activation
         self.striding = striding
+        self.balanced = balanced
         shape = (out_channels, in_channels // groups, self.modes[0], self.modes[1] // 2 + 1, 2)
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -108,7 +114,10 @@ class SpectralConv2d(nn.Module):
         Returns:
             ``(out_channels, in_channels / groups, H, W // 2 + 1, 2)``, float32 or float64.
         """
-        return multiplier_of_modes(wide(self.weight), self.modes, as_size(size))
+        modes = wide(self.weight)
+        if self.balanced:
+            modes = balance_gradients(modes, self.modes[1])
+        return multiplier_of_modes(modes, self.modes, as_size(size))
 
     def output_size(self, size: Size) -> Size:
         """Size of the output for an input of a size."""
@@ -126,8 +135,15 @@ class SpectralConv2d(nn.Module):
         """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
 
         FFTs and products run in float32 (or float64), under autocast and for half precision, too;
-        the result has the dtype of the images.
+        the result has the dtype of the images. As torch's convolutions do, it also takes one image
+        ``(in_channels, H, W)``.
+
+        Raises:
+            ValueError: the images have another number of axes or channels.
         """
+        if images.dim() == 3:
+            return self(images[None])[0]
+        check_images(images, self.in_channels)
         source = as_size((images.shape[-2], images.shape[-1]))
         target = self.output_size(source)
         resizes = self.striding == "trigonometric"
@@ -154,7 +170,7 @@ class SpectralConv2d(nn.Module):
         return (
             f"{self.in_channels}, {self.out_channels}, modes={self.modes}, stride={self.stride}, "
             f"groups={self.groups}, bias={self.bias is not None}, activation={self.activation}, "
-            f"striding={self.striding}"
+            f"striding={self.striding}, balanced={self.balanced}"
         )
 
 

@@ -98,11 +98,11 @@ def _without_cuda(table: Table, jobs: list[Job], options: Options) -> list[Job]:
     Raises:
         BenchError: nothing but runs that want CUDA is missing, there is none, and `device` is `auto`.
     """
-    import torch
+    from bregbench.tables.reproduce import lacks_cuda
 
     missing = [job for job in jobs if not job.done]
     wanting = [job for job in missing if job.cuda]
-    if not wanting or options.device != "auto" or torch.cuda.is_available():
+    if not wanting or not lacks_cuda(options.device):
         return jobs
     reason = f"{len(wanting)} runs that want CUDA, and there is none here"
     if len(wanting) == len(missing):

@@ -39,6 +39,7 @@ def _command() -> int:
     deadline = time.monotonic() + parse_duration(options.budget, key="budget")
     refuse_shadowed()
     from bregbench.tables.queue import jobs_in_order, read_priorities, work
+    from bregbench.tables.reproduce import lacks_cuda
 
     results = Path(options.results_dir)
     local = (
@@ -47,9 +48,15 @@ def _command() -> int:
         f"runs_dir={options.runs_dir}",
     )
     jobs = jobs_in_order(read_priorities(results / "priority.yaml"), results / "records", *local)
+    no_cuda = lacks_cuda(options.device)
     for job in jobs:
-        state = "done" if job.done else f"{job.hours:.2f} h"
+        state = "done" if job.done else "CUDA" if job.cuda and no_cuda else f"{job.hours:.2f} h"
         print(f"{state:>8}  {job.config.experiment_name}: {job.label}, seed {job.config.seed}")
+    if no_cuda:
+        waiting = sum(job.cuda and not job.done for job in jobs)
+        jobs = [job for job in jobs if job.done or not job.cuda]
+        if waiting:
+            print(f"{waiting} runs wait for a machine with CUDA (or for device=cpu and days)")
     missing = [job for job in jobs if not job.done]
     hours = sum(job.hours for job in missing)
     print(f"{len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h of one core")

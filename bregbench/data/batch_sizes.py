@@ -50,7 +50,9 @@ class BatchSizes:
             for size in self._sizes:
                 try:
                     network.eval()(self._resized(images, size))
-                except RuntimeError:
+                except torch.OutOfMemoryError:
+                    raise
+                except (RuntimeError, ValueError):
                     raise BenchError(
                         f"trainer.image_sizes={self._sizes}: model={kind} takes no images of height "
                         f"{size}; use a network for any size, such as model=cnn_circular or fno"

@@ -85,6 +85,8 @@ class Resolution(EvaluatorConfig):
         _check_task(self.kind, context)
         sizes = self.sizes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2))
         require(all(size > 0 for size in sizes), f"{key}.sizes", sizes, "positive")
+        for name in ("data", "networks"):
+            require(len(getattr(self, name)) > 0, f"{key}.{name}", [], "at least one")
         split = _images_of(data.test, self.images, f"{key}.images")
         judged, left_out = self._judged(network, data)
         refused: dict[Judged, list[str]] = {}
@@ -198,7 +200,9 @@ def _takes(network: nn.Module, data: Data, size: tuple[int, int], context: RunCo
     black = torch.zeros(1, data.input_shape[0], *size, device=context.device)
     try:
         network(context.arrange(black))
-    except RuntimeError:
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError):
         return False
     return True
 

@@ -13,6 +13,7 @@ from bregbench.cutting import Unit
 from bregbench.measures.layers import distinct_weights
 from bregbench.streams import Streams
 from bregman import he_normal, initialize_biases, sparsify
+from fno import SpectralConv2d
 from fno.frequencies import keep_low_frequencies
 
 
@@ -52,7 +53,7 @@ class StartConfig:
         biases: distribution of the biases; dead ReLU units need positive ones.
         bias_scale: biases are drawn up to bias_scale / sqrt(fan in).
         frequencies: keep the modes of spectral layers up to this frequency only, 0 for the mean alone;
-            None keeps all. Density and weights above are those of Linear and convolution layers.
+            None keeps all. Density and weights above are those of Linear layers and other convolutions.
     """
 
     weights: Weights = Weights.default
@@ -87,7 +88,8 @@ class StartConfig:
             he_normal(network, generator=generator)
         if self.weights is Weights.glorot:
             for layer in distinct_weights(network).values():
-                nn.init.xavier_uniform_(layer.weight, generator=generator)
+                if not isinstance(layer, SpectralConv2d):  # modes are no taps, and have no fans
+                    nn.init.xavier_uniform_(layer.weight, generator=generator)
         if self.weights is Weights.he_out:
             _he_out(network, generator)
         if self.biases is not Biases.default:

@@ -30,7 +30,7 @@ class CnnCircular(ModelConfig):
     """Circular convolutions without striding, pooling to a fixed size, a hidden layer, logits.
 
     The CNN of the paper's Figures 3 and 4a; takes images of any size. Kernels from 10 x 10 on go through
-    the FFT, with the same values. Modules: ``normalize, conv1, activation1, conv2, ..., pool, flatten,
+    the FFT, on the CPU from 5 x 5 on through products of matrices, with the same values. Modules: ``normalize, conv1, activation1, conv2, ..., pool, flatten,
     linear1, activation<n>, linear2``. With 5 x 5 kernels on one channel: 37,586 parameters.
 
     Attributes:
@@ -78,6 +78,7 @@ class Fno(ModelConfig):
         activation: after every spectral layer and the hidden layer; relu or gelu.
         bias: of the spectral layers.
         pointwise: add the path W u of eq. 2, a 1 x 1 convolution.
+        balanced: gradients that let a step move all frequencies alike; for methods that find modes.
     """
 
     kind: ClassVar[str] = "fno"
@@ -89,6 +90,7 @@ class Fno(ModelConfig):
     activation: Activation = Activation.relu
     bias: bool = False
     pointwise: bool = False
+    balanced: bool = False
 
     def build(
         self,
@@ -99,7 +101,7 @@ class Fno(ModelConfig):
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
         require(self.modes > 0, "model.modes", self.modes, "at least 1")
-        layers = {"modes": self.modes, "pointwise": self.pointwise}
+        layers = {"modes": self.modes, "pointwise": self.pointwise, "balanced": self.balanced}
         return _classifier(self, input_shape, classes, normalization, layers)
 
 

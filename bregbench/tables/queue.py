@@ -6,11 +6,15 @@ somebody decides to keep them.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from omegaconf import MISSING, OmegaConf
@@ -74,13 +78,17 @@ def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job
 def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple[Job, str]]:
     """Train the missing jobs with several single-threaded processes; failed ones and why.
 
-    Unfinished runs are saved when the deadline passes and go on with the next call.
+    Unfinished runs are saved when the deadline passes, or on SIGTERM and Ctrl-C, and go on with the
+    next call.
+
+    Raises:
+        Interrupted: SIGTERM arrived and the workers have stopped.
     """
     waiting = [job for job in jobs if not job.done]
     failed: list[tuple[Job, str]] = []
     running: dict[Future[str | None], Job] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, _sigterm_for_workers():
         while True:
             while len(running) < workers and not _late(deadline) and (job := _take(waiting)):
                 say(f"next: {_label(job)}")
@@ -97,6 +105,22 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
     if not _late(deadline):
         failed += [(job, job.blocked) for job in waiting]
     return failed
+
+
+@contextlib.contextmanager
+def _sigterm_for_workers() -> Iterator[None]:
+    """Pass SIGTERM on: it reaches this process alone, where Ctrl-C reaches the workers as well."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise Interrupted(signal.Signals(number).name, code=128 + number)
+
+    previous = signal.signal(signal.SIGTERM, receive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _take(waiting: list[Job]) -> Job | None:

@@ -7,6 +7,8 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from bregbench.config import Config
 from bregbench.console import say
 from bregbench.errors import BenchError, Interrupted
@@ -147,6 +149,11 @@ def run_missing(
         elif records_dir is not None:
             keep_records([job], records_dir)
     return failed
+
+
+def lacks_cuda(device: str) -> bool:
+    """Whether runs that take days on a CPU must wait: there is no GPU, and nobody asked for a CPU."""
+    return device == "auto" and not torch.cuda.is_available()
 
 
 def attempt(config: Config, *, deadline: float | None) -> str | None:

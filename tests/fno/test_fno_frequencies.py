@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from fno_cases import normal
+from fno_cases import convolve, error, normal
 from torch import nn
 
 from bregman import DEFAULT_RULES, LinBreg, match_table, penalize
-from fno import FourierClassifier, SpectralConv2d, frequency_rule
+from fno import CircularConv2d, FourierClassifier, SpectralConv2d, frequency_rule, to_spatial
 from fno.frequencies import (
     FREQUENCY_GROUP,
     active_frequencies,
@@ -47,6 +49,43 @@ def test_linbreg_finds_the_modes_and_leaves_the_others_at_zero(foreach):
     assert not dead.any()
     # A group is in or out as a whole, over all channel pairs.
     assert layer.weight.detach()[:, :, active_frequencies(layer)].any(-1).all()
+
+
+@pytest.mark.parametrize("modes", [5, 6])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_training_commutes_with_transposing_if_gradients_are_balanced(modes, balanced):
+    """Otherwise which frequencies join depends on which axis of an image is the last one."""
+    layer = SpectralConv2d(1, 1, modes, bias=False, balanced=balanced).double()
+    turned = copy.deepcopy(layer)
+    kernel, images = normal(1, 1, 9, 9), normal(16, 1, 9, 9)
+    kernels = []
+    for twin, turn in ((layer, False), (turned, True)):
+        keep_low_frequencies(twin, 0)
+        optimizer = LinBreg(penalize(twin, [frequency_rule()], lam=1.0), lr=0.5)
+        counts = []
+        for _ in range(40):
+            wanted = convolve(kernel, images)
+            inputs = images.mT if turn else images
+            loss = (twin(inputs) - (wanted.mT if turn else wanted)).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            counts.append(mode_count(twin))
+        assert 1 < counts[9] < counts[-1]  # frequencies join one after the other
+        found = to_spatial(twin, 9)
+        assert isinstance(found, CircularConv2d)
+        kernels.append(found.weight.mT if turn else found.weight)
+    assert (error(*kernels) < 1e-10) == balanced
+
+
+def test_balanced_layers_have_the_same_values_and_read_the_same_files():
+    plain = SpectralConv2d(2, 3, 6)
+    balanced = SpectralConv2d(2, 3, 6, balanced=True)
+    balanced.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 2, 8, 7)
+    assert torch.equal(balanced(images), plain(images))
+    with pytest.raises(ValueError, match="balanced=True needs modes"):
+        FourierClassifier(kernel_size=5, balanced=True)
 
 
 def test_single_coefficients_are_another_group():

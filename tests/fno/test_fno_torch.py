@@ -10,10 +10,11 @@ import importlib
 import pytest
 import torch
 from fno_cases import error, normal
-from torch import nn
+from torch import distributed, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fno
-from fno import CircularConv2d, SpectralConv2d, TrigonometricResize, timing
+from fno import CircularConv2d, FourierClassifier, SpectralConv2d, TrigonometricResize, timing
 
 LAYERS = {
     "spectral": lambda: SpectralConv2d(2, 3, 5, pointwise=True, activation="gelu"),
@@ -48,9 +49,11 @@ def test_compiled_layer_computes_the_same(layer):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the exporter's own
-def test_exported_layer_computes_the_same(layer):
+@pytest.mark.parametrize("name", ["even", "stride", "wrapping kernel", "network"])
+def test_exported_layer_computes_the_same(name):
     pytest.importorskip("onnxscript")
     reference = pytest.importorskip("onnx.reference")
+    layer = FourierClassifier(2, 3, modes=5) if name == "network" else LAYERS[name]()
     images = torch.randn(2, 2, 8, 8)
     program = torch.onnx.export(layer.eval(), (images,), dynamo=True, verbose=False)
     assert program is not None
@@ -100,6 +103,59 @@ def test_copies_and_state_dicts_compute_the_same(layer):
     twin.load_state_dict(layer.state_dict())
     assert torch.equal(twin(images), layer(images))
     assert repr(twin) == repr(layer)
+
+
+CONVOLUTIONS = {
+    "modes": lambda: SpectralConv2d(2, 3, 5),
+    "more modes than pixels": lambda: SpectralConv2d(2, 3, 11),
+    "small kernel": lambda: CircularConv2d(2, 3, 3),
+    "kernel by matrices": lambda: CircularConv2d(2, 8, 5),
+    "large kernel": lambda: CircularConv2d(2, 3, 11),
+}
+
+
+@pytest.mark.parametrize("build", list(CONVOLUTIONS.values()), ids=list(CONVOLUTIONS))
+def test_layers_take_what_convolutions_of_torch_take(build):
+    layer = build()
+    images = torch.randn(2, 2, 8, 8)
+    assert error(layer(images[0]), layer(images)[0]) < 1e-6
+    empty = layer(images[:0])
+    assert empty.shape == (0, layer.out_channels, 8, 8)
+    empty.sum().backward()
+    assert not layer.weight.grad.any()
+    for wrong in (torch.randn(2, 4, 8, 8), torch.randn(8, 8)):
+        with pytest.raises(
+            ValueError, match=r"expected images \(batch, 2 channels, height, width\)"
+        ):
+            layer(wrong)
+
+
+def test_networks_have_shapes_without_values():
+    network = FourierClassifier(modes=5)
+    meta = copy.deepcopy(network).to("meta")
+    assert meta(torch.empty(3, 1, 28, 28, device="meta")).shape == (3, 10)
+    # Tracers run networks on fake tensors; nothing of these may be left for real ones.
+    with FakeTensorMode():
+        assert FourierClassifier(modes=5)(torch.empty(3, 1, 29, 29)).shape == (3, 10)
+    assert network(torch.randn(3, 1, 29, 29)).isfinite().all()
+
+
+def test_distributed_training_reduces_all_gradients(tmp_path):
+    network = FourierClassifier(modes=5, pointwise=True)
+    twin = copy.deepcopy(network)
+    images = torch.randn(4, 1, 12, 12)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
+    try:
+        nn.parallel.DistributedDataParallel(network)(images).square().sum().backward()
+    finally:
+        distributed.destroy_process_group()
+    twin(images).square().sum().backward()
+    for parameter, expected in zip(network.parameters(), twin.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert expected.grad is not None
+        assert error(parameter.grad, expected.grad) < 1e-5
 
 
 def test_gradients_of_a_batch_are_sums_of_those_of_images():
