@@ -17,6 +17,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from bregbench.checks import require
 from bregbench.data import (
     Arrays,
     Cifar10,
@@ -157,13 +158,30 @@ class Config:
         """Refuse phases that cannot follow each other; when a run begins, not when files compose.
 
         Raises:
-            BenchError: a phase begins with something that the one before does not leave.
+            BenchError: a phase begins with something that the ones before do not leave, or a value of
+                its method or schedule is out of range.
         """
         last: MethodConfig | None = None
+        epochs = 0
         for part in self.run_phases():
+            try:
+                part.method.check()
+                part.schedule.check()
+            except BenchError as error:
+                raise BenchError(
+                    f"phase {part.name}: {error}" if self.phases else str(error)
+                ) from None
             if part.begin is not None:
                 part.begin.check_order(part.name, last)
+                late = [epoch for epoch in part.begin.rewinds() if epoch > epochs]
+                require(
+                    not late,
+                    f"phases.{part.name}.begin.rewind",
+                    late[0] if late else None,
+                    f"an epoch of the {epochs} before this phase",
+                )
             last = part.method
+            epochs += part.epochs
 
 
 #: Which dataclasses a polymorphic group may hold; the schema of `method=linbreg` is registered as

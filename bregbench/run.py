@@ -28,6 +28,7 @@ from bregbench.methods.base import Split, Traced
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
 from bregbench.scoring import score
+from bregbench.trainer_config import Selection
 from bregbench.training import Training
 
 
@@ -135,13 +136,22 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(training.device),
         "best": training.best,
         "initial": training.initial,
-        "notes": training.method.notes(),
+        "notes": [*training.method.notes(), *_selection_note(training)],
         "final": _evaluate(training),
     }
 
 
+def _selection_note(training: Training) -> list[str]:
+    if training.config.trainer.select_on is Selection.validation:
+        return []
+    return [
+        "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "
+        "for new ones"
+    ]
+
+
 def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
-    """`final[variant][last|best][metric]`: the only look at the test split."""
+    """`final[variant][last|best][metric]`: the only look at the test split by default."""
     network = training.network
     last = copy.deepcopy(network.state_dict())
     best = last

@@ -23,6 +23,13 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+class Selection(Enum):
+    """The images whose score decides which epoch was the best."""
+
+    validation = "validation"
+    test = "test"
+
+
 @dataclass
 class TrainerConfig:
     """Length, batch size, schedule, precision and machine of a run.
@@ -38,6 +45,8 @@ class TrainerConfig:
         flush_denormal: treat denormal numbers as zero; the momentum of dead units decays into them,
             and arithmetic on them is slow.
         deterministic: refuse algorithms whose results vary between runs on a GPU.
+        select_on: which images choose the best epoch. `test` is what the DessiLBI paper did: the accuracy
+            of an epoch chosen so is no estimate for new images, and the run says so.
         keep_memory: let the C library reuse freed memory; much faster for convolutions on the CPU.
         threads: torch's CPU threads; two processes of one thread each beat one of two.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
@@ -57,6 +66,7 @@ class TrainerConfig:
     flush_denormal: bool = True
     deterministic: bool = False
     image_sizes: list[int] = field(default_factory=list)
+    select_on: Selection = Selection.validation
     keep_memory: bool = local(True)
     threads: int = local(1)
     device: str = local("auto")

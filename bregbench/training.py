@@ -30,7 +30,7 @@ from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.streams import Streams
 from bregbench.structure import load_weights
 from bregbench.tracking import Tracker
-from bregbench.trainer_config import Precision
+from bregbench.trainer_config import Precision, Selection
 
 #: training images that transforms may compare outputs on
 _EXAMPLE = 4
@@ -298,8 +298,15 @@ class Training:
         return row
 
     def _measure(self) -> dict[str, float]:
+        splits = {"validation": self.data.validation}
+        if self.config.trainer.select_on is Selection.test:
+            splits["test"] = self.data.test
         return {
-            **score(self.network, self.data.validation, self.context(), "validation"),
+            **{
+                key: value
+                for name, split in splits.items()
+                for key, value in score(self.network, split, self.context(), name).items()
+            },
             **density(self.network),
             **active_units(self.network),
             **modes(self.network),
@@ -307,7 +314,8 @@ class Training:
         }
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
-        value = metrics.get(f"validation/{self.config.task.selection}")
+        chosen_on = self.config.trainer.select_on.value
+        value = metrics.get(f"{chosen_on}/{self.config.task.selection}")
         held = self.best["value"]
         # The latest of equals, as in the published code; without validation data the last epoch.
         if value is None or held is None or value >= held:
@@ -334,9 +342,8 @@ class Training:
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise BenchError(
-                    f"{name} became {value} in epoch {self.position.epochs}: lower method.lr or the "
-                    "scale of the starting weights; earlier epochs are kept in "
-                    f"{self.directory.path}"
+                    f"{name} became {value} in epoch {self.position.epochs}: "
+                    f"{self._method.remedy}; earlier epochs are kept in {self.directory.path}"
                 )
 
     def save(self) -> None:

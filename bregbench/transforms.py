@@ -18,12 +18,13 @@ from bregbench.checks import require
 from bregbench.cutting import Begun, Masks, TransformConfig, Turn
 from bregbench.errors import BenchError
 from bregbench.identity import local
-from bregbench.methods.dessilbi import Dessilbi, SplitTraining
+from bregbench.methods.dessilbi import EMPTY_GAMMA, Dessilbi, SplitTraining
 from bregbench.structure import in_chain
 from bregman import apply_masks, magnitude_masks
 from dessilbi import filter_masks, grow, mask_filters, shrink, weight_masks
 from dessilbi.branches import bypass_layer
 from dessilbi.growing import carry_state, grown_widths, resnet_growth, vgg_growth
+from dessilbi.masking import align_filters, silent_sums
 from dessilbi.removal import fixed_layers
 from dessilbi.resizing import output_axis
 from dessilbi.tickets import random_masks
@@ -87,8 +88,10 @@ class SupportPruning(Rewinding):
     Single weights are masked for the phase. Filters, and layers of which nothing is selected, are
     removed, so that the network is smaller: with all that belongs to them behind the norm layer, so
     that removal changes no output. Filters that cannot be removed, such as those on a residual
-    stream with padded shortcuts, are kept. A layer of a residual branch without support takes the
-    branch with it; one of a chain is bypassed where its shape allows, or keeps its strongest filter.
+    stream with padded shortcuts, are kept; of a stream with convolutions as shortcuts every layer
+    keeps what one of them keeps. A layer of a residual branch without support takes the branch with
+    it, unless nothing would be left beside it; one of a chain is bypassed where its shape allows, or
+    keeps its strongest filter.
 
     Attributes:
         by: what is kept or dropped as a whole.
@@ -121,10 +124,11 @@ class SupportPruning(Rewinding):
             masks = weight_masks(
                 turn.network, split.optimizer, convolutions_only=self.convolutions_only
             )
+            _require_support(masks, turn.phase)
             self.go_back(turn)
             apply_masks(turn.network, masks)
             return Begun(network=turn.network, masks=masks)
-        keep, bypassed = self._filters(turn.network, split)
+        keep, bypassed = self._filters(turn.network, split, turn.phase)
         self.go_back(turn)
         for name in bypassed:
             bypass_layer(turn.network, name)
@@ -133,9 +137,12 @@ class SupportPruning(Rewinding):
         shrink(copy.deepcopy(turn.network).cpu().double(), example=turn.example.cpu().double())
         return Begun(network=shrink(turn.network))
 
-    def _filters(self, network: nn.Module, split: SplitTraining) -> tuple[Masks, list[str]]:
+    def _filters(
+        self, network: nn.Module, split: SplitTraining, phase: str
+    ) -> tuple[Masks, list[str]]:
         """Which filters to keep, and the layers to be bypassed."""
         masks = filter_masks(network, split.optimizer, cap=self.cap, path=split.path)
+        _require_support(masks, phase)
         fixed = fixed_layers(network)
         keep: Masks = {}
         bypassed: list[str] = []
@@ -149,7 +156,11 @@ class SupportPruning(Rewinding):
                 mask = _strongest(network, split, layer)
             if layer not in fixed or not mask.any():
                 keep[name] = mask
-        return keep, bypassed
+        while sums := silent_sums(network, keep):
+            # The summand for which the fewest layers have to get a filter: a shortcut, mostly.
+            for layer in min(sums[0], key=len):
+                keep[f"{layer}.weight"] = _strongest(network, split, layer)
+        return align_filters(network, keep), bypassed
 
 
 @dataclass
@@ -184,6 +195,7 @@ class RandomPruning(Rewinding):
             counts = weight_masks(
                 turn.network, _split(turn).optimizer, convolutions_only=self.convolutions_only
             )
+            _require_support(counts, turn.phase)
         else:
             kinds = cutting.CONVOLUTIONS if self.convolutions_only else _ALL
             counts = magnitude_masks(
@@ -383,6 +395,11 @@ def _require_dessilbi(transform: TransformConfig, phase: str, last: MethodConfig
             f"phases.{phase}.begin={transform.kind} needs a phase with method=dessilbi before it, "
             f"and {found}: put one there"
         )
+
+
+def _require_support(masks: Masks, phase: str) -> None:
+    if not any(bool(mask.any()) for mask in masks.values()):
+        raise BenchError(f"phases.{phase}.begin has nothing to keep: {EMPTY_GAMMA}")
 
 
 def _split(turn: Turn) -> SplitTraining:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -17,6 +17,12 @@ def check_positive(label: str, value: Any) -> None:
     """Raise ValueError unless `value` is a finite number > 0."""
     if not _is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"Invalid {label}: {value!r} (must be > 0 and finite)")
+
+
+def check_count(label: str, value: Any) -> None:
+    """Raise ValueError unless `value` is an integer > 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"Invalid {label}: {value!r} (must be an integer > 0)")
 
 
 def check_decay(label: str, value: Any) -> None:

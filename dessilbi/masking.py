@@ -27,11 +27,16 @@ def mask_filters(model: nn.Module, keep: Masks) -> None:
 
     Raises:
         ValueError: A key names no weight of a Linear or Conv layer, a mask has another length, or
-            nothing is kept of a layer that no shortcut passes by.
+            nothing is kept of a layer that no shortcut passes by, or of all that an addition adds.
     """
     graph = ChannelGraph(model)
     nodes = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
     _check(graph, nodes, keep)
+    for summands in silent_sums(model, keep):
+        names = " and ".join(repr(name) for summand in summands for name in summand)
+        raise ValueError(
+            f"nothing is kept of {names}, which leaves nothing of their sum (keep a filter of one)"
+        )
     dead = {name.removesuffix(".weight"): ~mask for name, mask in keep.items()}
     for name in [name for name, mask in dead.items() if mask.all()]:
         for node in rest_of_branch(graph, nodes[name]):
@@ -40,6 +45,68 @@ def mask_filters(model: nn.Module, keep: Masks) -> None:
                 dead[str(node.target)] = torch.ones(output_channels(layer), dtype=torch.bool)
     for name, mask in dead.items():
         _silence(graph, nodes[name], mask)
+
+
+def silent_sums(model: nn.Module, keep: Masks) -> list[list[list[str]]]:
+    """The additions of a network of which masks would leave nothing.
+
+    Behind such an addition the network is the same for every input. `mask_filters` refuses it.
+
+    Args:
+        model: A network that `torch.fx` can trace.
+        keep: See `mask_filters`.
+
+    Returns:
+        For each of them and each of its summands the names of the layers of which nothing is kept.
+    """
+    graph = ChannelGraph(model)
+    empty = {name.removesuffix(".weight") for name, mask in keep.items() if not mask.any()}
+    sums = [
+        [_layers_on_branch(graph, source, empty) for source in node.all_input_nodes]
+        for node in graph.nodes
+        if graph.is_addition(node)
+    ]
+    return [summands for summands in sums if all(summands)]
+
+
+def align_filters(model: nn.Module, keep: Masks) -> Masks:
+    """Masks with which whatever no layer keeps of a residual stream can be removed.
+
+    Layers that add to the same stream share its channels. One of them that is masked alone would
+    stay as wide as it is, with filters that no training can bring back. So each keeps a channel
+    that any of them keeps; layers of which nothing is kept, whose branches go, have no say.
+
+    Args:
+        model: A network that `torch.fx` can trace.
+        keep: See `mask_filters`; layers without a mask keep everything.
+    """
+    aligned = dict(keep)
+    for space in ChannelGraph(model).spaces:
+        names = [f"{name}.weight" for name in space.producers]
+        if len(names) < 2:
+            continue
+        masks = [keep[name] for name in names if name in keep]
+        if len(masks) < len(names):
+            union = [torch.ones_like(mask) for mask in masks][:1]
+        else:
+            union = [torch.stack(masks).any(dim=0)]
+        for name in names:
+            if name in keep and keep[name].any():
+                aligned[name] = union[0]
+    return aligned
+
+
+def _layers_on_branch(graph: ChannelGraph, last: fx.Node, empty: set[str]) -> list[str]:
+    """Those of the empty layers that a summand passes, back to where its branch begins."""
+    found: list[str] = []
+    node = last
+    while len(node.users) == 1 and not graph.is_addition(node) and node.op != "placeholder":
+        if node.op == "call_module" and str(node.target) in empty:
+            found.append(str(node.target))
+        if len(node.all_input_nodes) != 1:
+            break
+        (node,) = node.all_input_nodes
+    return found
 
 
 def rest_of_branch(graph: ChannelGraph, node: fx.Node) -> list[fx.Node]:

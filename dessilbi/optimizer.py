@@ -34,7 +34,7 @@ class DessiLBI(PenalisedOptimizer):
 
     Gamma is zero at first and its groups become non-zero one after the other: those whose weights
     keep a direction while training come first. V - Gamma / kappa is a subgradient of lam Omega at
-    Gamma at all times. Parameters with `penalty="none"` take the plain step with rate kappa alpha.
+    Gamma at all times (not with a `scaling`, which changes Gamma). Parameters with `penalty="none"` take the plain step with rate kappa alpha.
 
     Args:
         params: Parameters, named parameters, or groups of them, e.g. of
@@ -94,7 +94,7 @@ class DessiLBI(PenalisedOptimizer):
             "kappa": kappa,
             "nu": nu,
             "penalty": penalty,
-            "group": group if penalty == "l12" else None,
+            "group": group,
             "group_weight": group_weight,
             "lam": lam,
             "momentum": momentum,
@@ -110,8 +110,8 @@ class DessiLBI(PenalisedOptimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; see `PenalisedOptimizer.add_param_group`."""
-        if param_group.get("penalty", "l12") != "l12":  # the default group is not meant for it
-            param_group.setdefault("group", None)
+        if param_group.get("penalty", self.defaults["penalty"]) != "l12":
+            param_group.setdefault("group", None)  # the default is not meant for it
         super().add_param_group(param_group)
 
     @torch.no_grad()
@@ -135,6 +135,15 @@ class DessiLBI(PenalisedOptimizer):
         """
         _, state = self._penalised(param)
         return state["dual"].clone() if state else zero_state(param)
+
+    def has_gamma(self, param: Tensor) -> bool:
+        """Whether the optimiser holds this parameter in a group with a penalty."""
+        return any(
+            param is other
+            for group in self.param_groups
+            if group["penalty"] != "none"
+            for other in group["params"]
+        )
 
     def group_of(self, param: Tensor) -> dict[str, Any]:
         """The parameter group that holds a parameter.

@@ -29,9 +29,7 @@ class SelectionPath:
     def __init__(self, model: nn.Module, optimizer: DessiLBI) -> None:
         self._optimizer = optimizer
         self._params = {
-            name: param
-            for name, param in model.named_parameters()
-            if optimizer.group_of(param)["penalty"] != "none"
+            name: param for name, param in model.named_parameters() if optimizer.has_gamma(param)
         }
         self.first: dict[str, Tensor] = {
             name: torch.full(self._sizes(param, param).shape, math.inf, dtype=torch.float64)

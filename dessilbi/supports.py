@@ -75,7 +75,9 @@ def filter_masks(
         if cap is not None:
             limit = math.ceil(round(cap * selected.numel(), 9))  # 0.6 * 5 is a little above 3
             scores = _per_output(optimizer.dual(weight), axis)
-            times = None if path is None else path.first_filters(name, axis)
+            times = torch.zeros(len(selected)) if path is None else path.first_filters(name, axis)
+            # What has left Gamma again takes no place, however early it came.
+            times = times.to(selected.device).masked_fill(~selected, math.inf)
             selected &= _leading(scores, times, limit)
         masks[name] = selected
     return masks
@@ -114,9 +116,9 @@ def support_view(model: nn.Module, optimizer: DessiLBI) -> nn.Module:
 def _penalised(
     model: nn.Module, optimizer: DessiLBI
 ) -> Iterator[tuple[str, nn.Module, nn.Parameter]]:
-    """Name, layer and weight of the Linear and Conv layers whose weight carries a penalty."""
+    """Name, layer and weight of the Linear and Conv layers whose weight has a Gamma."""
     for name, layer, weight in weight_layers(model):
-        if optimizer.group_of(weight)["penalty"] != "none":
+        if optimizer.has_gamma(weight):
             yield name, layer, weight  # pyright: ignore[reportReturnType]
 
 
@@ -125,11 +127,10 @@ def _per_output(x: Tensor, axis: int) -> Tensor:
     return torch.linalg.vector_norm(x.transpose(0, axis).flatten(1), dim=1)
 
 
-def _leading(scores: Tensor, times: Tensor | None, limit: int) -> Tensor:
+def _leading(scores: Tensor, times: Tensor, limit: int) -> Tensor:
     """True at the first `limit` entries, by time and then by score."""
     order = scores.argsort(descending=True, stable=True)
-    if times is not None:
-        order = order[times.to(order.device)[order].argsort(stable=True)]
+    order = order[times[order].argsort(stable=True)]
     keep = torch.zeros_like(scores, dtype=torch.bool)
     keep[order[:limit]] = True
     return keep

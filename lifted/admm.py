@@ -43,7 +43,7 @@ def admm_parameters(
     normal = rows.T @ rows
     ridge = RIDGE * normal.diagonal().mean()
     eye = torch.eye(len(normal), dtype=x.dtype, device=x.device)
-    factor = torch.linalg.cholesky(normal + (pull + ridge) * eye)
+    factor = _cholesky(normal + (pull + ridge) * eye)
     z, mu = lift.preactivation(number).clone(), torch.zeros_like(target)
     for _ in range(iterations):
         right = rows.T @ (z + mu / delta) + pull * anchor + ridge * theta
@@ -79,7 +79,9 @@ def admm_auxiliary(lift: Lift, number: int, iterations: int, *, delta: float = 1
         )
     matrix = affine.linear.weight
     pull, target = weight * lift.preactivation(number), above * lift.target(number + 1)
-    factor = torch.linalg.cholesky(torch.eye(matrix.shape[1]).to(matrix) + matrix.T @ matrix)
+    factor = _cholesky(
+        torch.eye(matrix.shape[1], dtype=matrix.dtype, device=matrix.device) + matrix.T @ matrix
+    )
     x, z = lift.aux[number], lift.preactivation(number + 1)
     offset = affine.forward(torch.zeros_like(x[:1]))
     v, mu_z, mu_v = x, torch.zeros_like(z), torch.zeros_like(x)
@@ -97,6 +99,11 @@ def admm_auxiliary(lift: Lift, number: int, iterations: int, *, delta: float = 1
     lift.set_aux(number, x)
     dual = lift.preactivation(number) - lift.gradient(number) / weight
     lift.dual[number] = dual if term is None else term.shift(dual, 1 / weight, kernel)
+
+
+def _cholesky(matrix: Tensor) -> Tensor:
+    """The factor of a matrix that is positive definite by its making: no check, which would wait."""
+    return torch.linalg.cholesky_ex(matrix).L
 
 
 def _dense(lift: Lift, number: int) -> DenseMap:

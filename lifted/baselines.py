@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bregman.validation import check_choice, check_non_negative, check_positive
+from bregman.validation import check_choice, check_count, check_non_negative, check_positive
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.solver import Solver, StepResult
@@ -26,7 +26,8 @@ class BackPropagation(Solver):
         reduction: `mean` over the batch, or `sum`, with which the paper's rate of 1e-3 fits.
 
     Raises:
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or a regulariser is iterative, which needs steps in
+            auxiliary variables.
     """
 
     def __init__(
@@ -40,9 +41,14 @@ class BackPropagation(Solver):
     ) -> None:
         super().__init__(network)
         check_positive("lr", lr)
-        check_positive("iterations", iterations)
+        check_count("iterations", iterations)
         check_non_negative("rho", rho)
         check_choice("reduction", reduction, ("mean", "sum"))
+        if not all(term.in_energy for term in network.regularisers.values()):
+            raise ValueError(
+                "back-propagation with an iterative regulariser (use mode='variational', or a solver "
+                "with auxiliary variables)"
+            )
         self.lr, self.iterations, self.rho, self.reduction = lr, iterations, rho, reduction
 
     @torch.no_grad()
@@ -60,7 +66,7 @@ class BackPropagation(Solver):
             if result is None:
                 result = StepResult(loss.detach(), outputs.detach())
             for gradient, parameter, anchor in zip(gradients, parameters, anchors, strict=False):
-                gradient.add_(parameter - anchor, alpha=self.rho)
+                gradient.add_(parameter - anchor, alpha=self.rho / self._factor)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.add_(gradient, alpha=-self.lr * self._factor)
         assert result is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bregman.validation import check_choice, check_non_negative, check_positive
+from bregman.validation import check_choice, check_count, check_non_negative, check_positive
 from lifted.admm import admm_auxiliary, admm_parameters
 from lifted.auxiliary_step import FORMS
 from lifted.lift import Lift
@@ -46,8 +46,8 @@ class BlockCoordinate(FullBatchSolver):
         x_step: str = "auto",
     ) -> None:
         super().__init__(network)
-        check_positive("parameter_steps", parameter_steps)
-        check_positive("auxiliary_steps", auxiliary_steps)
+        check_count("parameter_steps", parameter_steps)
+        check_count("auxiliary_steps", auxiliary_steps)
         check_choice("blocks", blocks, ("odd_even", "each"))
         check_choice("inner", inner, ("gradient", "admm"))
         check_choice("x_step", x_step, FORMS)

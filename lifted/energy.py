@@ -44,5 +44,7 @@ def energy(lift: Lift) -> Energy:
         if term.in_energy
     ]
     regulariser = torch.stack(terms).sum() if terms else values.new_zeros(())
-    total = values @ values.new_tensor(network.lam) + regulariser
+    # The weights stay numbers: a tensor of them would have to wait for its way to a GPU.
+    weighted = [weight * value for weight, value in zip(network.lam, values, strict=True)]
+    total = torch.stack(weighted).sum() + regulariser
     return Energy(total, values[-1], values[:-1], regulariser)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bregman import ProxAdam, ProxSGD
-from bregman.validation import check_choice, check_non_negative, check_positive
+from bregman.validation import check_choice, check_count, check_non_negative
 from lifted.auxiliary_step import FORMS
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
@@ -56,8 +56,8 @@ class ExplicitImplicit(Solver):
         check_choice("explicit", explicit, ("parameters", "auxiliary"))
         check_choice("x_step", x_step, FORMS)
         check_non_negative("rho", rho)
-        check_positive("iterations", iterations)
-        check_positive("optimizer_steps", optimizer_steps)
+        check_count("iterations", iterations)
+        check_count("optimizer_steps", optimizer_steps)
         check_step_scale(step_scale)
         if optimizer is not None and explicit != "parameters":
             raise ValueError("an optimizer takes explicit steps (use explicit='parameters')")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bregman.validation import check_choice, check_non_negative, check_positive
+from bregman.validation import check_choice, check_count, check_non_negative
 from lifted.affine import DenseMap
 from lifted.auxiliary_step import FORMS, AuxiliaryBlock, choose_form, lipschitz, relaxation
 from lifted.lift import Lift
@@ -54,7 +54,7 @@ class ImplicitStochastic(Solver):
     ) -> None:
         super().__init__(network)
         check_non_negative("rho", rho)
-        check_positive("iterations", iterations)
+        check_count("iterations", iterations)
         check_choice("order", order, self.orders)
         check_choice("x_step", x_step, FORMS)
         check_step_scale(step_scale)

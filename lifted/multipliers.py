@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bregman.validation import check_positive
+from lifted.baselines import BackPropagation
 from lifted.energy import energy
 from lifted.lift import Lift
 from lifted.solver import Solver
@@ -24,11 +25,13 @@ class Multipliers:
         rate: tau of B.3.
 
     Raises:
-        ValueError: The rate is not positive.
+        ValueError: The rate is not positive, or the solver has no penalties.
     """
 
     def __init__(self, solver: Solver, *, rate: float) -> None:
         check_positive("rate", rate)
+        if isinstance(solver, BackPropagation):
+            raise ValueError("multipliers around back-propagation, which has no penalties")
         self.solver, self.rate = solver, float(rate)
         self._sum: Tensor | None = None
         self._batches = 0
@@ -37,12 +40,13 @@ class Multipliers:
     def update(self) -> list[float]:
         """Raise the weights by what was observed since the last call; returns the new ones.
 
-        Reads the host: meant for the end of an epoch, or for every step of a deterministic solver.
+        All processes of a `DataParallel` raise them alike, and must call this together. Reads the
+        host: meant for the end of an epoch, or for every step of a deterministic solver.
         """
         lam = self.solver.network.lam
         if self._sum is not None:
-            means = (self._sum / self._batches).tolist()
-            for number, mean in enumerate(means):
+            means = self.solver.mean_over_processes(self._sum / self._batches)
+            for number, mean in enumerate(means.tolist()):
                 lam[number] += self.rate * mean
         self._sum, self._batches = None, 0
         return lam[:-1]

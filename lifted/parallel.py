@@ -34,11 +34,14 @@ class DataParallel(Solver):
     def step(self, inputs: Tensor, targets: Tensor, indices: Tensor | None = None) -> StepResult:
         """A step on this process's batch, then the average; loss and outputs are local."""
         result = self.solver.step(inputs, targets, indices)
-        workers = dist.get_world_size(self.group)
         for parameter in self.network.parameters():
-            dist.all_reduce(parameter, group=self.group)
-            parameter.div_(workers)
+            self.mean_over_processes(parameter)
         return result
+
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, in place."""
+        dist.all_reduce(value, group=self.group)
+        return value.div_(dist.get_world_size(self.group))
 
     def _update(self, lift: Lift, indices: Tensor | None) -> None:
         raise NotImplementedError("the wrapped solver updates")

@@ -71,8 +71,8 @@ class ClassicalPenalty(Penalty):
 class QuadraticPenalty(Penalty):
     """MAC-QP, |x - sigma(z)|^2: the one penalty that has to differentiate the activation.
 
-    It is not convex in z; `scale` bounds the curvature exactly for piecewise linear activations
-    and near x = sigma(z) for others.
+    It is not convex in z; `scale` bounds the curvature for ReLU with x >= 0, and near x = sigma(z)
+    otherwise.
     """
 
     scale = 2.0

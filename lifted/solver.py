@@ -82,12 +82,16 @@ class Solver(ABC):
         check_positive("factor", factor)
         self._factor = float(factor)
 
+    def mean_over_processes(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes that train this network: one, usually."""
+        return value
+
     def notes(self) -> list[str]:
         """What a reader of the results must know; usually nothing."""
         return []
 
     def check(self) -> None:
-        """Raise DivergenceError if training has blown up since the last reset.
+        """Raise DivergenceError if training has blown up.
 
         Reads one number from the device: meant for the end of an epoch.
         """

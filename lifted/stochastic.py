@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bregman.validation import check_choice, check_non_negative, check_positive
+from bregman.validation import check_choice, check_count, check_non_negative
 from lifted.auxiliary_step import FORMS
 from lifted.forward_backward import StepRule, gauss_seidel_step, jacobi_step
 from lifted.lift import Lift
@@ -44,9 +44,9 @@ class StoredStochastic(Solver):
         x_step: str = "auto",
     ) -> None:
         super().__init__(network)
-        check_positive("samples", samples)
+        check_count("samples", samples)
         check_non_negative("rho", rho)
-        check_positive("iterations", iterations)
+        check_count("iterations", iterations)
         check_choice("sweep", sweep, ("jacobi", "gauss_seidel"))
         check_choice("x_step", x_step, FORMS)
         check_step_scale(step_scale)

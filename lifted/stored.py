@@ -59,7 +59,15 @@ class Storage:
         self.visited: Tensor | None = None
 
     def load(self, lift: Lift, indices: Tensor) -> None:
-        """Put stored rows into a fresh lift; samples seen for the first time keep the forward pass."""
+        """Put stored rows into a fresh lift; samples seen for the first time keep the forward pass.
+
+        Raises:
+            ValueError: An index is out of range; on the CPU, for a GPU would have to be waited for.
+        """
+        if indices.device.type == "cpu" and (last := int(indices.max())) >= self.samples:
+            raise ValueError(
+                f"index {last} of {self.samples} samples (give samples= the size of the training set)"
+            )
         fresh = [*lift.aux, *lift.dual]
         if self.visited is None:
             self.visited = torch.zeros(self.samples, dtype=torch.bool, device=indices.device)

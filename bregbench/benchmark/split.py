@@ -100,7 +100,7 @@ def disagreement(sides: Sequence[nn.Module], optimizers: Sequence[DessiLBI]) -> 
     for ours, reference in zip(*(side.parameters() for side in sides), strict=True):
         gap = (ours - reference).abs() / (1e-6 + 1e-5 * reference.abs())
         distance = max(distance, float(gap.max()))
-        if optimizers[0].group_of(ours)["penalty"] != "none":
+        if optimizers[0].has_gamma(ours):
             first, second = optimizers[0].gamma(ours) != 0, optimizers[1].gamma(reference) != 0
             differing += int((first != second).sum())
     return differing, distance
@@ -108,11 +108,7 @@ def disagreement(sides: Sequence[nn.Module], optimizers: Sequence[DessiLBI]) -> 
 
 def selected_share(model: nn.Module, optimizer: DessiLBI) -> float:
     """Share of the entries of all weights with a Gamma at which it is not zero."""
-    gammas = [
-        optimizer.gamma(param)
-        for param in model.parameters()
-        if optimizer.group_of(param)["penalty"] != "none"
-    ]
+    gammas = [optimizer.gamma(param) for param in model.parameters() if optimizer.has_gamma(param)]
     return sum(int(g.count_nonzero()) for g in gammas) / sum(g.numel() for g in gammas)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from bregman import match_table
 
 class Backprop:
     """Differentiates an objective and lets any `torch.optim` style optimiser follow it."""
+
+    remedy: ClassVar[str] = "lower method.lr or the scale of the starting weights"
 
     def __init__(
         self,
@@ -58,9 +60,10 @@ class Backprop:
         """Learning rate, the optimiser's lam where it has one, and what the objective reports."""
         first = self.optimizer.param_groups[0]
         found = {"lr": float(first["lr"])}
-        penalised = [g for g in self.optimizer.param_groups if g.get("penalty", "none") != "none"]
-        if penalised:
-            found["lam"] = penalised[0]["lam"] / penalised[0]["lam_scale"]
+        penalised = (g for g in self.optimizer.param_groups if g.get("penalty", "none") != "none")
+        scaled = next((g for g in penalised if g["lam_scale"] > 0), None)
+        if scaled is not None:
+            found["lam"] = scaled["lam"] / scaled["lam_scale"]
         return found | self._objective.end_epoch(metrics)
 
     def scale_lr(self, factor: float) -> None:

@@ -24,9 +24,15 @@ class Step(NamedTuple):
 
 
 class Method(Protocol):
-    """A network in training."""
+    """A network in training.
+
+    Attributes:
+        network: it.
+        remedy: what to change where its loss becomes infinite, as advice to the user.
+    """
 
     network: nn.Module
+    remedy: ClassVar[str]
 
     def step(
         self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
@@ -94,6 +100,13 @@ class MethodConfig:
     """Which method trains the network."""
 
     kind: ClassVar[str]
+
+    def check(self) -> None:
+        """Refuse values out of range; before a run begins, whichever of its phases has them.
+
+        Raises:
+            BenchError: names the value and what is allowed.
+        """
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the weights that training starts from; called once, before the first phase."""

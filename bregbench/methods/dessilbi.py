@@ -23,6 +23,12 @@ from bregbench.penalty import PenaltyConfig
 from bregman.rules import named_params
 from dessilbi import DessiLBI, SelectionPath, gamma_view, support_view
 
+#: what to do about it
+EMPTY_GAMMA = (
+    "Gamma is empty: nothing was selected (lower method.lam or method.nu, or train longer; "
+    "dessilbi.threshold_on_schedule says what is needed)"
+)
+
 
 class Scaling(Enum):
     """Magnitude scaling of V: none, equations 14-15, or the published code's form of them."""
@@ -155,7 +161,7 @@ class SplitTraining(Backprop):
         self._penalised = {
             name: layer.weight
             for name, layer in distinct_weights(network).items()
-            if optimizer.group_of(layer.weight)["penalty"] != "none"
+            if optimizer.has_gamma(layer.weight)
         }
         if trace and trace not in self._penalised:
             known = ", ".join(self._penalised) or "(none)"
@@ -233,10 +239,7 @@ class SplitTraining(Backprop):
         found = super().notes()
         share = self.gamma_density().get("gamma_density/total", math.nan)
         if share == 0.0 and self._epochs:
-            found.append(
-                "Gamma is empty: nothing was selected (lower method.lam or method.nu, or train "
-                "longer; dessilbi.threshold_on_schedule says what is needed)"
-            )
+            found.append(EMPTY_GAMMA)
         return found
 
     def state_dict(self) -> dict[str, Any]:

@@ -184,6 +184,8 @@ class Lifted(MethodConfig):
 class LiftedTraining:
     """A network of the bench trained by a solver of `lifted`, which shares its parameters."""
 
+    remedy: ClassVar[str] = "lower method.solver.step_scale (or lr), or raise rho"
+
     def __init__(
         self,
         network: nn.Module,
@@ -241,9 +243,7 @@ class LiftedTraining:
         found = self._read_sums() | self._look()
         for name, value in found.items():
             if not math.isfinite(value):
-                raise BenchError(
-                    f"{name} became {value}: lower method.solver.step_scale (or lr), or raise rho"
-                )
+                raise BenchError(f"{name} became {value}: {self.remedy}")
         name, rate = self._rates
         found[name] = rate / self._factor if name == "rho" else rate * self._factor
         if self._multipliers is not None:

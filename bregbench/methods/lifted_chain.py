@@ -41,8 +41,10 @@ class Chain:
     def targets(self, targets: torch.Tensor) -> torch.Tensor:
         """What the last layer's output is compared with, y: one-hot labels, or images.
 
-        Images take the way back through what follows the last layer.
+        Images take the way back through what follows the last layer; numbers are outputs of length 1.
         """
+        if targets.is_floating_point() and targets.dim() == 1:
+            return targets[:, None]
         if not targets.is_floating_point():
             dtype = next(self.network.parameters()).dtype
             return nn.functional.one_hot(targets, self.classes).to(dtype)

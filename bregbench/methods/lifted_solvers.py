@@ -237,6 +237,12 @@ class ExplicitImplicit(ProximalConfig):
                     "method.solver.optimizer=linbreg or prox_sgd"
                 )
             return None
+        for key in ("rho", "tau"):
+            if getattr(self, key) is not None:
+                raise BenchError(
+                    f"method.solver.{key}={getattr(self, key)} has no meaning with an optimiser, whose "
+                    "learning rate is method.solver.lr: leave it out"
+                )
         require(self.lr >= 0, "method.solver.lr", self.lr, "at least 0")
         require(self.lam >= 0, "method.solver.lam", self.lam, "at least 0")
         if self.optimizer is ParameterOptimizer.sgd:

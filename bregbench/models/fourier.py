@@ -30,8 +30,9 @@ class CnnCircular(ModelConfig):
     """Circular convolutions without striding, pooling to a fixed size, a hidden layer, logits.
 
     The CNN of the paper's Figures 3 and 4a; takes images of any size. Kernels from 10 x 10 on go through
-    the FFT, on the CPU from 5 x 5 on through products of matrices, with the same values. Modules: ``normalize, conv1, activation1, conv2, ..., pool, flatten,
-    linear1, activation<n>, linear2``. With 5 x 5 kernels on one channel: 37,586 parameters.
+    the FFT, on the CPU from 5 x 5 on through products of matrices, with the same values. Modules:
+    ``normalize, conv1, activation1, conv2, ..., pool, flatten, linear1, activation<n>, linear2``. With
+    5 x 5 kernels on one channel: 37,586 parameters.
 
     Attributes:
         kernel_size: side of every kernel.

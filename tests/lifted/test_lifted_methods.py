@@ -177,7 +177,7 @@ def test_iterative_regularisers_run_in_mirror_steps_only():
 
 @pytest.mark.slow
 def test_an_epoch_costs_a_small_multiple_of_back_propagation():
-    """Goal 10 on a quiet core (measured 6.5 to 9.5); the limit here leaves room for a busy one."""
+    """Goal 10 on a quiet core (`make benchmark` measures 5 to 9); the limit here leaves room for a busy one."""
     torch.manual_seed(0)
     images, labels = torch.randn(1000, 784), torch.randint(10, (1000,))
     targets = nn.functional.one_hot(labels, 10).float()
