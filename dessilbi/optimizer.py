@@ -34,7 +34,8 @@ class DessiLBI(PenalisedOptimizer):
 
     Gamma is zero at first and its groups become non-zero one after the other: those whose weights
     keep a direction while training come first. V - Gamma / kappa is a subgradient of lam Omega at
-    Gamma at all times (not with a `scaling`, which changes Gamma). Parameters with `penalty="none"` take the plain step with rate kappa alpha.
+    Gamma at all times (not with a `scaling`, which changes Gamma). Parameters with
+    `penalty="none"` take the plain step with rate kappa alpha.
 
     Args:
         params: Parameters, named parameters, or groups of them, e.g. of

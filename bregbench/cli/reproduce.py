@@ -53,6 +53,7 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-reproduce")
     refuse_shadowed()
+    from bregbench.tables.published import read_published
     from bregbench.tables.reproduce import keep_records, plan, run_missing
     from bregbench.tables.spec import load_table
 
@@ -64,6 +65,9 @@ def _command() -> int:
     records = Path(options.results_dir) / "records"
     if options.epochs is not None:
         table = _reduced(table, options.epochs)
+    if not table.ours and not getattr(table, "sources", None):
+        # Before anything is trained, so that a wrong folder is noticed now.
+        read_published(Path(options.results_dir) / "published" / f"{options.table}.csv")
     jobs = plan(
         table,
         records,
@@ -131,7 +135,7 @@ def _reduced(table: Table, epochs: int) -> Table:
         name=f"reduced_{table.name}",
         experiment="",
         title=f"{table.title}; reduced to {epochs} epochs",
-        common=[*table.common, f"trainer.epochs={epochs}"],
+        shortened=epochs,
         command=f"table={table.name} epochs={epochs}",
     )
 

@@ -18,7 +18,7 @@ from bregbench.errors import BenchError
 from bregbench.run import run_directory
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.verdicts import Better
-from bregbench.transforms import Transfer
+from bregbench.transforms import Rewinding, Transfer
 
 
 @dataclass
@@ -135,6 +135,7 @@ class Table:
         cuda: whether its runs are too long for a CPU.
         missing: what cells say whose runs are not there yet.
         ours: nothing of it is published: every row has every column, without verdicts.
+        shortened: epochs to which every phase of every run is cut; None for runs in full length.
     """
 
     name: str = MISSING
@@ -153,6 +154,7 @@ class Table:
     cuda: bool = False
     missing: str = "not run yet"
     ours: bool = False
+    shortened: int | None = None
 
     def column(self, name: str) -> Column | None:
         """What is known of a column."""
@@ -230,6 +232,8 @@ class Table:
             *local,
         )
         config = dataclasses.replace(copy.deepcopy(composed), seed=seed)
+        if self.shortened is not None:
+            config = _shorten(config, self.shortened)
         source = self.source(row, seed, *local, part=part)
         if source is not None:
             config = begin_with(config, run_directory(source))
@@ -281,6 +285,24 @@ def begin_with(config: Config, source: RunDirectory) -> Config:
             place = "/".join(source.path.parts[-3:])
             begin = dataclasses.replace(phase.begin, run=str(source.path), source=place)
             phases[name] = dataclasses.replace(phase, begin=begin)
+    return dataclasses.replace(config, phases=phases)
+
+
+def _shorten(config: Config, epochs: int) -> Config:
+    """The config with at most so many epochs in every phase, and rewinding to epochs that exist."""
+    if not config.phases:
+        short = min(config.trainer.epochs, epochs)
+        trainer = dataclasses.replace(config.trainer, epochs=short)
+        return dataclasses.replace(config, trainer=trainer)
+    phases = dict(config.phases)
+    before = 0
+    for name, phase in sorted(phases.items(), key=lambda item: item[1].order):
+        begin = phase.begin
+        if isinstance(begin, Rewinding) and begin.rewind is not None:
+            begin = dataclasses.replace(begin, rewind=min(begin.rewind, before))
+        short = min(phase.epochs, epochs)
+        phases[name] = dataclasses.replace(phase, epochs=short, begin=begin)
+        before += short * phase.repeat
     return dataclasses.replace(config, phases=phases)
 
 

@@ -13,6 +13,8 @@ import torch
 from bregbench import load_run
 from bregbench.config import Config, compose
 from bregbench.errors import BenchError
+from bregbench.evaluation import evaluate
+from bregbench.evaluators import Cost
 from bregbench.files import read_tensors
 from bregbench.loading import read_config
 from bregbench.records import export_record, record_of
@@ -24,7 +26,7 @@ RESNET = ("model=resnet_cifar", "model.depth=8", "model.widths=[6,6,8]")
 VGG = ("model=vgg16", "model.widths=[6]", "model.head=double", "model.hidden=8")
 #: eight steps of 0.05: a group is selected whose mean over them has a norm above lam nu / 0.4
 SELECT = ("method=dessilbi_momentum", "method.lr=0.05", "method.nu=0.4")
-SOME = {"filters": "method.lam=0.5", "weights": "method.lam=0.05", "all": "method.lam=1e-6"}
+SOME = {"filters": "method.lam=0.4", "weights": "method.lam=0.05", "all": "method.lam=1e-6"}
 LISTS = {
     "weight_pruning": ("train", "prune"),
     "weight_pruning_rt": ("train", "prune"),
@@ -89,6 +91,8 @@ def check_loading(config: Config, tmp_path: Path) -> None:
     assert torch.equal(kept[0](pictures), kept[1](pictures))
     count = sum(parameter.numel() for parameter in kept[0].parameters())
     assert count == directory.read_summary()["parameters"]
+    data = config.data.build(torch.device("cpu"))
+    assert evaluate(kept[1], data, [Cost(repeats=1)])["cost/forward_seconds"] > 0
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -160,6 +164,37 @@ def test_cap_and_kept_streams(make):
         assert widths[f"width/stage{stage}.0.conv2"] == width
     assert final["cost/dropped_layers"] == 0
     assert final["output_side/stage3.0.conv1"] == 4
+
+
+def test_streams_with_convolutions_as_shortcuts_shrink(make):
+    """What no layer of a stream keeps is gone, and no filter stays behind as zeros."""
+    config = make(
+        *RESNET, "model.shortcut=conv", *SELECT, SOME["filters"], *short("filter_pruning"),
+        "phases.prune.epochs=0",
+    )  # fmt: skip
+    train(config)
+    small = network_of(config)
+    widths = [m.weight.shape[0] for m in small.modules() if isinstance(m, torch.nn.Conv2d)]
+    dense = [m.weight.shape[0] for m in full(config).modules() if isinstance(m, torch.nn.Conv2d)]
+    assert sum(widths) < sum(dense)
+    for name, module in small.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            assert module.weight.flatten(1).any(dim=1).all(), name
+
+
+def test_a_layer_without_support_beside_another_keeps_a_filter(make):
+    """Nothing is selected of both ways through a block: the network would be a constant."""
+    rule = "{{kind:l12,group:filter,group_weight:none,scale:1e9,name:stage2.0.{}.weight}}"
+    rules = f"[{rule.format('conv?')},{rule.format('shortcut.0')}]"
+    config = make(
+        *RESNET, "model.shortcut=conv", *SELECT, SOME["all"], f"method.penalty.first={rules}",
+        *short("layer_pruning"), "phases.prune.epochs=0",
+    )  # fmt: skip
+    train(config)
+    small = network_of(config)
+    assert small.get_submodule("stage2.0.shortcut.0").get_parameter("weight").any()
+    answers = small(torch.rand(5, 1, 16, 16))
+    assert answers.std(dim=0).max() > 0
 
 
 def test_removal_changes_no_output_and_is_smaller_on_disk(make):
@@ -329,15 +364,23 @@ def test_resume_around_a_change_of_structure_is_exact(make, train_killed, overri
         (["phases=filter_pruning", "phases.prune.begin.cap=1.5"], r"cap=1\.5 .* \(0, 1\]"),
         (["phases=weight_pruning", "phases.prune.begin.cap=0.5"], "left out with"),
         (["phases=ticket", "phases.ticket.begin.rewind=-1"], "an epoch from 0 on"),
-        (["phases=ticket", "phases.ticket.begin.rewind=500"], "no weights of epoch 500"),
+        (
+            ["phases=ticket", "phases.ticket.begin.rewind=500"],
+            "an epoch of the 2 before this phase",
+        ),
+        (["phases=weight_pruning", "phases.prune.method.lr=-1"], r"phase prune: method\.lr=-1"),
+        (["phases=weight_pruning", "phases.prune.schedule.factor=-3"], "phase prune: .*factor=-3"),
+        (
+            ["phases=weight_pruning", "method.lam=1e6", "phases.train.epochs=1"],
+            r"phases\.prune\.begin has nothing to keep: Gamma is empty",
+        ),
         (["phases=growing", "phases.grow.repeat=0"], r"repeat=0 .* at least 1"),
         (["phases=growing", "phases.grow.begin.threshold=0"], r"threshold=0"),
         (["method=sgd", "phases=ticket_random"], "needs a phase with method=dessilbi"),
     ],
 )
 def test_what_cannot_follow_is_refused_in_one_line(make, overrides, says):
-    lengths = [] if "500" not in overrides[-1] else ["phases.search.epochs=0"]
     base = [] if overrides[0].startswith("method=") else ["method=dessilbi"]
     with pytest.raises(BenchError, match=says) as caught:
-        train(make(*RESNET, *base, *overrides, *lengths))
+        train(make(*RESNET, *base, *overrides))
     assert "\n" not in str(caught.value)

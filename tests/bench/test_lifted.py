@@ -312,6 +312,18 @@ def test_forward_metrics_are_the_networks_own(make_config):
         (["method/solver=proximal_gradient"], r"set trainer\.batch_size=1262"),
         (["method/solver=explicit_implicit", "method.solver.lam=1"], "without an optimiser"),
         (["method/solver=back_propagation", "method.multiplier_rate=1"], "no penalties"),
+        (
+            ["method/solver=back_propagation", "method.code.layer=1", "method.code.mode=iterative"],
+            "back-propagation with an iterative regulariser",
+        ),
+        (
+            [
+                "method/solver=explicit_implicit",
+                "method.solver.optimizer=linbreg",
+                "method.solver.tau=1",
+            ],
+            r"method\.solver\.tau=1.* has no meaning with an optimiser",
+        ),
         (["model=mlp", "model.activate_output=true", "method.loss=cross_entropy"], "must end with"),
         (
             [
@@ -332,9 +344,22 @@ def test_what_does_not_fit_is_refused_in_one_line(make_config, overrides, says):
 
 
 def test_divergence_is_one_line(make_config):
-    with pytest.raises(BenchError, match="loss") as refusal:
-        train(make_config(*SMALL, "method=lifted_backprop", "method.solver.lr=1e4"))
-    assert len(str(refusal.value).splitlines()) == 1
+    for rate in ("1e4", "1e30"):  # far above the start, and no number any more
+        with pytest.raises(BenchError, match="loss") as refusal:
+            train(make_config(*SMALL, "method=lifted_backprop", f"method.solver.lr={rate}"))
+        assert len(str(refusal.value).splitlines()) == 1
+        assert "step_scale" in str(refusal.value)
+        assert "method.lr" not in str(refusal.value)
+
+
+def test_functions_of_one_variable_are_fitted(make_config):
+    config = make_config(
+        "dataset=gap_function", "task=regression", "model=mlp", "model.hidden=[8]",
+        "evaluators=[accuracy]", "method=lifted", "trainer.epochs=2",
+    )  # fmt: skip
+    train(config)
+    losses = [row["train/loss"] for row in run_directory(config).read_metrics()]
+    assert losses[1] < losses[0]
 
 
 def test_tau_is_the_rho_of_its_convention(digits):

@@ -15,6 +15,7 @@ from bregman import apply_masks
 from dessilbi import load_shrunk, mask_filters, shrink
 from dessilbi.branches import bypass_layer
 from dessilbi.graph import ChannelGraph
+from dessilbi.masking import align_filters, silent_sums
 from dessilbi.nodes import Nothing
 from dessilbi.removal import fixed_layers
 
@@ -102,6 +103,33 @@ def test_an_empty_layer_of_a_chain_is_refused():
         mask_filters(build("cnn"), {"conv2.weight": torch.zeros(6, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"'conv'.*no shortcut"):
         mask_filters(build("resnet"), {"conv.weight": torch.zeros(6, dtype=torch.bool)})
+
+
+def test_a_sum_of_which_nothing_would_be_left_is_refused():
+    """Both ways through a block are empty: the conv1 behind which conv2 falls silent, the shortcut."""
+    model = build("resnet")
+    nothing = torch.zeros(12, dtype=torch.bool)
+    keep = {"stage2.0.conv1.weight": nothing, "stage2.0.shortcut.0.weight": nothing}
+    assert silent_sums(model, keep) == [[["stage2.0.conv1"], ["stage2.0.shortcut.0"]]]
+    with pytest.raises(ValueError, match="leaves nothing of their sum"):
+        mask_filters(model, keep)
+    del keep["stage2.0.shortcut.0.weight"]
+    assert silent_sums(model, keep) == []
+
+
+def test_aligned_filters_leave_a_stream():
+    model = build("resnet")
+    names = [f"stage2.{layer}.weight" for layer in ("0.conv2", "0.shortcut.0", "1.conv2")]
+    keep = {name: torch.arange(12) < 3 + number for number, name in enumerate(names)}
+    keep[names[2]] = torch.zeros(12, dtype=torch.bool)  # a branch that goes has no say
+    aligned = align_filters(model, keep)
+    assert [int(aligned[name].sum()) for name in names] == [4, 4, 0]
+    mask_filters(model, aligned)
+    small: Any = shrink(model, example=example("resnet"))
+    assert small.get_submodule("stage2.0.conv2").out_channels == 4
+    # Who has no mask keeps everything, and so do the others.
+    del keep[names[1]]
+    assert [int(align_filters(model, keep)[name].sum()) for name in (names[0], names[2])] == [12, 0]
 
 
 def test_masking_the_weight_alone_is_not_enough():

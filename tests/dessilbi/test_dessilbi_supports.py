@@ -88,6 +88,25 @@ def test_a_cap_keeps_what_was_selected_first():
     ]
 
 
+def test_a_cap_passes_over_what_was_early_and_has_left():
+    model, optimizer = prepared([2.0, 2.0, 0.5, 0.5])
+    path = SelectionPath(model, optimizer)
+    path.record(1.0)
+    set_norms(model, optimizer, [0.5, 0.5, 2.0, 3.0])
+    path.record(2.0)
+    mask = filter_masks(model, optimizer, cap=0.5, path=path)["0.weight"]
+    assert mask.tolist() == [False, False, True, True]
+
+
+def test_layers_that_are_not_trained_have_no_mask():
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.Flatten(), nn.Linear(3, 3))
+    optimizer = DessiLBI(penalize(model[2], FILTER_RULES, lam=1.0), lr=0.1)
+    assert set(weight_masks(model, optimizer)) == {"2.weight"}
+    assert set(filter_masks(model, optimizer, linear=True)) == {"2.weight"}
+    assert set(SelectionPath(model, optimizer).first) == {"2.weight"}
+    assert torch.equal(gamma_view(model, optimizer)[0].weight, model[0].weight)  # pyright: ignore
+
+
 def test_a_path_goes_on_after_a_restart():
     model, optimizer = prepared([2.0, 0.5])
     path, other = SelectionPath(model, optimizer), SelectionPath(model, optimizer)

@@ -157,6 +157,13 @@ def test_plain_groups_override_the_default_penalty():
     assert [group["group"] for group in optimizer.param_groups] == ["filter", None]
 
 
+def test_the_group_of_the_optimiser_serves_groups_that_ask_for_its_penalty():
+    model = nn.Conv2d(2, 3, 3)
+    groups = [{"params": [model.weight], "penalty": "l12"}, {"params": [model.bias]}]
+    optimizer = DessiLBI(groups, lr=0.1, penalty="none", group="filter")
+    assert [group["group"] for group in optimizer.param_groups] == ["filter", None]
+
+
 def test_rules_give_filters_entries_and_nothing():
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 3, 3), nn.BatchNorm2d(3), nn.Linear(4, 5)

@@ -159,6 +159,14 @@ def test_refuses_bad_arguments():
         solver.step(x[:3], y[:3])
     with pytest.raises(ValueError, match="ADMM needs dense layers"):
         BlockCoordinate(convolutional_network(), inner="admm").step(*images(3))
+    with pytest.raises(ValueError, match=r"Invalid iterations: 0\.5"):
+        ImplicitStochastic(network, iterations=0.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"Invalid parameter_steps: 2\.5"):
+        BlockCoordinate(network, parameter_steps=2.5)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="index 5 of 3 samples"):
+        StoredStochastic(network, samples=3).step(x[:2], y[:2], torch.tensor([1, 5]))
+    with pytest.raises(ValueError, match="no penalties"):
+        Multipliers(BackPropagation(network, lr=0.1), rate=1.0)
     with pytest.raises(ValueError, match="Bregman penalty"):
         BlockCoordinate(perceptron(5, 4, 3, penalty="mac"), inner="admm").step(x, y)
 
@@ -173,11 +181,24 @@ def test_iterative_regularisers_run_in_mirror_steps_only():
         BlockCoordinate(network, inner="admm").step(x, y)
     with pytest.raises(ValueError, match="iterative regulariser"):
         ImplicitStochastic(network, x_step="prox").step(x, y)
+    with pytest.raises(ValueError, match="iterative regulariser"):
+        BackPropagation(network, lr=0.1)
+
+
+def test_schedules_leave_rho_and_rate_of_back_propagation_reciprocal():
+    """ISGD-BP with factor c is ISGD-BP with rate c lr and weight rho / c: 1 / rho is a rate (22)."""
+    network, (x, y) = NETWORKS["dense"]()
+    twin = copy.deepcopy(network)
+    scaled = BackPropagation(network, lr=0.2, iterations=4, rho=0.5)
+    scaled.scale_lr(0.5)
+    scaled.step(x, y)
+    BackPropagation(twin, lr=0.1, iterations=4, rho=1.0).step(x, y)
+    torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.slow
 def test_an_epoch_costs_a_small_multiple_of_back_propagation():
-    """Goal 10 on a quiet core (`make benchmark` measures 5 to 9); the limit here leaves room for a busy one."""
+    """Goal 10 on a quiet core (`make benchmark` measures 5 to 9); the limit leaves room for noise."""
     torch.manual_seed(0)
     images, labels = torch.randn(1000, 784), torch.randint(10, (1000,))
     targets = nn.functional.one_hot(labels, 10).float()

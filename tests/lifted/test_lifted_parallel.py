@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import torch
 from lifted_cases import data, perceptron
 from torch import Tensor
 
-from lifted import DataParallel, ImplicitStochastic, Lift, LiftedNetwork
+from lifted import DataParallel, ImplicitStochastic, Lift, LiftedNetwork, Multipliers
 from lifted.parallel import parallel_round
 
 ROUNDS = 3
@@ -43,15 +44,15 @@ def worker(rank: int, folder: str) -> None:
     parallel = DataParallel(solver(network))
     solved: list[Lift] = []
     parallel.observers.append(solved.append)
+    multipliers = Multipliers(parallel, rate=1.0)
     for step in range(ROUNDS):
         if step == 1:
             parallel.scale_lr(0.5)
         parallel.step(*batch(step, rank))
     parallel.check()
     assert len(solved) == ROUNDS
-    torch.save(
-        {"process": os.getpid(), "network": network.state_dict()}, Path(folder) / f"{rank}.pt"
-    )
+    saved = {"network": network.state_dict(), "lam": multipliers.update()}
+    torch.save({"process": os.getpid(), **saved}, Path(folder) / f"{rank}.pt")
     # Without this, one process may tear its connection down while the other still talks to it.
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
@@ -64,6 +65,7 @@ def test_two_processes_equal_their_simulation(tmp_path):
     network = start()
     before = network.state_dict()["0.weight"].clone()
     alone = solver(network)
+    multipliers = Multipliers(alone, rate=1.0)
     for step in range(ROUNDS):
         if step == 1:
             alone.scale_lr(0.5)
@@ -74,6 +76,7 @@ def test_two_processes_equal_their_simulation(tmp_path):
     for state in saved:
         torch.testing.assert_close(state["network"], network.state_dict(), rtol=0, atol=1e-14)
     torch.testing.assert_close(saved[0]["network"], saved[1]["network"], rtol=0, atol=0)
+    assert saved[0]["lam"] == saved[1]["lam"] == pytest.approx(multipliers.update(), rel=1e-12)
     # Neither one worker alone nor one large batch is the same thing.
     for other in (lambda s: batch(s, 0), lambda s: joined(batch(s, 0), batch(s, 1))):
         twin = start()

@@ -84,6 +84,12 @@ def test_no_activation_is_ever_differentiated(name, kind):
     run(LIFTED[name](network), x, y, 2)
 
 
+@pytest.mark.parametrize("name", DENSE_ONLY)
+def test_no_activation_is_ever_differentiated_by_admm(name):
+    network, x, y = watched("dense")
+    run(DENSE_ONLY[name](network), x, y, 2)
+
+
 @pytest.mark.parametrize("name", BASELINES)
 def test_back_propagation_does_differentiate_them(name):
     """So the guard above works; MAC-QP is the one lifted penalty that trips it."""

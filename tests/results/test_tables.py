@@ -155,6 +155,33 @@ def test_reduced_runs_fill_no_published_cell(call, results_dir):
     assert {cell["verdict"] for cell in cells.values()} == {"NOT RUN"}
 
 
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("dessilbi_tickets", "iterative@0.01"),  # phases, and rewinding
+        ("lifted_figure8", "SGD-BP (1,500 epochs)"),  # a row with a length of its own
+        ("dessilbi_table4", ""),
+    ],
+)
+def test_every_phase_of_every_row_can_be_shortened(name, row):
+    table = load_table(name)
+    part = table.used_parts()[0]
+    label = row or next(iter(table.rows))
+    whole = table.config(label, 0, part=part)
+    table.shortened = 1
+    config = table.config(label, 0, part=part)
+    assert max(phase.epochs for phase in whole.run_phases()) > 1
+    assert max(phase.epochs for phase in config.run_phases()) == 1
+    config.check_order()
+
+
+def test_wrong_results_folder_is_noticed_before_training(call, tmp_path):
+    code, _, err = call(reproduce, "table=small_table1", f"results_dir={tmp_path / 'empty'}")
+    assert code == 1
+    assert "published numbers" in err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_failed_row_does_not_stop_the_others(call, results_dir, small_table):
     small_table.rows["Dense"].overrides.append("method.lr=1e30")
     code, _, err = call(reproduce, "table=small_table1", "seeds=0", "device=cpu")
