@@ -91,7 +91,7 @@ benchmark: $(STAMP) ## Time optimiser and training steps against torch's and the
 	$(BIN)/python -m bregbench.benchmark
 
 doctor: $(STAMP) ## Show versions, devices, shadowed packages and data found
-	$(BIN)/bregbench-doctor
+	$(BIN)/bregbench-doctor data_root=$(DATA)
 
 clean: ## Remove .venv and caches; runs and results stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
