@@ -124,6 +124,8 @@ class Config:
                 p.schedule or schedule,
                 p.begin,
                 group=name,
+                number=number,
+                repeat=p.repeat,
             )
             for name, p in sorted(self.phases.items(), key=lambda item: item[1].order)
             for number in range(1, p.repeat + 1)

@@ -39,6 +39,28 @@ class Scope(Enum):
     all = "global"
 
 
+class Approach(Enum):
+    """How a phase that is repeated comes to its density.
+
+    At once; by keeping the same share of what is left in every round (Han et al., 2015); or with a
+    sparsity that rises as 1 - (1 - k / n)^3 of its end over n rounds (Zhu and Gupta, 2017).
+    """
+
+    at_once = "at_once"
+    geometric = "geometric"
+    cubic = "cubic"
+
+    def density(self, last: float, *, number: int, of: int) -> float:
+        """The density of round `number` of so many, counted from 1, that end at `last`."""
+        match self:
+            case Approach.at_once:
+                return last
+            case Approach.geometric:
+                return last ** (number / of)
+            case Approach.cubic:
+                return last + (1 - last) * (1 - number / of) ** 3
+
+
 @dataclass
 class Cut:
     """Which weights are too small to keep; with neither density nor threshold, none.
@@ -111,6 +133,8 @@ class Turn:
 
     Attributes:
         phase: name of the phase that begins.
+        number: which of its repetitions, from 1.
+        repeat: how many there are.
         network: as the last phase left it; a transform may change it.
         method: of the last phase, with its optimiser's state; None before the first phase.
         snapshot: the network's state after an epoch of this run, 0 being its start; of the epochs
@@ -120,6 +144,8 @@ class Turn:
     """
 
     phase: str
+    number: int = 1
+    repeat: int = 1
     network: nn.Module
     method: Method | None
     snapshot: Callable[[int], dict[str, torch.Tensor]]
@@ -169,10 +195,6 @@ class TransformConfig:
 
     def begin(self, turn: Turn) -> Begun | None:
         """What the phase begins with; None where it, and its repetitions, are to be left out."""
-        return Begun(network=turn.network, masks=self.apply(turn.network))
-
-    def apply(self, network: nn.Module) -> Masks:
-        """Change the network in place; what the masks do not keep stays zero during the phase."""
         raise NotImplementedError
 
 
@@ -186,6 +208,7 @@ class MagnitudePruning(TransformConfig):
         scope: whether the share is of each layer or of all of them.
         linear_density: share of the units of linear layers, where it is not that of the
             convolutions; the two kinds then do not compete.
+        approach: how the repetitions of a phase come to these densities.
     """
 
     kind: ClassVar[str] = "magnitude_pruning"
@@ -193,21 +216,26 @@ class MagnitudePruning(TransformConfig):
     by: Unit = Unit.entry
     scope: Scope = Scope.all
     linear_density: float | None = None
+    approach: Approach = Approach.at_once
 
     def check(self, phase: str) -> None:
         self._cut().check(f"phases.{phase}.begin")
 
-    def apply(self, network: nn.Module) -> Masks:
-        masks = self._cut().masks(network)
-        apply_masks(network, masks)
-        return masks
+    def begin(self, turn: Turn) -> Begun:
+        cut = self._cut(number=turn.number, of=turn.repeat)
+        masks = cut.masks(turn.network)
+        apply_masks(turn.network, masks)
+        return Begun(network=turn.network, masks=masks)
 
-    def _cut(self) -> Cut:
+    def _cut(self, *, number: int = 1, of: int = 1) -> Cut:
+        def now(last: float) -> float:
+            return self.approach.density(last, number=number, of=of)
+
         return Cut(
-            density=self.density,
+            density=now(self.density),
             by=self.by,
             scope=self.scope,
-            linear_density=self.linear_density,
+            linear_density=None if self.linear_density is None else now(self.linear_density),
         )
 
 

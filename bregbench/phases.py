@@ -51,7 +51,10 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a run with nothing left open; `group` is what repetitions have in common."""
+    """One part of a run with nothing left open.
+
+    Repetitions have their `group` in common; `number` counts them from 1 to `repeat`.
+    """
 
     name: str
     epochs: int
@@ -60,3 +63,5 @@ class Phase:
     schedule: ScheduleConfig
     begin: TransformConfig | None = None
     group: str = ""
+    number: int = 1
+    repeat: int = 1

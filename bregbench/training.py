@@ -208,6 +208,8 @@ class Training:
         images = self.data.train.images[:_EXAMPLE]
         turn = Turn(
             phase=phase.name,
+            number=phase.number,
+            repeat=phase.repeat,
             network=self.network,
             method=getattr(self, "_method", None),
             snapshot=self._snapshot,

@@ -31,6 +31,25 @@ def test_iterative_pruning_keeps_its_masks(make_config):
     assert summary["final"]["trained"]["best"]["density/total"] == pytest.approx(0.05, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("approach", "densities"),
+    [
+        ("geometric", [0.1 ** (k / 4) for k in (1, 2, 3, 4)]),
+        ("cubic", [0.479688, 0.2125, 0.114063, 0.1]),
+    ],
+)
+def test_repetitions_come_to_their_density_by_and_by(make_config, approach, densities):
+    """Han et al.: a share of what is left; Zhu and Gupta, eq. 1, with s_i = 0 and s_f = 0.9."""
+    config = make_config(
+        "phases=gradual_pruning", "trainer.epochs=100", "phases.prune.repeat=4",
+        f"phases.prune.begin.approach={approach}",
+        *(f"phases.{name}.epochs=1" for name in ("dense", "prune", "tune")),
+    )  # fmt: skip
+    train(config)
+    found = [row["density/total"] for row in run_directory(config).read_metrics()]
+    assert found == pytest.approx([1.0, *densities, 0.1], abs=1e-3)
+
+
 def test_last_phase_without_epochs_has_no_best_of_its_own(make_config):
     lengths = [*SHORT[:-1], "phases.prune4.epochs=0"]
     config = make_config("phases=iterative_pruning", "method=sgd", "trainer.epochs=100", *lengths)
