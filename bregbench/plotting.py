@@ -55,6 +55,21 @@ def figure_to(path: Path, *, width: float, height: float) -> Iterator[Figure]:
             plt.close(figure)
 
 
+def logarithmic(axes: Axes, *, x: bool = False, y: bool = False) -> None:
+    """Make axes logarithmic, with plain numbers that leave each other room; after plotting."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for axis, wanted in ((axes.xaxis, x), (axes.yaxis, y)):
+        if not wanted:
+            continue
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # pyright: ignore[reportAttributeAccessIssue]
+        low, high = axis.get_view_interval()
+        narrow = high < 300 * low
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
 def draw(
     runs: list[SavedRun],
     *,
@@ -114,10 +129,7 @@ def draw(
             if x == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylabel(y)
-            if x in log:
-                axes.set_xscale("log")
-            if y in log:
-                axes.set_yscale("log")
+            logarithmic(axes, x=x in log, y=y in log)
         handles, entries = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, entries, loc="outside lower center", ncols=2, fontsize="small")
 

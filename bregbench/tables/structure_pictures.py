@@ -13,7 +13,7 @@ from bregbench.errors import BenchError
 from bregbench.loading import load_run, read_config
 from bregbench.measures.patterns import exciting_images
 from bregbench.measures.structure import structure_of
-from bregbench.plotting import figure_to
+from bregbench.plotting import figure_to, logarithmic
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import FilledRow, metric_of
 from bregbench.tables.verdicts import mean_and_deviation
@@ -208,8 +208,7 @@ def draw_trade_off(
                 at, height, spread = at * names[x][1], height * names[y][1], spread * names[y][1]
                 line = panel.errorbar(at, height, spread, fmt="o-", capsize=2, label=series)
                 line[0].set_markersize(4)
-            panel.set_xscale("log")
-            panel.xaxis.set_major_formatter("{x:g}")
+            logarithmic(panel, x=True)
             panel.set(title=title, xlabel=names[x][0])
             panel.legend(fontsize="small")
         axes[0].set_ylabel(names[y][0])
