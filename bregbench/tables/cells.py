@@ -71,7 +71,7 @@ def fill(
         (label, name): Published.nothing(column.unit)
         for label in [*labels, *more]
         for name, column in table.columns.items()
-        if column.extra and label in table.rows
+        if column.extra and label in table.rows and not table.rows[label].not_run
     }
     labels += [row for row in more if any(label == row for label, _ in extra)]
     published = published | extra

@@ -11,6 +11,7 @@ from typing import Any
 from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
+from bregbench.tables.grids import grids_of
 from bregbench.tables.published import Published
 from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import Verdict, is_interval, mean_and_deviation
@@ -45,16 +46,17 @@ def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: 
 
 def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     """A table with ours, the published number in brackets and the verdict, and the commands below."""
-    columns = _columns(rows)
     numbers = "Ours" if table.ours else "Ours (published)"
     lines = [f"# {table.title}", "", f"{numbers}, epoch: {table.selection}."]
     if not verdicts:
         lines[-1] += " Reduced runs, not comparable with the published numbers."
-    lines += ["", "| row | " + " | ".join(_header(table, rows, c) for c in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for row in rows:
-        cells = [_markdown_cell(row.cells.get(c), verdicts=verdicts) for c in columns]
-        lines.append(f"| {row.label} | " + " | ".join(cells) + " |")
+    for grid in grids_of(table, rows):
+        lines += ["", f"**{grid.title}**"] if grid.title else []
+        lines += ["", f"| {grid.corner} | " + " | ".join(grid.heads) + " |"]
+        lines.append("|---" * (len(grid.heads) + 1) + "|")
+        for label, line in grid.lines:
+            cells = [_markdown_cell(cell, verdicts=verdicts) for cell in line]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
     if verdicts and table.claims:
         lines += ["", "| claim of the paper | verdict | smallest difference |", "|---|---|---|"]
         for claim in table.claims:
@@ -65,20 +67,18 @@ def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
 
 
 def to_latex(table: Table, rows: list[FilledRow]) -> str:
-    """A `tabular` with booktabs rules: ours with deviation, the published number in brackets."""
-    columns = _columns(rows)
-    head = " & ".join(_escape(_header(table, rows, column)) for column in columns)
-    lines = [
-        f"% {table.title}; {'ours' if table.ours else 'ours (published)'}",
-        r"\begin{tabular}{l" + "r" * len(columns) + "}",
-        r"\toprule",
-        f"& {head} \\\\",
-        r"\midrule",
-    ]
-    for row in rows:
-        cells = [_latex_cell(row.cells.get(column)) for column in columns]
-        lines.append(f"{_escape(row.label)} & " + " & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    """A `tabular` a grid with booktabs rules: ours with deviation, the published number in brackets."""
+    lines = [f"% {table.title}; {'ours' if table.ours else 'ours (published)'}"]
+    for grid in grids_of(table, rows):
+        head = " & ".join(_escape(name) for name in grid.heads)
+        lines += [f"% {grid.title}"] if grid.title else []
+        lines += [r"\begin{tabular}{l" + "r" * len(grid.heads) + "}", r"\toprule"]
+        lines += [f"& {head} \\\\", r"\midrule"]
+        for label, line in grid.lines:
+            cells = " & ".join(_latex_cell(cell) for cell in line)
+            lines.append(f"{_escape(label)} & {cells} \\\\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
 
 
 def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
@@ -137,17 +137,6 @@ def replace_section(text: str, name: str, body: str) -> str:
     before, _, rest = text.partition(begin)
     _, _, after = rest.partition(end)
     return f"{before}{begin}\n{body.strip()}\n{end}{after}"
-
-
-def _columns(rows: list[FilledRow]) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row.cells))
-
-
-def _header(table: Table, rows: list[FilledRow], column: str) -> str:
-    unit = next(row.cells[column].published.unit for row in rows if column in row.cells)
-    known = table.columns.get(column)
-    name = known.header if known is not None else ""
-    return f"{name or column} [{unit}]" if unit != "1" else name or column
 
 
 def _ours(cell: Cell) -> str:

@@ -60,7 +60,7 @@ class Column:
         header: heading; the metric's name if empty.
         unit: of a number that no paper has; otherwise the published one counts.
         metric: what is shown; the column's name if empty.
-        extra: shown beside the published columns, in every row that has a config, without a verdict.
+        extra: shown beside the published columns, in every row that can be run, without a verdict.
         part: the part of the table whose runs it shows; by the words that it begins with if empty.
     """
 

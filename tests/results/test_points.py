@@ -24,7 +24,7 @@ from bregbench.tables.fourier_pictures import (
     padded_responses,
     resize_half_spectrum,
 )
-from bregbench.tables.rendering import to_csv, to_markdown
+from bregbench.tables.rendering import to_csv, to_latex, to_markdown
 from bregbench.tables.reproduce import plan
 from bregbench.tables.spec import Column, Drawing, Figure, Row
 from fno import trigonometric_resize
@@ -112,6 +112,16 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
     assert cells["Trained", "test/accuracy@4"]["reason"] == "no config for this row yet"
     text = to_markdown(figure, rows, verdicts=True)
     assert text.count("- Trained: seeds 0") == 1
+    # A panel is a table of its own, with x down the page.
+    upper, lower = text.split("**Conv**")
+    assert "| kernel size | Trained [%] |" in upper
+    assert [line[:4] for line in upper.splitlines() if line[2:3].isdigit()] == [
+        "| 2 ",
+        "| 3 ",
+        "| 4 ",
+    ]
+    assert [line[:4] for line in lower.splitlines() if line[2:3].isdigit()] == ["| 2 ", "| 8 "]
+    assert to_latex(figure, rows).count(r"\begin{tabular}{lr}") == 2
     assert "`bregbench-reproduce table=small_figure1 'rows=[\"Trained\"]'`" in text
 
     paths = draw_figure(figure, rows, published, tmp_path)
@@ -215,8 +225,8 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
     [
         ("fno_modes", "Adam"),
         ("fno_modes", "LinBreg, lam 0.1"),
-        ("fno_striding", "trigonometric strides: naive CNN"),
-        ("fno_striding", "ordinary strides: FNO"),
+        ("fno_striding", "trigonometric strides, bilinear data: naive CNN"),
+        ("fno_striding", "ordinary strides, trigonometric data: FNO"),
     ],
 )
 def test_rows_of_our_own_tables_have_every_column(name, label, small_archive, local):

@@ -1,0 +1,64 @@
+"""How the cells of a table are laid out on a page: rows and columns as they are, or curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.spec import Drawing, Figure, Table
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells in lines and columns.
+
+    Attributes:
+        title: above it; empty where there is one grid only.
+        corner: what the lines are.
+        heads: of the columns.
+        lines: label and cells, None where there is no cell.
+    """
+
+    title: str
+    corner: str
+    heads: list[str]
+    lines: list[tuple[str, list[Cell | None]]]
+
+
+def grids_of(table: Table, rows: list[FilledRow]) -> list[Grid]:
+    """One grid; of a figure with curves through points `metric@x` one a panel, with x down the page."""
+    if isinstance(table, Figure) and table.drawing is Drawing.points:
+        return [_curves(table, title, inside) for title, inside in _panels(table, rows)]
+    columns = list(dict.fromkeys(column for row in rows for column in row.cells))
+    heads = [_header(table, rows, column) for column in columns]
+    lines = [(row.label, [row.cells.get(column) for column in columns]) for row in rows]
+    return [Grid("", "row", heads, lines)]
+
+
+def _panels(figure: Figure, rows: list[FilledRow]) -> list[tuple[str, list[FilledRow]]]:
+    groups = [(p, [row for row in rows if row.label.startswith(p)]) for p in figure.panels]
+    return [group for group in groups if group[1]] or [("", rows)]
+
+
+def _curves(figure: Figure, title: str, rows: list[FilledRow]) -> Grid:
+    points = {column for row in rows for column in row.cells}
+    places = sorted({column.partition("@")[2] for column in points}, key=float)
+    heads = [
+        f"{row.label.removeprefix(f'{title}: ')}{_unit(next(iter(row.cells.values())))}"
+        for row in rows
+    ]
+    by_place = [
+        {column.partition("@")[2]: cell for column, cell in row.cells.items()} for row in rows
+    ]
+    lines = [(place, [cells.get(place) for cells in by_place]) for place in places]
+    return Grid(title, figure.x, heads, lines)
+
+
+def _header(table: Table, rows: list[FilledRow], column: str) -> str:
+    cell = next(row.cells[column] for row in rows if column in row.cells)
+    known = table.columns.get(column)
+    return f"{(known.header if known is not None else '') or column}{_unit(cell)}"
+
+
+def _unit(cell: Cell) -> str:
+    return f" [{cell.published.unit}]" if cell.published.unit != "1" else ""
