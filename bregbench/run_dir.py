@@ -10,10 +10,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bregbench.errors import BenchError
 from bregbench.files import write_json, write_text
+
+#: how long to try for a lock: `live` holds it for an instant, too
+_LOCK_SECONDS = 1.0
 
 
 class RunDirectory:
@@ -125,19 +128,31 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self.lock.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(file):
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise BenchError(
                     f"run directory {self.path} is in use by {holder}: wait for that run, stop it, "
                     "or change seed= or experiment_name="
-                ) from None
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
             file.flush()
             yield
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the exclusive lock; False where another process keeps it."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _now() -> str:

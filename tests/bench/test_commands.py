@@ -108,6 +108,15 @@ def test_nan_in_a_later_epoch_keeps_the_earlier_ones(call, tmp_path, monkeypatch
     assert len(metrics.read_text().splitlines()) == 1
 
 
+def test_what_a_method_reports_must_be_finite_too(call, tmp_path, monkeypatch):
+    from bregbench.methods.backprop import Backprop
+
+    monkeypatch.setattr(Backprop, "end_epoch", lambda self, metrics: {"lam": float("nan")})
+    code, _, err = call(train, *SMALL)
+    assert code == 1
+    assert "lam became nan in epoch 1: lower method.lr" in refusal(err)
+
+
 def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
     code, _, err = call(train, *SMALL, "-m", "method.lam=0.01,0.1,-1", "seed=0,1")
     assert code == 1

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from bregbench.errors import Interrupted
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
+from bregbench.training import Training
 
 OVERRIDES = (
     "dataset=digits",
@@ -102,8 +107,6 @@ def test_resume_within_an_epoch_is_exact(make_config, monkeypatch):
     class Killed(BaseException):
         pass
 
-    from bregbench.training import Training
-
     save, saves = Training.save, []
 
     def dying_save(self: Training) -> None:
@@ -152,6 +155,38 @@ def test_second_process_on_a_live_run_refuses_in_one_line(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_signal_after_the_last_step_leaves_the_final_evaluation_to_the_next_call(
+    make_config, monkeypatch
+):
+    config = make_config("trainer.epochs=2")
+    measure = Training._measure
+
+    def interrupted(self: Training) -> dict[str, float]:
+        if self.position.epochs == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_measure", interrupted)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            train(config)
+    directory = run_directory(config)
+    assert directory.state == "interrupted"
+    assert len(directory.read_metrics()) == 2
+    assert train(config)["epochs"] == 2
+
+
+def test_a_glance_at_a_run_does_not_keep_it_from_starting(make_config):
+    directory = run_directory(make_config())
+    with directory.locked():
+        assert directory.live
+    with directory.lock.open("r") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # what `live` does
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with directory.locked():
+            assert directory.live
 
 
 def test_stale_lock_is_taken_over(make_config):
