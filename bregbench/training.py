@@ -169,8 +169,9 @@ class Training:
             state = read_tensors(self.directory.checkpoint, self.device)
         except Exception as error:
             raise BenchError(
-                f"checkpoint {self.directory.checkpoint} cannot be read ({error}): delete the run "
-                "directory to start this run again"
+                f"checkpoint {self.directory.checkpoint} is damaged or was cut short "
+                f"({type(error).__name__}: {str(error).partition(chr(10))[0]}): delete the run directory "
+                "to start this run again"
             ) from error
         self.position = Position(**state["position"])
         load_weights(self.network, state["network"])

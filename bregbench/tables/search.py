@@ -76,7 +76,8 @@ def _next_value(points: list[Point], *, start: float, target: float, slope: floa
     if not points:
         return start
     # The latest of equals: from the first of several zeros the same step would come again.
-    best, *others = sorted(points[::-1], key=lambda point: _distance(point, target))
+    latest = points[::-1]
+    best, *others = sorted(latest, key=lambda point: _distance(point, target))
     if others and others[0].value != best.value and others[0].metric != best.metric:
         rise = _log(others[0].metric) - _log(best.metric)
         found = rise / math.log(others[0].value / best.value)

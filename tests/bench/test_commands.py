@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bregbench.cli import doctor, plot, train
+from bregbench.errors import Interrupted
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
@@ -134,6 +135,43 @@ def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
     code, _, err = call(plot, "x=density/total", "y=test/accuracy", "output=c.pdf")
     assert code == 0
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_interrupted_job_ends_the_sweep(call, tmp_path, monkeypatch):
+    from bregbench import run
+
+    train_one, begun = run.train, []
+
+    def interrupted(config):
+        begun.append(config.seed)
+        if config.seed == 1:
+            raise Interrupted("SIGTERM", code=143)
+        return train_one(config)
+
+    monkeypatch.setattr("bregbench.run.train", interrupted)
+    code, _, err = call(train, *SMALL, "-m", "seed=0,1,2")
+    assert code == 143
+    assert begun == [0, 1]
+    assert "sweep: 1 of 2 jobs begun complete" in err
+    assert "error: sweep ended with job 1: interrupted (SIGTERM)" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("runs_dir", ["/proc/x", "file", "file/x"])
+def test_folder_that_cannot_be_is_one_line(call, tmp_path, runs_dir):
+    (tmp_path / "file").write_text("no folder")
+    for more in ((), ("-m", "seed=0,1")):
+        code, _, err = call(train, *SMALL, f"runs_dir={runs_dir}", *more)
+        assert code == 1
+        assert f"{runs_dir.partition('/x')[0]}" in refusal(err)
+
+
+def test_output_that_cannot_be_written_is_one_line(call, tmp_path):
+    call(train, *SMALL)
+    (tmp_path / "file").write_text("no folder")
+    code, _, err = call(plot, "output=file/figure.png")
+    assert code == 1
+    assert "file" in refusal(err)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bregbench.errors import Interrupted
+from bregbench.errors import BenchError, Interrupted
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.training import Training
@@ -206,6 +206,27 @@ def test_torn_metrics_line_is_dropped(make_config):
     train(config)
     lines = directory.metrics.read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\udcff"])
+def test_damaged_files_are_named_with_what_to_do(make_config, content):
+    directory = run_directory(make_config())
+    directory.path.mkdir(parents=True)
+    for path in (directory.summary, directory.config, directory.status):
+        path.write_text(content, errors="surrogateescape")
+    directory.metrics.write_text("{\n")
+    for read in ("read_summary", "read_config", "read_status", "read_metrics"):
+        with pytest.raises(BenchError, match=r"\S+ is damaged .*: put it back, or delete"):
+            getattr(directory, read)()
+
+
+def test_damaged_checkpoint_says_what_it_is(make_config):
+    config = make_config()
+    directory = run_directory(config)
+    directory.path.mkdir(parents=True)
+    directory.checkpoint.write_bytes(b"h\x05.")  # a pickle that looks up what was never stored
+    with pytest.raises(BenchError, match=r"is damaged or was cut short \(\w+Error: .*\): delete"):
+        train(config)
 
 
 def test_no_temporary_files_stay(make_config):

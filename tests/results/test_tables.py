@@ -20,6 +20,7 @@ from bregbench import load_run
 from bregbench.cli import evaluate, reproduce, results_next, runs, search
 from bregbench.config import compose
 from bregbench.errors import BenchError, Interrupted
+from bregbench.files import write_json
 from bregbench.loading import read_config
 from bregbench.measures import density as measured
 from bregbench.run import run_directory, train
@@ -336,6 +337,36 @@ def test_runs_lists_states_and_moves_records(call, make_run, tmp_path):
         code, _, err = call(runs, *bad)
         assert code == 1
         assert len(err.strip().splitlines()) == 1
+
+
+def test_runs_list_goes_on_past_damaged_ones(call, make_run, tmp_path):
+    directory, _ = make_run
+    for name, file in (("a", "summary.json"), ("b", "config.json"), ("c", "status.json")):
+        broken = tmp_path / "runs" / "default" / f"{name}-00000000" / "seed3"
+        shutil.copytree(directory.path, broken)
+        if name == "c":
+            (broken / "summary.json").unlink()
+        (broken / file).write_text("{")
+    code, out, _ = call(runs, "list", "runs=runs")
+    assert code == 0
+    states = [line.split()[0] for line in out.splitlines()[1:] if line[:2].strip()]
+    assert sorted(states) == ["complete", "damaged", "damaged", "damaged"]
+    assert "summary.json is damaged" in " ".join(out.split())
+
+
+def test_evaluate_looks_for_data_where_the_run_did(call, make_run, tmp_path, monkeypatch):
+    directory, _ = make_run
+    plain = directory.read_config()
+    plain["data"] = {"kind": "mnist", "root": str(tmp_path / "mine")}
+    write_json(directory.config, plain)
+    monkeypatch.setattr("bregbench.evaluation.load_run", lambda *args, **options: torch.nn.ReLU())
+    for given, root in (((), "mine"), (("data_root=other",), "other")):
+        code, _, err = call(evaluate, f"run={directory.path}", "device=cpu", *given)
+        assert code == 1
+        assert f"data_root={tmp_path / root} and could not" in err
+        assert "set data_root to the folder" in err
+        assert "data.root" not in err
+        assert "data.download" not in err
 
 
 def test_search_finds_a_value_and_leaves_a_trace(call, results_dir, small_table):
