@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 
 from bregbench.errors import BenchError, Interrupted
+from bregbench.evaluation import evaluate_run
+from bregbench.evaluators import Density
+from bregbench.files import write_json
+from bregbench.identity import to_plain
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.training import Training
@@ -130,6 +134,60 @@ def test_complete_run_returns_at_once(make_config):
     written = run_directory(config).summary.stat().st_mtime_ns
     assert train(config) == first
     assert run_directory(config).summary.stat().st_mtime_ns == written
+
+
+def test_complete_run_says_what_it_lacks_of_what_is_asked(make_config, capsys):
+    config = make_config("trainer.epochs=1", "trainer.snapshots=[0]", "evaluators=[accuracy]")
+    train(config)
+    path = run_directory(config).path
+    notes: list[list[str]] = []
+    for more in (
+        ["trainer.snapshots=[0,7]", "evaluators=[accuracy]"],  # epoch 7 will never be
+        ["trainer.snapshots=[0,1]", "task.top5=true", "evaluators=[accuracy,density]"],
+        ["evaluators=[accuracy,feature_maps]", "evaluators.accuracy.train=true"],
+    ):
+        capsys.readouterr()
+        train(make_config("trainer.epochs=1", *more))
+        notes.append([line for line in capsys.readouterr().err.splitlines() if "note: " in line])
+    evaluate_it = f"bregbench-evaluate run={path} evaluators="
+    assert notes[0] == []
+    assert f"{evaluate_it}[density] does it" in notes[1][0]
+    assert (
+        f"no trainer.snapshots=[1], task.top5, which only training makes: delete {path}"
+        in notes[1][1]
+    )
+    assert f"{evaluate_it}[accuracy,feature_maps] does it" in notes[2][0]
+    assert "no traces of feature_maps, which only training makes" in notes[2][1]
+
+
+def test_what_was_measured_later_is_not_missing(make_config, capsys):
+    config = make_config("trainer.epochs=1", "evaluators=[accuracy]")
+    train(config)
+    directory = run_directory(config)
+    evaluate_run(directory, config, [Density()], selection="last")
+    capsys.readouterr()
+    train(make_config("trainer.epochs=1", "evaluators=[accuracy,density]"))
+    assert "note: " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_directory_of_another_run_of_the_same_hash_is_refused(make_config, complete):
+    config = make_config("trainer.epochs=1")
+    directory = run_directory(config)
+    if complete:
+        train(config)
+    write_json(directory.config, to_plain(make_config("trainer.epochs=2", "method.lam=3")))
+    with pytest.raises(BenchError, match=r"another run, which differs in method, trainer and by"):
+        train(config)
+
+
+def test_config_that_cannot_be_read_stops_no_run(make_config):
+    config = make_config("trainer.epochs=1")
+    directory = run_directory(config)
+    write_json(directory.config, {"of": "another version"})
+    assert train(config)["epochs"] == 1
+    directory.config.write_text("{")
+    assert train(config)["epochs"] == 1
 
 
 @pytest.mark.slow
