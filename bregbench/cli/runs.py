@@ -115,9 +115,11 @@ def _merge(arguments: list[str]) -> None:
     options = parse(MergeOptions, arguments, command="bregbench-runs merge")
     from bregbench.transport import merge
 
-    new, known = merge(Path(options.archive), Path(options.records_dir))
+    new, known, completed = merge(Path(options.archive), Path(options.records_dir))
     for name in new:
         say(f"new: {name}")
+    for name in completed:
+        say(f"further evaluations: {name}")
     say(f"merged: {len(new)} new records, {len(known)} were here already")
 
 

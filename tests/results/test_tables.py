@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import shlex
 import shutil
 import sys
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -32,6 +34,7 @@ from bregbench.tables.published import UNITS
 from bregbench.tables.rendering import command
 from bregbench.tables.reproduce import attempt, plan, run_missing
 from bregbench.tables.spec import Claim, Column, Table
+from bregbench.transport import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -338,6 +341,62 @@ def test_runs_lists_states_and_moves_records(call, make_run, tmp_path):
         code, _, err = call(runs, *bad)
         assert code == 1
         assert len(err.strip().splitlines()) == 1
+
+
+def packed(run: RunDirectory, changes: dict, archive: Path) -> Path:
+    """An archive with a copy of a record whose summary says something else."""
+    changed = RunDirectory(archive.parent / "changed")
+    shutil.copytree(run.path, changed.path)
+    write_json(changed.summary, run.read_summary() | changes)
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(changed.path, arcname="anywhere")
+    shutil.rmtree(changed.path)
+    return archive
+
+
+def test_merge_brings_evaluations_that_are_missing(make_run, tmp_path):
+    _, record = make_run
+    before = record.read_summary()
+    final = copy.deepcopy(before["final"])
+    final["trained"]["last"]["lipschitz/upper"] = 7.0
+    final["trained"]["best"] = {"lipschitz/lower": 3.0}
+    entry = {"evaluators": ["lipschitz"], "selection": "last", "variant": "trained"}
+    archive = packed(record, {"final": final, "evaluated": [entry]}, tmp_path / "a.tar.gz")
+    first = merge(archive, tmp_path / "records")
+    assert (len(first.new), len(first.known), first.known) == (0, 1, first.completed)
+    after = record.read_summary()
+    assert after["evaluated"] == [entry]
+    assert after["final"]["trained"]["last"] == final["trained"]["last"]
+    assert after["final"]["trained"]["best"] == before["final"]["trained"]["best"] | {
+        "lipschitz/lower": 3.0
+    }
+    again = merge(archive, tmp_path / "records")
+    assert (len(again.known), again.completed) == (1, [])
+    final["trained"]["last"]["lipschitz/upper"] = 8.0
+    other = packed(record, {"final": final, "evaluated": [entry | {"finished": "later"}]}, archive)
+    with pytest.raises(BenchError, match="measures lipschitz/upper differently: remove one"):
+        merge(other, tmp_path / "records")
+    assert record.read_summary() == after
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"experiment_name": "../../outside"},
+        {"experiment_name": "/outside"},
+        {"experiment_name": ""},
+        {"name": "../../../outside"},
+        {"hash": "a/b"},
+        {"seed": "0/../../../../outside"},
+    ],
+    ids=str,
+)
+def test_merge_writes_nothing_outside_the_records(make_run, tmp_path, changes):
+    archive = packed(make_run[1], changes, tmp_path / "a.tar.gz")
+    with pytest.raises(BenchError, match="would not lie where records do"):
+        merge(archive, tmp_path / "deep" / "records")
+    assert not (tmp_path / "deep").exists()
+    assert not list(tmp_path.rglob("*outside*"))
 
 
 def test_runs_list_goes_on_past_damaged_ones(call, make_run, tmp_path):
