@@ -138,6 +138,7 @@ class Cosine(ScheduleConfig):
 class Plateau(ScheduleConfig):
     """Multiply by `factor` when `metric` has not improved for `patience` epochs.
 
+    Scores (`tasks.LARGER_IS_BETTER`) improve by growing, everything else by shrinking.
     The Bregman paper speaks of the validation accuracy, its published code watches the training loss;
     `threshold` is the relative improvement that counts.
     """
