@@ -53,20 +53,24 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def identity(config: Any) -> dict[str, Any]:
+def identity(config: Any, *, contents: bool = True) -> dict[str, Any]:
     """The plain values that decide what a run computes: no local fields, no defaults.
 
     A dataclass with a method `fingerprint()` (a data set) adds what that returns, unless it is None.
+
+    Args:
+        config: a dataclass.
+        contents: ask for fingerprints, which reads files.
     """
     plain: dict[str, Any] = _kind(config)
     for field in dataclasses.fields(config):
         if not field.metadata.get("identity", True):
             continue
-        value, default = _identity_of(getattr(config, field.name)), _default(field)
+        value, default = _identity_of(getattr(config, field.name), contents), _default(field)
         # Compared as identities, so that a nested config whose local fields alone differ is a default.
-        if default is dataclasses.MISSING or value != _identity_of(default):
+        if default is dataclasses.MISSING or value != _identity_of(default, contents):
             plain[field.name] = value
-    if hasattr(config, "fingerprint"):
+    if contents and hasattr(config, "fingerprint"):
         fingerprint = config.fingerprint()
         if fingerprint is not None:
             plain["fingerprint"] = fingerprint
@@ -86,11 +90,12 @@ def _kind(config: Any) -> dict[str, Any]:
     return {"kind": config.kind} if hasattr(config, "kind") else {}
 
 
-def _identity_of(value: Any) -> Any:
+def _identity_of(value: Any, contents: bool) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return identity(value)
+        return identity(value, contents=contents)
     if isinstance(value, dict):
-        return {str(key): _identity_of(item) for key, item in value.items()}
+        return {str(key): _identity_of(item, contents) for key, item in value.items()}
+    # Dataclasses in lists keep their defaults: records rely on hashes that were made so.
     return to_plain(value)
 
 

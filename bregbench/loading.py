@@ -15,6 +15,9 @@ from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse
 from bregbench.structure import load_weights
 
+#: the remedy where a finished run lacks what only training makes
+TRAIN_ANEW = "delete it (run directory and record) and train it again with the command of its table"
+
 
 def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = None) -> nn.Module:
     """The network of a finished run, in evaluation mode on the CPU.
@@ -53,7 +56,8 @@ def _snapshot(directory: RunDirectory, epoch: int) -> dict[str, torch.Tensor]:
         kept = sorted(int(p.stem.removeprefix("epoch")) for p in directory.snapshots.glob("*"))
         raise BenchError(
             f"{directory.path} holds no weights of epoch {epoch}: choose one of "
-            f"{', '.join(map(str, kept)) or '(none)'}, or train with trainer.snapshots=[{epoch}]"
+            f"{', '.join(map(str, kept)) or '(none)'}, or delete it (run directory and record) and "
+            f"train it again with trainer.snapshots=[{epoch}]"
         )
     return load_sparse(path)
 
@@ -68,6 +72,6 @@ def _weights(directory: RunDirectory, selection: str) -> dict[str, torch.Tensor]
     if selection == "last" and directory.sparse_weights.is_file():
         return load_sparse(directory.sparse_weights)
     raise BenchError(
-        f"the {selection} weights of {directory.path} were not kept (records keep those of seed 0 "
-        "where they are small): train the run again with the command in its table"
+        f"the {selection} weights of {directory.path} were not kept (records keep the last ones of seed "
+        f"0 where they are small): give its run directory, or {TRAIN_ANEW}"
     )

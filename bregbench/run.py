@@ -28,6 +28,7 @@ from bregbench.methods.base import Split, Traced
 from bregbench.provenance import provenance
 from bregbench.run_dir import RunDirectory
 from bregbench.scoring import score
+from bregbench.stored import lacking, refuse_another
 from bregbench.trainer_config import Selection
 from bregbench.training import Training
 
@@ -48,15 +49,18 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
         deadline: reading of `time.monotonic` after which to stop; None for never.
 
     Raises:
-        BenchError: bad values, data that cannot be read, a run directory in use, a loss that is not
-            finite.
+        BenchError: bad values, data that cannot be read, a run directory in use or of another run, a
+            loss that is not finite.
         Interrupted: a signal or the deadline asked to stop; the position is saved.
     """
     config.check()
     config.check_order()
     directory = run_directory(config)
+    refuse_another(config, directory)
     if directory.complete:
         say(f"complete: {directory.path}")
+        for note in lacking(config, directory):
+            say(f"note: {note}")
         return directory.read_summary()
     with directory.locked(), config.trainer.applied():
         if directory.complete:

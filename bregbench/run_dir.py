@@ -10,10 +10,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bregbench.errors import BenchError
 from bregbench.files import write_json, write_text
+
+#: how long to try for a lock: `live` holds it for an instant, too
+_LOCK_SECONDS = 1.0
 
 
 class RunDirectory:
@@ -50,18 +53,26 @@ class RunDirectory:
         return self.summary.is_file()
 
     def read_summary(self) -> dict[str, Any]:
-        """The summary of a finished run."""
-        return json.loads(self.summary.read_text(encoding="utf-8"))
+        """The summary of a finished run.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
+        return _read_json(self.summary)
 
     def read_config(self) -> dict[str, Any]:
-        """The config that the run was started with, as plain values."""
-        return json.loads(self.config.read_text(encoding="utf-8"))
+        """The config that the run was started with, as plain values.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
+        return _read_json(self.config)
 
     def read_status(self) -> dict[str, Any]:
         """State (`running`, `interrupted`, `failed`, `complete`), reason and position; may be empty."""
         if not self.status.is_file():
             return {}
-        return json.loads(self.status.read_text(encoding="utf-8"))
+        return _read_json(self.status)
 
     def write_status(self, state: str, **details: Any) -> None:
         """Note how the run stands, with the time and the process that says so."""
@@ -72,14 +83,18 @@ class RunDirectory:
         )
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One dictionary per finished epoch; a line torn by a kill is left out."""
+        """One dictionary per finished epoch; a line torn by a kill is left out.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
         rows: list[dict[str, Any]] = []
         if not self.metrics.is_file():
             return rows
         for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
             if not line.endswith("\n"):
                 break
-            rows.append(json.loads(line))
+            rows.append(_parse(line, self.metrics))
         return rows
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -121,23 +136,64 @@ class RunDirectory:
         a killed process is simply taken over.
 
         Raises:
-            BenchError: another process is at work here.
+            BenchError: another process is at work here, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BenchError(
+                f"run directory {self.path} cannot be made ({error.filename}: {error.strerror}): "
+                "give another runs_dir="
+            ) from error
         with self.lock.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _lock(file):
                 file.seek(0)
                 holder = file.read().strip() or "another process"
                 raise BenchError(
                     f"run directory {self.path} is in use by {holder}: wait for that run, stop it, "
                     "or change seed= or experiment_name="
-                ) from None
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
             file.flush()
             yield
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return _parse(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _parse(text: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(path, "no JSON object")
+    return found
+
+
+def _damaged(path: Path, reason: object) -> BenchError:
+    return BenchError(
+        f"{path} is damaged ({reason}): put it back, or delete {path.parent} and make that run again"
+    )
+
+
+def _lock(file: TextIO) -> bool:
+    """Take the exclusive lock; False where another process keeps it."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ calls its learning rates (an optimiser's, a lifted solver's step sizes) can foll
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from torch.optim import lr_scheduler
 
 from bregbench.checks import require
 from bregbench.errors import BenchError
+from bregbench.tasks import larger_is_better
 
 
 class Schedule:
@@ -39,10 +41,7 @@ class Schedule:
         self._optimizer.step()
         if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
             if self._metric not in metrics:
-                known = ", ".join(sorted(metrics))
-                raise BenchError(
-                    f"trainer.schedule.metric={self._metric} is not measured: choose one of {known}"
-                )
+                raise _not_measured(self._metric, metrics)
             self._scheduler.step(metrics[self._metric])
         else:
             self._scheduler.step()
@@ -57,6 +56,12 @@ class Schedule:
         self._optimizer.param_groups[0]["lr"] = state["factor"]
 
 
+def _not_measured(metric: str | None, known: Collection[str]) -> BenchError:
+    return BenchError(
+        f"trainer.schedule.metric={metric} is not measured: choose one of {', '.join(sorted(known))}"
+    )
+
+
 @dataclass
 class ScheduleConfig:
     """Which schedule a phase follows."""
@@ -68,6 +73,16 @@ class ScheduleConfig:
 
     def check(self) -> None:
         """Refuse values out of range."""
+
+    def check_measured(self, initial: Collection[str]) -> None:
+        """Refuse a schedule that would wait for a metric in vain.
+
+        Args:
+            initial: names of what was measured before the first step.
+
+        Raises:
+            BenchError: what it watches is not among them and cannot come later.
+        """
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
         """Torch's implementation, acting on `optimizer`."""
@@ -123,6 +138,7 @@ class Cosine(ScheduleConfig):
 class Plateau(ScheduleConfig):
     """Multiply by `factor` when `metric` has not improved for `patience` epochs.
 
+    Scores (`tasks.LARGER_IS_BETTER`) improve by growing, everything else by shrinking.
     The Bregman paper speaks of the validation accuracy, its published code watches the training loss;
     `threshold` is the relative improvement that counts.
     """
@@ -138,8 +154,13 @@ class Plateau(ScheduleConfig):
         require(self.patience >= 0, "trainer.schedule.patience", self.patience, "at least 0")
         require(self.threshold >= 0, "trainer.schedule.threshold", self.threshold, "at least 0")
 
+    def check_measured(self, initial: Collection[str]) -> None:
+        # Training scores and what methods report are known after an epoch only.
+        if self.metric.startswith(("validation/", "test/")) and self.metric not in initial:
+            raise _not_measured(self.metric, {"train/loss", *initial})
+
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
-        mode = "max" if self.metric.endswith("accuracy") else "min"
+        mode = "max" if larger_is_better(self.metric) else "min"
         return lr_scheduler.ReduceLROnPlateau(
             optimizer, mode, self.factor, self.patience, self.threshold
         )

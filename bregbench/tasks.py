@@ -13,6 +13,14 @@ from bregbench.errors import BenchError
 from bregbench.identity import local
 from clip.evaluation import evaluating
 
+#: scores of which more is better; of the loss, and of everything else that epochs measure, less is
+LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "psnr")
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether a metric such as `validation/psnr` improves by growing."""
+    return metric.rpartition("/")[2] in LARGER_IS_BETTER
+
 
 @dataclass
 class TaskConfig:

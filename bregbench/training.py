@@ -103,6 +103,8 @@ class Training:
         assert first is not None
         self._begin_phase(first)
         self.initial = self._measure()
+        for phase in self.phases:
+            phase.schedule.check_measured(self.initial)
 
     def context(self) -> RunContext:
         """What the present phase's method may know."""
@@ -150,6 +152,11 @@ class Training:
                     row = self._end_epoch(total)
                     tracker.log(row)
                     progress.epoch(self.position.epochs, row)
+                    # Else one that came after the last step would be forgotten, and the final
+                    # evaluation go on.
+                    request = interrupts.request()
+                    if request is not None:
+                        raise request
                 if not self._steps_left() or not self._next_phase():
                     return
                 self.save()
@@ -162,8 +169,9 @@ class Training:
             state = read_tensors(self.directory.checkpoint, self.device)
         except Exception as error:
             raise BenchError(
-                f"checkpoint {self.directory.checkpoint} cannot be read ({error}): delete the run "
-                "directory to start this run again"
+                f"checkpoint {self.directory.checkpoint} is damaged or was cut short "
+                f"({type(error).__name__}: {str(error).partition(chr(10))[0]}): delete the run directory "
+                "to start this run again"
             ) from error
         self.position = Position(**state["position"])
         load_weights(self.network, state["network"])
@@ -284,7 +292,9 @@ class Training:
         metrics = {**self._scores.read("train"), **self._measure()}
         self._scores = Scores(self.config.task, self.device)
         self._refuse_nonfinite(metrics)
-        metrics |= self._method.end_epoch(metrics)
+        found = self._method.end_epoch(metrics)
+        self._refuse_nonfinite(found)
+        metrics |= found
         seconds = self.position.epoch_seconds + time.perf_counter() - begin
         self.position.seconds += seconds
         self.position.epoch_seconds = 0.0

@@ -7,9 +7,10 @@ import shutil
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from bregbench.errors import BenchError
-from bregbench.files import write_atomically
+from bregbench.files import write_atomically, write_json
 from bregbench.records import export_record
 from bregbench.run_dir import RunDirectory
 
@@ -50,19 +51,24 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
     return len(finished)
 
 
-def merge(archive: Path, records_dir: Path) -> tuple[list[str], list[str]]:
-    """Unpack the records of an archive; those that exist already stay as they are.
+class Merged(NamedTuple):
+    """Names of records: new ones, those that were there already, and which of these got evaluations."""
+
+    new: list[str]
+    known: list[str]
+    completed: list[str]
+
+
+def merge(archive: Path, records_dir: Path) -> Merged:
+    """Unpack the records of an archive; those that exist already get its evaluations and no more.
 
     Args:
         archive: what `pack` wrote.
         records_dir: where records are kept.
 
-    Returns:
-        Names of the records that are new, and of those that were there already.
-
     Raises:
-        BenchError: not such an archive, or a record differs from the one that is there; then
-            nothing is changed.
+        BenchError: not such an archive, a record that would not lie in `records_dir`, or one that
+            differs from the one that is there; then nothing is changed.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -75,6 +81,7 @@ def merge(archive: Path, records_dir: Path) -> tuple[list[str], list[str]]:
             raise BenchError(f"archive={archive} holds no records")
         new: list[tuple[RunDirectory, Path]] = []
         known: list[str] = []
+        longer: dict[str, tuple[RunDirectory, dict[str, Any]]] = {}
         for record in found:
             name = _record_name(record)
             there = RunDirectory(records_dir / name)
@@ -82,16 +89,63 @@ def merge(archive: Path, records_dir: Path) -> tuple[list[str], list[str]]:
                 new.append((record, there.path))
             elif filecmp.cmp(record.metrics, there.metrics, shallow=False):
                 known.append(str(name))
+                summary = _completed(name, record, there)
+                if summary is not None:
+                    longer[str(name)] = there, summary
             else:
                 raise BenchError(
                     f"{name} is there already and differs: remove one of the two records first"
                 )
         for record, target in new:
             shutil.copytree(record.path, target, dirs_exist_ok=True)
-    return [str(target.relative_to(records_dir)) for _, target in new], known
+        for there, summary in longer.values():
+            write_json(there.summary, summary)
+    names = [str(target.relative_to(records_dir)) for _, target in new]
+    return Merged(names, known, list(longer))
+
+
+def _completed(name: Path, record: RunDirectory, there: RunDirectory) -> dict[str, Any] | None:
+    """The summary that is there with the evaluations of another copy; None if it has them all.
+
+    Raises:
+        BenchError: they have measured something again, and differently.
+    """
+    summary, other = there.read_summary(), record.read_summary()
+    done = summary.setdefault("evaluated", [])
+    further = [entry for entry in other.get("evaluated", []) if entry not in done]
+    if not further:
+        return None
+    differing: list[str] = []
+    for variant, selections in other["final"].items():
+        for selection, metrics in selections.items():
+            own = summary["final"].setdefault(variant, {}).setdefault(selection, {})
+            differing += [m for m, value in metrics.items() if own.setdefault(m, value) != value]
+    if differing:
+        raise BenchError(
+            f"{name} is there already and measures {', '.join(sorted(set(differing)))} differently: "
+            "remove one of the two records first"
+        )
+    done += further
+    return summary
 
 
 def _record_name(run: RunDirectory) -> Path:
+    """Where a record belongs, below the folder of all records.
+
+    Raises:
+        BenchError: its summary, which may come from anywhere, does not say, or names another place.
+    """
     summary = run.read_summary()
-    folder = f"{summary['name']}-{summary['hash']}"
-    return Path(summary["experiment_name"]) / folder / f"seed{summary['seed']}"
+    try:
+        folder = f"{summary['name']}-{summary['hash']}"
+        experiment, seed = str(summary["experiment_name"]), f"seed{summary['seed']}"
+    except KeyError as error:
+        raise BenchError(f"{run.path} is no record: its summary has no {error}") from None
+    # An experiment may be a folder in a folder.
+    parts = [*experiment.split("/"), folder, seed]
+    if any(part in ("", ".", "..") or "/" in part or "\\" in part for part in parts):
+        raise BenchError(
+            f"record {'/'.join(parts)!r} would not lie where records do: correct experiment_name, name, "
+            "hash and seed in its summary.json"
+        )
+    return Path(*parts)

@@ -28,7 +28,7 @@ class Options:
     )
     selection: str = option("last", help="last or best (records keep the last weights alone)")
     variant: str = option("trained", help="trained, or thresholded where method.cut is set")
-    data_root: str = option("data", help="folder with the data sets")
+    data_root: str = option("", help="folder with the data sets; empty for that of the run")
     data_path: str = option("", help="array archive, for data sets read from one")
     device: str = option("auto", help="auto, cpu or cuda")
 
@@ -52,21 +52,30 @@ def _command() -> int:
     chosen = compose(f"evaluators=[{','.join(options.evaluators)}]", *settings).evaluators
     directory = find_run(options.run)
     config = read_config(directory)
-    config.data.root = options.data_root
+    config.data.root = options.data_root or config.data.root
     config.data.path = options.data_path or config.data.path
     config.trainer.device = options.device
-    metrics = evaluate_run(
-        directory,
-        config,
-        list(chosen.values()),
-        selection=options.selection,
-        variant=options.variant,
-    )
+    try:
+        metrics = evaluate_run(
+            directory,
+            config,
+            list(chosen.values()),
+            selection=options.selection,
+            variant=options.variant,
+        )
+    except BenchError as error:
+        raise BenchError(_own_keys(str(error))) from error
     table = Table("metric", "value", box=None)
     for name, value in metrics.items():
         table.add_row(name, f"{value:.6g}")
     Console(soft_wrap=True).print(table)
     return 0
+
+
+def _own_keys(message: str) -> str:
+    """Advice about data sets, which names the keys of a run, with those of this command."""
+    message = message.replace(", or data.download=true to fetch it", "")
+    return message.replace("data.root", "data_root").replace("data.path", "data_path")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,16 @@ def guarded(command: Callable[[], int]) -> int:
         return INTERRUPTED
     except (HydraException, OmegaConfBaseException) as error:
         fail(config_error(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(path_error(error))
     return FAILED
+
+
+def path_error(error: OSError) -> str:
+    """A path that cannot be read or written, in one line."""
+    return f"{error.filename} cannot be used: {error.strerror}; give another path, or make it accessible"
 
 
 def config_error(error: Exception) -> str:

@@ -76,16 +76,12 @@ def _list(arguments: list[str]) -> None:
     options = parse(ListOptions, arguments, command="bregbench-runs list")
     table = Table("state", "epochs", "left", "experiment", "run", "seed", "reason", box=None)
     for run in _find(options.runs):
-        status = run.read_status()
-        table.add_row(
-            run.state,
-            _progress(run),
-            _left(run),
-            run.path.parent.parent.name,
-            run.name,
-            run.path.name.removeprefix("seed"),
-            status.get("reason", "") if run.state in ("failed", "interrupted") else "",
-        )
+        try:
+            state, progress, left, reason = _standing(run)
+        except BenchError as error:
+            state, progress, left, reason = "damaged", "", "", str(error)
+        place = (run.path.parent.parent.name, run.name, run.path.name.removeprefix("seed"))
+        table.add_row(state, progress, left, *place, reason)
     Console(soft_wrap=True, width=200).print(table)
 
 
@@ -119,9 +115,11 @@ def _merge(arguments: list[str]) -> None:
     options = parse(MergeOptions, arguments, command="bregbench-runs merge")
     from bregbench.transport import merge
 
-    new, known = merge(Path(options.archive), Path(options.records_dir))
+    new, known, completed = merge(Path(options.archive), Path(options.records_dir))
     for name in new:
         say(f"new: {name}")
+    for name in completed:
+        say(f"further evaluations: {name}")
     say(f"merged: {len(new)} new records, {len(known)} were here already")
 
 
@@ -129,6 +127,14 @@ def _find(folders: list[str]) -> list[RunDirectory]:
     from bregbench.saved_runs import find_run_directories
 
     return find_run_directories(folders)
+
+
+def _standing(run: RunDirectory) -> tuple[str, str, str, str]:
+    """State, epochs, time left, and the reason where it has stopped; refuses damaged files."""
+    run.read_config()
+    state = run.state
+    reason = run.read_status().get("reason", "") if state in ("failed", "interrupted") else ""
+    return state, _progress(run), _left(run), reason
 
 
 def _progress(run: RunDirectory) -> str:

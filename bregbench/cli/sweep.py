@@ -1,4 +1,4 @@
-"""Sweeps: a failing job does not stop the others, and the end says which ones failed."""
+"""Sweeps: a failing job does not stop the others, an interrupted one does; the end says which they were."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from bregbench.errors import BenchError, Interrupted
 from bregbench.files import write_json
 
 _OUTCOME = "outcome.json"
+
+
+class Stopped(BaseException):
+    """Ends a sweep: no `Exception`, because Hydra catches those of a job and begins the next one."""
 
 
 class SweepDirectory(Callback):
@@ -38,7 +42,11 @@ def in_sweep() -> bool:
 
 
 def report_job(error: Exception | None) -> None:
-    """Leave a job's outcome in its directory, and say at once what went wrong."""
+    """Leave a job's outcome in its directory, and say at once what went wrong.
+
+    Raises:
+        Stopped: the job was interrupted, and the sweep with it.
+    """
     hydra = HydraConfig.get()
     overrides = " ".join(hydra.overrides.task)
     expected = (BenchError, Interrupted)
@@ -48,18 +56,30 @@ def report_job(error: Exception | None) -> None:
         if not isinstance(error, expected):
             traceback.print_exception(error)
         fail(f"job {hydra.job.num} ({overrides}): {reason}")
-    outcome = {"job": int(hydra.job.num), "overrides": overrides, "reason": reason}
+    code = error.code if isinstance(error, Interrupted) else None
+    outcome = {"job": int(hydra.job.num), "overrides": overrides, "reason": reason, "code": code}
     write_json(Path(hydra.runtime.output_dir) / _OUTCOME, outcome)
+    if code is not None:
+        raise Stopped
 
 
 def summarize() -> int:
-    """List the failed jobs of the sweep that has just ended; 1 if there are any, else 0."""
+    """List the failed jobs of the sweep that has just ended.
+
+    Returns:
+        Exit code of the command: that of the interruption, else 1 if a job failed, else 0.
+    """
     if SweepDirectory.path is None:
         return 0
     files = sorted(SweepDirectory.path.glob(f"*/{_OUTCOME}"))
     outcomes = sorted((json.loads(f.read_text()) for f in files), key=lambda o: o["job"])
-    failed = [outcome for outcome in outcomes if outcome["reason"] is not None]
-    say(f"sweep: {len(outcomes) - len(failed)} of {len(outcomes)} jobs complete")
+    stopped = [outcome for outcome in outcomes if outcome["code"] is not None]
+    failed = [outcome for outcome in outcomes if outcome["reason"] and outcome not in stopped]
+    complete, begun = len(outcomes) - len(failed) - len(stopped), " begun" if stopped else ""
+    say(f"sweep: {complete} of {len(outcomes)} jobs{begun} complete")
     for outcome in failed:
         fail(f"failed job {outcome['job']} ({outcome['overrides']}): {outcome['reason']}")
+    if stopped:
+        fail(f"sweep ended with job {stopped[0]['job']}: {stopped[0]['reason']}")
+        return int(stopped[0]["code"])
     return 1 if failed else 0

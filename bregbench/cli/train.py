@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -30,7 +31,8 @@ def _command() -> int:
     register_schemas()
     _raised.clear()
     sweep.SweepDirectory.path = None
-    _run()
+    with contextlib.suppress(sweep.Stopped):
+        _run()
     if _raised:
         raise _raised[0]
     return sweep.summarize()

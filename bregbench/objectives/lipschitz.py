@@ -402,9 +402,14 @@ class _Followed(Objective):
         targets: torch.Tensor,
     ) -> Evaluated:
         found = self._objective(inputs, targets, forward=forward)
-        if self._rule.every is Every.step:
-            hits = self._task.scores(found.outputs, targets)["accuracy"]
-            self._objective.update(hits / len(targets))
+        if self._rule.every is Every.step and self._moves:
+            scores = self._task.scores(found.outputs, targets)
+            if "accuracy" not in scores:
+                raise BenchError(
+                    f"objective.rule.every=step looks at the accuracy, which task={self._task.kind} has "
+                    "not: use task=classification, or leave objective.rule.target and warmup out"
+                )
+            self._objective.update(scores["accuracy"] / len(targets))
         return Evaluated(*found)
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bregbench.errors import BenchError
+from bregbench.loading import TRAIN_ANEW
 from bregbench.plotting import figure_to
 from bregbench.run_dir import RunDirectory
 
@@ -48,7 +49,6 @@ def _trace(run: RunDirectory) -> dict[str, Tensor]:
     found = {name: kept[f"codes/{name}"] for name in names if f"codes/{name}" in kept}
     if len(found) < len(names):
         raise BenchError(
-            f"{run.path} has no traces of evaluators=[codes]: train it again with the command of its "
-            "table (records keep traces of seed 0)"
+            f"{run.path} has no traces of evaluators=[codes] (records keep those of seed 0): {TRAIN_ANEW}"
         )
     return found

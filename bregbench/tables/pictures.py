@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from bregbench.errors import BenchError
 from bregbench.evaluators.pictures import feature_maps
-from bregbench.loading import load_run
+from bregbench.loading import TRAIN_ANEW, load_run
 from bregbench.plotting import figure_to
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import metric_of
@@ -114,7 +114,10 @@ def draw_reconstructions(
         trace, key = _traces(run, "reconstruction"), f"{prefixes[split]}{name}"
         if key not in trace:
             option = f"evaluators.reconstruction.{prefixes[split]}images"
-            raise BenchError(f"{run.path} kept no {split} images: train it with {option}=8")
+            raise BenchError(
+                f"{run.path} kept no {split} images: delete it (run directory and record) and train it "
+                f"again with {option}=8"
+            )
         return trace[key][: images or None]
 
     first = next(iter(runs.values()))
@@ -208,8 +211,8 @@ def _traces(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
         }
     if not found:
         raise BenchError(
-            f"{run.path} has no traces of evaluators=[{evaluator}]: train it again with the command "
-            "of its table (records keep traces of seed 0)"
+            f"{run.path} has no traces of evaluators=[{evaluator}] (records keep those of seed 0): "
+            f"{TRAIN_ANEW}"
         )
     return found
 

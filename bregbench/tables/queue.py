@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -79,32 +80,71 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
     """Train the missing jobs with several single-threaded processes; failed ones and why.
 
     Unfinished runs are saved when the deadline passes, or on SIGTERM and Ctrl-C, and go on with the
-    next call.
+    next call. A process that is killed takes its job along and no other.
 
     Raises:
         Interrupted: SIGTERM arrived and the workers have stopped.
     """
     waiting = [job for job in jobs if not job.done]
     failed: list[tuple[Job, str]] = []
-    running: dict[Future[str | None], Job] = {}
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, _sigterm_for_workers():
+    running: dict[Future[str | None], tuple[Job, _Worker]] = {}
+    with contextlib.ExitStack() as stack, _sigterm_for_workers():
+        idle = [stack.enter_context(contextlib.closing(_Worker())) for _ in range(workers)]
         while True:
-            while len(running) < workers and not _late(deadline) and (job := _take(waiting)):
+            while idle and not _late(deadline) and (job := _take(waiting)):
                 say(f"next: {_label(job)}")
-                running[pool.submit(_train, job.config, deadline)] = job
+                worker = idle.pop()
+                running[worker.submit(job.config, deadline)] = job, worker
             if not running:
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                job = running.pop(future)
-                reason = future.result()
+                job, worker = running.pop(future)
+                idle.append(worker)
+                reason = _reason(future)
                 if reason is not None:
                     failed.append((job, reason))
                     say(f"stopped: {_label(job)}: {reason}")
     if not _late(deadline):
         failed += [(job, job.blocked) for job in waiting]
     return failed
+
+
+class _Worker:
+    """A process that trains one job after the other, and a new one where it was killed.
+
+    Each is a pool of its own: one process that dies makes its whole pool useless.
+    """
+
+    def __init__(self) -> None:
+        self._pool = self._open()
+
+    def submit(self, config: Config, deadline: float | None) -> Future[str | None]:
+        """Begin with a job."""
+        try:
+            return self._pool.submit(_train, config, deadline)
+        except BrokenProcessPool:
+            self.close()
+            self._pool = self._open()
+            return self._pool.submit(_train, config, deadline)
+
+    def close(self) -> None:
+        """Wait for the process to end."""
+        self._pool.shutdown()
+
+    def _open(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _reason(future: Future[str | None]) -> str | None:
+    """Why a job has stopped; None where it is complete."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return (
+            "its process was killed, mostly for want of memory: give fewer workers; the same command "
+            "goes on from the last checkpoint"
+        )
 
 
 @contextlib.contextmanager

@@ -75,17 +75,24 @@ def nearest(points: list[Point], target: float) -> Point:
 def _next_value(points: list[Point], *, start: float, target: float, slope: float) -> float:
     if not points:
         return start
-    best, *others = sorted(points, key=lambda point: _distance(point, target))
+    # The latest of equals: from the first of several zeros the same step would come again.
+    latest = points[::-1]
+    best, *others = sorted(latest, key=lambda point: _distance(point, target))
     if others and others[0].value != best.value and others[0].metric != best.metric:
-        rise = math.log(others[0].metric / best.metric)
+        rise = _log(others[0].metric) - _log(best.metric)
         found = rise / math.log(others[0].value / best.value)
         # A slope of the other sign is noise of nearby points: the assumed one is better.
         slope = found if found * slope > 0 else slope
-    step = math.log(target / best.metric) / slope
+    step = (math.log(target) - _log(best.metric)) / slope
     step = max(-math.log(_LONGEST_STEP), min(math.log(_LONGEST_STEP), step))
     # Three digits are enough, and make values that can be read and typed.
     return float(f"{best.value * math.exp(step):.3g}")
 
 
 def _distance(point: Point, target: float) -> float:
-    return abs(math.log(max(point.metric, 1e-12) / target))
+    return abs(_log(point.metric) - math.log(target))
+
+
+def _log(metric: float) -> float:
+    # A density can be 0, where a penalty has left nothing.
+    return math.log(max(metric, 1e-12))

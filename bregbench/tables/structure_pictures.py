@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from bregbench.errors import BenchError
-from bregbench.loading import load_run, read_config
+from bregbench.loading import TRAIN_ANEW, load_run, read_config
 from bregbench.measures.patterns import exciting_images
 from bregbench.measures.structure import structure_of
 from bregbench.plotting import figure_to, logarithmic
@@ -113,8 +113,7 @@ def final_norms(run: RunDirectory, name: str) -> dict[str, torch.Tensor]:
     found = {key.removeprefix(start): value for key, value in kept.items() if key.startswith(start)}
     if not found:
         raise BenchError(
-            f"{run.path} kept no norms of filters: train it again with the command of its table "
-            "(records keep traces of seed 0)"
+            f"{run.path} kept no norms of filters (records keep those of seed 0): {TRAIN_ANEW}"
         )
     order = list(_built_widths(run))
     return {layer: found[layer] for layer in order if layer in found}
@@ -221,7 +220,10 @@ def _point(row: FilledRow, x: str, y: str, selection: str) -> tuple[float, float
         for metric, found in values.items():
             value = metric_of(run, metric, variant="trained", selection=selection)
             if value is None:
-                raise BenchError(f"{run.path} has not measured {metric}: train it again")
+                raise BenchError(
+                    f"{run.path} has not measured {metric}: add it with bregbench-evaluate "
+                    f"run={run.path} evaluators=[NAME], a name in configs/evaluators"
+                )
             found.append(value)
     mean, deviation = mean_and_deviation(values[y])
     return mean_and_deviation(values[x])[0], mean, deviation or 0.0
@@ -244,7 +246,8 @@ def _by_layer(run: RunDirectory, family: str, selection: str) -> dict[str, float
     }
     if not found:
         raise BenchError(
-            f"{run.path} has no {family}/<layer>: train it with evaluators=[structure]"
+            f"{run.path} has no {family}/<layer>: bregbench-evaluate run={run.path} "
+            f"evaluators=[structure] selection={selection} adds it"
         )
     return found
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bregbench.cli import doctor, plot, train
+from bregbench.errors import Interrupted
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
@@ -108,6 +109,15 @@ def test_nan_in_a_later_epoch_keeps_the_earlier_ones(call, tmp_path, monkeypatch
     assert len(metrics.read_text().splitlines()) == 1
 
 
+def test_what_a_method_reports_must_be_finite_too(call, tmp_path, monkeypatch):
+    from bregbench.methods.backprop import Backprop
+
+    monkeypatch.setattr(Backprop, "end_epoch", lambda self, metrics: {"lam": float("nan")})
+    code, _, err = call(train, *SMALL)
+    assert code == 1
+    assert "lam became nan in epoch 1: lower method.lr" in refusal(err)
+
+
 def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
     code, _, err = call(train, *SMALL, "-m", "method.lam=0.01,0.1,-1", "seed=0,1")
     assert code == 1
@@ -125,6 +135,43 @@ def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
     code, _, err = call(plot, "x=density/total", "y=test/accuracy", "output=c.pdf")
     assert code == 0
     assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_interrupted_job_ends_the_sweep(call, tmp_path, monkeypatch):
+    from bregbench import run
+
+    train_one, begun = run.train, []
+
+    def interrupted(config):
+        begun.append(config.seed)
+        if config.seed == 1:
+            raise Interrupted("SIGTERM", code=143)
+        return train_one(config)
+
+    monkeypatch.setattr("bregbench.run.train", interrupted)
+    code, _, err = call(train, *SMALL, "-m", "seed=0,1,2")
+    assert code == 143
+    assert begun == [0, 1]
+    assert "sweep: 1 of 2 jobs begun complete" in err
+    assert "error: sweep ended with job 1: interrupted (SIGTERM)" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("runs_dir", ["/proc/x", "file", "file/x"])
+def test_folder_that_cannot_be_is_one_line(call, tmp_path, runs_dir):
+    (tmp_path / "file").write_text("no folder")
+    for more in ((), ("-m", "seed=0,1")):
+        code, _, err = call(train, *SMALL, f"runs_dir={runs_dir}", *more)
+        assert code == 1
+        assert f"{runs_dir.partition('/x')[0]}" in refusal(err)
+
+
+def test_output_that_cannot_be_written_is_one_line(call, tmp_path):
+    call(train, *SMALL)
+    (tmp_path / "file").write_text("no folder")
+    code, _, err = call(plot, "output=file/figure.png")
+    assert code == 1
+    assert "file" in refusal(err)
 
 
 @pytest.mark.slow

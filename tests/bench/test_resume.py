@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from bregbench.errors import BenchError, Interrupted
+from bregbench.evaluation import evaluate_run
+from bregbench.evaluators import Density
+from bregbench.files import write_json
+from bregbench.identity import to_plain
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
+from bregbench.training import Training
 
 OVERRIDES = (
     "dataset=digits",
@@ -102,8 +111,6 @@ def test_resume_within_an_epoch_is_exact(make_config, monkeypatch):
     class Killed(BaseException):
         pass
 
-    from bregbench.training import Training
-
     save, saves = Training.save, []
 
     def dying_save(self: Training) -> None:
@@ -127,6 +134,60 @@ def test_complete_run_returns_at_once(make_config):
     written = run_directory(config).summary.stat().st_mtime_ns
     assert train(config) == first
     assert run_directory(config).summary.stat().st_mtime_ns == written
+
+
+def test_complete_run_says_what_it_lacks_of_what_is_asked(make_config, capsys):
+    config = make_config("trainer.epochs=1", "trainer.snapshots=[0]", "evaluators=[accuracy]")
+    train(config)
+    path = run_directory(config).path
+    notes: list[list[str]] = []
+    for more in (
+        ["trainer.snapshots=[0,7]", "evaluators=[accuracy]"],  # epoch 7 will never be
+        ["trainer.snapshots=[0,1]", "task.top5=true", "evaluators=[accuracy,density]"],
+        ["evaluators=[accuracy,feature_maps]", "evaluators.accuracy.train=true"],
+    ):
+        capsys.readouterr()
+        train(make_config("trainer.epochs=1", *more))
+        notes.append([line for line in capsys.readouterr().err.splitlines() if "note: " in line])
+    evaluate_it = f"bregbench-evaluate run={path} evaluators="
+    assert notes[0] == []
+    assert f"{evaluate_it}[density] does it" in notes[1][0]
+    assert (
+        f"no trainer.snapshots=[1], task.top5, which only training makes: delete {path}"
+        in notes[1][1]
+    )
+    assert f"{evaluate_it}[accuracy,feature_maps] does it" in notes[2][0]
+    assert "no traces of feature_maps, which only training makes" in notes[2][1]
+
+
+def test_what_was_measured_later_is_not_missing(make_config, capsys):
+    config = make_config("trainer.epochs=1", "evaluators=[accuracy]")
+    train(config)
+    directory = run_directory(config)
+    evaluate_run(directory, config, [Density()], selection="last")
+    capsys.readouterr()
+    train(make_config("trainer.epochs=1", "evaluators=[accuracy,density]"))
+    assert "note: " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_directory_of_another_run_of_the_same_hash_is_refused(make_config, complete):
+    config = make_config("trainer.epochs=1")
+    directory = run_directory(config)
+    if complete:
+        train(config)
+    write_json(directory.config, to_plain(make_config("trainer.epochs=2", "method.lam=3")))
+    with pytest.raises(BenchError, match=r"another run, which differs in method, trainer and by"):
+        train(config)
+
+
+def test_config_that_cannot_be_read_stops_no_run(make_config):
+    config = make_config("trainer.epochs=1")
+    directory = run_directory(config)
+    write_json(directory.config, {"of": "another version"})
+    assert train(config)["epochs"] == 1
+    directory.config.write_text("{")
+    assert train(config)["epochs"] == 1
 
 
 @pytest.mark.slow
@@ -154,6 +215,38 @@ def test_second_process_on_a_live_run_refuses_in_one_line(tmp_path):
         process.wait()
 
 
+def test_a_signal_after_the_last_step_leaves_the_final_evaluation_to_the_next_call(
+    make_config, monkeypatch
+):
+    config = make_config("trainer.epochs=2")
+    measure = Training._measure
+
+    def interrupted(self: Training) -> dict[str, float]:
+        if self.position.epochs == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return measure(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_measure", interrupted)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            train(config)
+    directory = run_directory(config)
+    assert directory.state == "interrupted"
+    assert len(directory.read_metrics()) == 2
+    assert train(config)["epochs"] == 2
+
+
+def test_a_glance_at_a_run_does_not_keep_it_from_starting(make_config):
+    directory = run_directory(make_config())
+    with directory.locked():
+        assert directory.live
+    with directory.lock.open("r") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # what `live` does
+        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with directory.locked():
+            assert directory.live
+
+
 def test_stale_lock_is_taken_over(make_config):
     config = make_config()
     directory = run_directory(config)
@@ -171,6 +264,27 @@ def test_torn_metrics_line_is_dropped(make_config):
     train(config)
     lines = directory.metrics.read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\udcff"])
+def test_damaged_files_are_named_with_what_to_do(make_config, content):
+    directory = run_directory(make_config())
+    directory.path.mkdir(parents=True)
+    for path in (directory.summary, directory.config, directory.status):
+        path.write_text(content, errors="surrogateescape")
+    directory.metrics.write_text("{\n")
+    for read in ("read_summary", "read_config", "read_status", "read_metrics"):
+        with pytest.raises(BenchError, match=r"\S+ is damaged .*: put it back, or delete"):
+            getattr(directory, read)()
+
+
+def test_damaged_checkpoint_says_what_it_is(make_config):
+    config = make_config()
+    directory = run_directory(config)
+    directory.path.mkdir(parents=True)
+    directory.checkpoint.write_bytes(b"h\x05.")  # a pickle that looks up what was never stored
+    with pytest.raises(BenchError, match=r"is damaged or was cut short \(\w+Error: .*\): delete"):
+        train(config)
 
 
 def test_no_temporary_files_stay(make_config):

@@ -143,17 +143,20 @@ def test_values_out_of_range_are_refused(make_config, overrides, says):
     assert "\n" not in str(error.value)
 
 
-def test_rule_needs_an_accuracy(make_config):
-    config = make_config(
-        "task=denoise",
-        "model=mlp_autoencoder",
-        "model.hidden=[16]",
-        "method=sgd",
-        *SMALL_CLIP,
-        "objective.rule.target=0.5",
-    )
+DENOISE = ("task=denoise", "model=mlp_autoencoder", "model.hidden=[16]", "method=sgd")
+
+
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_rule_needs_an_accuracy(make_config, every):
+    rule = ("objective.rule.target=0.5", f"objective.rule.every={every}")
     with pytest.raises(BenchError, match="task=classification"):
-        train(config)
+        train(make_config(*DENOISE, *SMALL_CLIP, *rule))
+
+
+def test_rule_that_moves_nothing_needs_no_accuracy(make_config):
+    config = make_config(*DENOISE, *SMALL_CLIP, "objective.rule.every=step", "trainer.epochs=1")
+    train(config)
+    assert rows(config)[0]["objective/lam"] == config.objective.lam
 
 
 def test_robustness_as_the_paper_measures_it(make_config):

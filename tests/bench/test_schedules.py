@@ -9,6 +9,7 @@ import pytest
 from bregbench.errors import BenchError
 from bregbench.run import run_directory, train
 from bregbench.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
+from bregbench.tasks import LARGER_IS_BETTER, TASKS
 
 
 def factors(config: ScheduleConfig, epochs: int, losses: list[float] | None = None) -> list[float]:
@@ -38,13 +39,38 @@ def test_plateau_halves_after_the_patience():
     assert factors(Plateau(patience=2), 6, losses) == [1, 1, 1, 1, 1, 0.5]
 
 
-def test_plateau_on_accuracy_looks_for_larger_values():
-    schedule = Plateau(metric="validation/accuracy", patience=0).build(3)
-    schedule.end_epoch({"validation/accuracy": 0.5})
-    schedule.end_epoch({"validation/accuracy": 0.9})
+@pytest.mark.parametrize("score", ["accuracy", "accuracy_top5", "fit", "psnr"])
+def test_plateau_on_a_score_looks_for_larger_values(score):
+    metric = f"validation/{score}"
+    schedule = Plateau(metric=metric, patience=0).build(3)
+    schedule.end_epoch({metric: 0.5})
+    schedule.end_epoch({metric: 0.9})
     assert schedule.factor == 1
-    schedule.end_epoch({"validation/accuracy": 0.8})
+    schedule.end_epoch({metric: 0.8})
     assert schedule.factor == 0.5
+
+
+@pytest.mark.parametrize("metric", ["validation/loss", "lifted/validation_loss", "density/total"])
+def test_plateau_on_anything_else_looks_for_smaller_values(metric):
+    schedule = Plateau(metric=metric, patience=0).build(3)
+    schedule.end_epoch({metric: 0.5})
+    schedule.end_epoch({metric: 0.3})
+    assert schedule.factor == 1
+    schedule.end_epoch({metric: 0.4})
+    assert schedule.factor == 0.5
+
+
+def test_what_selects_the_best_epoch_is_better_when_larger():
+    assert {task.selection for task in TASKS} <= set(LARGER_IS_BETTER)
+
+
+@pytest.mark.parametrize("metric", ["validation/psnr", "test/accuracy"])
+def test_plateau_on_what_no_epoch_measures_is_refused_before_the_first(make_config, metric):
+    config = make_config("trainer/schedule=plateau", f"trainer.schedule.metric={metric}")
+    says = f"metric={metric} is not measured: choose one of .*train/loss, validation/accuracy"
+    with pytest.raises(BenchError, match=says):
+        train(config)
+    assert not run_directory(config).read_metrics()
 
 
 def test_plateau_on_an_unknown_metric_says_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 
@@ -47,6 +48,17 @@ def test_failed_write_leaves_the_old_file(tmp_path):
         write_atomically(path, half)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch):
+    synced: list[tuple[int, bool]] = []
+
+    def fsync(number: int) -> None:
+        synced.append((os.fstat(number).st_ino, (tmp_path / "x.json").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_json(tmp_path / "x.json", {"a": 1})
+    assert synced == [((tmp_path / "x.json").stat().st_ino, False)]
 
 
 def test_tensors_survive(tmp_path):

@@ -192,7 +192,8 @@ def test_training_images_that_were_not_kept_are_named(local, tmp_path, capsys):
     train(figure.config("A", 0, *local))
     rows = fill(figure, {}, tmp_path / "records", *local)
     assert drawing.draw_figure(figure, rows, {}, tmp_path) == []
-    assert "kept no train images: train it with evaluators.reconstruction.train_images=8" in (
+    remedy = "train it again with evaluators.reconstruction.train_images=8"
+    assert f"kept no train images: delete it (run directory and record) and {remedy}" in (
         capsys.readouterr().err
     )
 

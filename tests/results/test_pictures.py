@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bregbench.errors import BenchError
+from bregbench.files import write_json
 from bregbench.run import run_directory, train
-from bregbench.tables import drawing
-from bregbench.tables.cells import fill
+from bregbench.run_dir import RunDirectory
+from bregbench.tables import codes, drawing, pictures, structure_pictures
+from bregbench.tables.cells import FilledRow, fill
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv
 from bregbench.tables.spec import Column, Drawing, Figure, Row
@@ -143,3 +146,27 @@ def test_same_runs_give_the_same_bytes(tmp_path, ending):
         _, paths = drawn(figure, published, tmp_path)
         files.append(next(p for p in paths if p.suffix == f".{ending}").read_bytes())
     assert files[0] == files[1]
+
+
+def test_what_training_alone_makes_is_not_asked_of_a_finished_run(tmp_path):
+    run = RunDirectory(tmp_path)
+    finders = (
+        codes._trace,
+        lambda run: pictures._traces(run, "curve"),
+        lambda run: structure_pictures.final_norms(run, "weights"),
+    )
+    for find in finders:
+        with pytest.raises(
+            BenchError, match=r"delete it \(run directory and record\) and train it"
+        ):
+            find(run)
+    final = {"trained": {"best": {"density/total": 1.0}}}
+    write_json(run.summary, {"final": final, "best": {"epoch": 1}})
+    says = rf"bregbench-evaluate run={tmp_path} evaluators=\[structure\] selection=best adds it"
+    with pytest.raises(BenchError, match=says):
+        structure_pictures._by_layer(run, "width", "best")
+    row = FilledRow("A", {}, {0: run})
+    with pytest.raises(
+        BenchError, match=rf"not measured lipschitz/upper: add it with .*{tmp_path}"
+    ):
+        structure_pictures._point(row, "lipschitz/upper", "density/total", "best")

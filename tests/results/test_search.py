@@ -48,6 +48,18 @@ def test_steps_are_bounded_and_wrong_slopes_ignored():
     assert calls == [1.0, 4.0]
 
 
+def test_a_metric_of_zero_is_only_far_away():
+    calls: list[float] = []
+
+    def measure(value: float) -> float:
+        calls.append(value)
+        return max(0.0, 1 - value)  # a penalty that leaves nothing from 1 on
+
+    points = secant(measure, start=8.0, target=0.5, most=6, tolerance=0.1)
+    assert calls[:2] == [8.0, 2.0]
+    assert nearest(points, 0.5).metric == pytest.approx(0.5, rel=0.1)
+
+
 def test_nonsense_is_refused():
     with pytest.raises(BenchError, match="target=0 is out of range"):
         secant(lambda v: v, start=1.0, target=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import shlex
 import shutil
 import sys
+import tarfile
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from bregbench import load_run
 from bregbench.cli import evaluate, reproduce, results_next, runs, search
 from bregbench.config import compose
 from bregbench.errors import BenchError, Interrupted
+from bregbench.files import write_json
 from bregbench.loading import read_config
 from bregbench.measures import density as measured
 from bregbench.run import run_directory, train
@@ -31,6 +34,7 @@ from bregbench.tables.published import UNITS
 from bregbench.tables.rendering import command
 from bregbench.tables.reproduce import attempt, plan, run_missing
 from bregbench.tables.spec import Claim, Column, Table
+from bregbench.transport import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -266,7 +270,7 @@ def test_load_run_gives_the_network_back(make_run):
     assert not full.training
     best = load_run(directory.path, selection="best")
     assert set(best.state_dict()) == set(full.state_dict())
-    with pytest.raises(BenchError, match="were not kept"):
+    with pytest.raises(BenchError, match=r"were not kept .*: give its run directory, or delete it"):
         load_run(record.path, selection="best")
     with pytest.raises(BenchError, match="not a finished run"):
         load_run(directory.path.parent)
@@ -281,7 +285,8 @@ def test_snapshots_are_kept_and_load(make_run):
             measured(start)["density/total"] == directory.read_summary()["initial"]["density/total"]
         )
         assert torch.equal(end(inputs), load_run(place.path)(inputs))
-    with pytest.raises(BenchError, match="no weights of epoch 1: choose one of 0, 2"):
+    says = "no weights of epoch 1: choose one of 0, 2, or delete it .* with trainer.snapshots"
+    with pytest.raises(BenchError, match=says):
         load_run(record.path, epoch=1)
 
 
@@ -363,6 +368,92 @@ def test_runs_lists_states_and_moves_records(call, make_run, tmp_path):
         code, _, err = call(runs, *bad)
         assert code == 1
         assert len(err.strip().splitlines()) == 1
+
+
+def packed(run: RunDirectory, changes: dict, archive: Path) -> Path:
+    """An archive with a copy of a record whose summary says something else."""
+    changed = RunDirectory(archive.parent / "changed")
+    shutil.copytree(run.path, changed.path)
+    write_json(changed.summary, run.read_summary() | changes)
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(changed.path, arcname="anywhere")
+    shutil.rmtree(changed.path)
+    return archive
+
+
+def test_merge_brings_evaluations_that_are_missing(make_run, tmp_path):
+    _, record = make_run
+    before = record.read_summary()
+    final = copy.deepcopy(before["final"])
+    final["trained"]["last"]["lipschitz/upper"] = 7.0
+    final["trained"]["best"] = {"lipschitz/lower": 3.0}
+    entry = {"evaluators": ["lipschitz"], "selection": "last", "variant": "trained"}
+    archive = packed(record, {"final": final, "evaluated": [entry]}, tmp_path / "a.tar.gz")
+    first = merge(archive, tmp_path / "records")
+    assert (len(first.new), len(first.known), first.known) == (0, 1, first.completed)
+    after = record.read_summary()
+    assert after["evaluated"] == [entry]
+    assert after["final"]["trained"]["last"] == final["trained"]["last"]
+    assert after["final"]["trained"]["best"] == before["final"]["trained"]["best"] | {
+        "lipschitz/lower": 3.0
+    }
+    again = merge(archive, tmp_path / "records")
+    assert (len(again.known), again.completed) == (1, [])
+    final["trained"]["last"]["lipschitz/upper"] = 8.0
+    other = packed(record, {"final": final, "evaluated": [entry | {"finished": "later"}]}, archive)
+    with pytest.raises(BenchError, match="measures lipschitz/upper differently: remove one"):
+        merge(other, tmp_path / "records")
+    assert record.read_summary() == after
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"experiment_name": "../../outside"},
+        {"experiment_name": "/outside"},
+        {"experiment_name": ""},
+        {"name": "../../../outside"},
+        {"hash": "a/b"},
+        {"seed": "0/../../../../outside"},
+    ],
+    ids=str,
+)
+def test_merge_writes_nothing_outside_the_records(make_run, tmp_path, changes):
+    archive = packed(make_run[1], changes, tmp_path / "a.tar.gz")
+    with pytest.raises(BenchError, match="would not lie where records do"):
+        merge(archive, tmp_path / "deep" / "records")
+    assert not (tmp_path / "deep").exists()
+    assert not list(tmp_path.rglob("*outside*"))
+
+
+def test_runs_list_goes_on_past_damaged_ones(call, make_run, tmp_path):
+    directory, _ = make_run
+    for name, file in (("a", "summary.json"), ("b", "config.json"), ("c", "status.json")):
+        broken = tmp_path / "runs" / "default" / f"{name}-00000000" / "seed3"
+        shutil.copytree(directory.path, broken)
+        if name == "c":
+            (broken / "summary.json").unlink()
+        (broken / file).write_text("{")
+    code, out, _ = call(runs, "list", "runs=runs")
+    assert code == 0
+    states = [line.split()[0] for line in out.splitlines()[1:] if line[:2].strip()]
+    assert sorted(states) == ["complete", "damaged", "damaged", "damaged"]
+    assert "summary.json is damaged" in " ".join(out.split())
+
+
+def test_evaluate_looks_for_data_where_the_run_did(call, make_run, tmp_path, monkeypatch):
+    directory, _ = make_run
+    plain = directory.read_config()
+    plain["data"] = {"kind": "mnist", "root": str(tmp_path / "mine")}
+    write_json(directory.config, plain)
+    monkeypatch.setattr("bregbench.evaluation.load_run", lambda *args, **options: torch.nn.ReLU())
+    for given, root in (((), "mine"), (("data_root=other",), "other")):
+        code, _, err = call(evaluate, f"run={directory.path}", "device=cpu", *given)
+        assert code == 1
+        assert f"data_root={tmp_path / root} and could not" in err
+        assert "set data_root to the folder" in err
+        assert "data.root" not in err
+        assert "data.download" not in err
 
 
 def test_search_finds_a_value_and_leaves_a_trace(call, results_dir, small_table):
