@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from importlib import resources
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -44,18 +45,30 @@ def path_error(error: OSError) -> str:
 
 def config_error(error: Exception) -> str:
     """A config that cannot be composed, in one line with what would be allowed."""
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException):
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        options = ", ".join(name for name in error.options if name != "schema")
-        return f"{group}={option} is unknown: choose one of {options}"
+        options = [name for name in error.options or _options(group) if name != "schema"]
+        if options:
+            return f"{group}={option} is unknown: choose one of {', '.join(options)}"
     cause = error.__cause__ or error
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         headline = _lines(error)[0].rstrip(".:")
         message = f"{headline}: {_lines(cause)[0]}"
         if isinstance(cause, ConfigKeyError | AttributeError):
             message += _allowed_keys(cause)
+        key = getattr(cause, "full_key", None)
+        if "is not a subclass of" in message and key:
+            message += f" (options of a group are chosen with a slash: {key.replace('.', '/')}=...)"
         return message
     return "; ".join(_lines(error))
+
+
+def _options(group: str) -> list[str]:
+    """The files of a config group, which Hydra does not name where several may be chosen."""
+    folder = resources.files("bregbench.configs").joinpath(*group.split("/")) if group else None
+    if folder is None or not folder.is_dir():
+        return []
+    return sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def _allowed_keys(error: OmegaConfBaseException) -> str:

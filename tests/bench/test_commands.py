@@ -32,6 +32,8 @@ def refusal(err: str) -> str:
         (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, lam"),
         (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, ada"),
         (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
+        (["evaluators=[nosuch]"], "evaluators=nosuch is unknown: choose one of accuracy, codes"),
+        (["trainer.schedule=step"], "chosen with a slash: trainer/schedule=..."),
         (["method/penalty=nosuch"], "choose one of columns, filters"),
         (["dataset=mnist", "data.root=/nonexistent"], "data.root=/nonexistent"),
         (["trainer.epochs=-1"], "trainer.epochs=-1 is out of range"),
