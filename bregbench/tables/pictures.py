@@ -95,7 +95,7 @@ def draw_reconstructions(
     images: int = 0,
     output: Path,
 ) -> None:
-    """What networks were given, what each makes of it, and the clean images.
+    """What networks were given, what each makes of it, and the clean images where they are others.
 
     Args:
         runs: by label; records with the trace of the evaluator `reconstruction`.
@@ -132,6 +132,8 @@ def draw_reconstructions(
             final = run.read_summary()["final"]["trained"]["last"]
             lines[label + f"\nSSIM {final['reconstruction/ssim']:.3f}"] = lines.pop(label)
         lines["clean"] = lines.pop("clean")
+    if all(torch.equal(*pair) for pair in zip(lines["input"], lines["clean"], strict=True)):
+        del lines["clean"]
     count = len(lines["input"])
     with figure_to(output, width=count + 1.2, height=1.05 * len(lines)) as figure:
         axes = figure.subplots(len(lines), count, squeeze=False)
