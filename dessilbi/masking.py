@@ -83,16 +83,13 @@ def align_filters(model: nn.Module, keep: Masks) -> Masks:
     aligned = dict(keep)
     for space in ChannelGraph(model).spaces:
         names = [f"{name}.weight" for name in space.producers]
-        if len(names) < 2:
+        masks = {name: keep[name] for name in names if name in keep}
+        if len(names) < 2 or not masks:
             continue
-        masks = [keep[name] for name in names if name in keep]
+        union = torch.stack(list(masks.values())).any(dim=0)
         if len(masks) < len(names):
-            union = [torch.ones_like(mask) for mask in masks][:1]
-        else:
-            union = [torch.stack(masks).any(dim=0)]
-        for name in names:
-            if name in keep and keep[name].any():
-                aligned[name] = union[0]
+            union = torch.ones_like(union)
+        aligned |= {name: union for name, mask in masks.items() if mask.any()}
     return aligned
 
 
