@@ -3,7 +3,8 @@
 | where        | size                                                | operations                  |
 |--------------|-----------------------------------------------------|-----------------------------|
 | Table 2      | kept entries / all parameters, biases and norms too | -                           |
-| Tables 3, 7  | kept entries / entries of the masked weights        | `macs`                      |
+| Table 3      | kept entries / entries of the masked weights        | `macs`                      |
+| Table 7      | kept entries / all parameters as built              | `macs`                      |
 | Table 4      | `parameters`                                        | `counter_operations`        |
 | Figures 3, 4 | kept entries / convolution weights                  | -                           |
 """

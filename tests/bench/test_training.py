@@ -240,3 +240,33 @@ def test_missed_target_density_is_said(make_config, capsys):
     summary = train(config)
     assert "target density not reached" in summary["notes"][0]
     assert "target density not reached" in capsys.readouterr().err
+
+
+def test_best_epoch_is_chosen_on_test_images_on_request_only(make_config):
+    config = make_config("method=adam", "trainer.epochs=4", "trainer.select_on=test")
+    summary = train(config)
+    rows = run_directory(config).read_metrics()
+    scores = [row["test/accuracy"] for row in rows]
+    assert summary["best"]["value"] == max(scores)
+    assert summary["best"]["epoch"] == max(n for n, s in enumerate(scores, 1) if s == max(scores))
+    assert "chosen on test images" in summary["notes"][-1]
+    default = make_config("method=adam", "trainer.epochs=4")
+    assert default.hashed_name != config.hashed_name
+    assert train(default)["notes"] == []
+    assert "test/accuracy" not in run_directory(default).read_metrics()[0]
+
+
+def test_rule_without_strength_reports_no_lam(make_config):
+    config = make_config("method=linbreg", "method.penalty.linear.scale=0", "trainer.epochs=1")
+    train(config)
+    assert "lam" not in run_directory(config).read_metrics()[0]
+
+
+def test_glorot_leaves_modes_as_their_layers_draw_them(make_config):
+    plain, glorot = (
+        make_config("model=fno", "model.modes=3", "method=sgd", *more, "trainer.epochs=0")
+        for more in ([], ["method.start.weights=glorot"])
+    )
+    first, second = ((train(c), read_tensors(run_directory(c).weights))[1] for c in (plain, glorot))
+    assert torch.equal(first["conv1.weight"], second["conv1.weight"])
+    assert not torch.equal(first["linear1.weight"], second["linear1.weight"])

@@ -496,6 +496,17 @@ def test_queue_works_in_processes_and_writes_no_results(call, results_dir, tmp_p
     assert len(list((results_dir / "records").rglob("summary.json"))) == 4
 
 
+def test_queue_leaves_out_what_wants_cuda(call, results_dir, small_table, monkeypatch):
+    (results_dir / "priority.yaml").write_text("items:\n- {table: small_table1, seeds: [0]}\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    small_table.cuda = True
+    _, out, _ = call(results_next, "status=true")
+    assert "2 runs wait for a machine with CUDA" in out
+    assert "0 of 0 runs missing" in out
+    _, out, _ = call(results_next, "status=true", "device=cpu")
+    assert "2 of 2 runs missing" in out
+
+
 def test_sparse_weights_survive_a_round_trip(tmp_path):
     dense, sparse = torch.randn(4, 5), torch.zeros(30, 40)
     sparse[3, 7], sparse[29, 39] = 1.5, -2.0
