@@ -15,9 +15,9 @@ def modes(model: nn.Module) -> dict[str, float]:
     """Modes of the spectral layers that are not zero for all pairs of channels.
 
     Returns:
-        ``modes/<layer>``: how many, of the full spectrum, where k and -k count as two. ``modes/kept``:
-        their share of the modes that the layers have room for, pooled over the layers. Empty for a
-        network without spectral layers.
+        ``modes/<layer>``: how many, of the full spectrum, where k and -k count as two. ``modes/total``:
+        their sum over the layers; ``modes/kept``: its share of the modes that the layers have room
+        for. Empty for a network without spectral layers.
     """
     layers = {
         name: layer
@@ -28,5 +28,6 @@ def modes(model: nn.Module) -> dict[str, float]:
         return {}
     counts = {name: mode_count(layer) for name, layer in layers.items()}
     room = sum(math.prod(layer.modes) for layer in layers.values())
+    total = sum(counts.values())
     found = {f"modes/{name}": float(count) for name, count in counts.items()}
-    return found | {"modes/kept": sum(counts.values()) / room}
+    return found | {"modes/total": float(total), "modes/kept": total / room}

@@ -114,13 +114,13 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
         case Drawing.patterns:
             draw_patterns(first, layer=figure.layer, epochs=figure.epochs, output=path)
         case Drawing.trade_off:
-            y = next(iter(figure.columns))
+            ys = figure.y or [next(iter(figure.columns))]
             draw_trade_off(
                 rows,
                 panels=figure.panels,
                 x=figure.x,
-                y=y,
-                names={metric: _axis(figure, metric) for metric in (figure.x, y)},
+                ys=ys,
+                names={metric: _axis(figure, metric) for metric in (figure.x, *ys)},
                 selection=figure.selection,
                 output=path,
             )

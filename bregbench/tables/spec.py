@@ -363,6 +363,7 @@ class Figure(Table):
         panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
             of the rows in a panel begin.
         x: of points: name of the horizontal axis; of a trade-off: the metric on it.
+        y: of a trade-off: the metrics on the vertical axis, a panel each; empty for the first column.
         log: of curves: metrics drawn on a logarithmic axis.
         epochs: of the run, 0 being its start.
         layer: a convolution, by its name in the network.
@@ -375,6 +376,7 @@ class Figure(Table):
     drawing: Drawing = Drawing.curves
     panels: list[str] = field(default_factory=list)
     x: str = ""
+    y: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
     layer: str = ""

@@ -172,19 +172,19 @@ def draw_trade_off(
     *,
     panels: list[str],
     x: str,
-    y: str,
+    ys: list[str],
     names: dict[str, tuple[str, float]],
     selection: str,
     output: Path,
 ) -> None:
-    """A final metric over another; rows `label@point` make a line, mean over seeds.
+    """Final metrics over another; rows `label@point` make a line, mean over seeds.
 
     Args:
         rows: of which each is a run of its own.
         panels: how the labels of a panel begin, before a colon; empty for one panel with all.
         x: the metric on the horizontal axis, logarithmic.
-        y: the metric on the vertical axis.
-        names: of both metrics: what their axis is called, and the factor of its unit.
+        ys: the metrics on the vertical axis, a panel each for every panel of rows.
+        names: of all these metrics: what their axis is called, and the factor of its unit.
         selection: `last` or `best`.
         output: image file.
 
@@ -193,24 +193,26 @@ def draw_trade_off(
     """
     groups = {panel: [r for r in rows if r.label.startswith(f"{panel}:")] for panel in panels}
     groups = {panel: inside for panel, inside in groups.items() if inside} or {"": rows}
-    with figure_to(output, width=max(5 * len(groups), 6), height=4.2) as figure:
-        axes = figure.subplots(1, len(groups), squeeze=False)[0]
-        for panel, (title, inside) in zip(axes, groups.items(), strict=True):
+    cells = [(title, inside, y) for title, inside in groups.items() for y in ys]
+    with figure_to(output, width=max(5 * len(cells), 6), height=4.2) as figure:
+        axes = figure.subplots(1, len(cells), squeeze=False)[0]
+        for number, (panel, (title, inside, y)) in enumerate(zip(axes, cells, strict=True)):
             lines: dict[str, list[tuple[float, float, float]]] = {}
             for row in inside:
                 series = row.label.removeprefix(f"{title}: ").partition("@")[0]
                 lines.setdefault(series, []).append(_point(row, x, y, selection))
-            for points in lines.values():
-                points.sort()
             for series, points in lines.items():
-                at, height, spread = (np.array(values) for values in zip(*points, strict=True))
+                at, height, spread = (
+                    np.array(values) for values in zip(*sorted(points), strict=True)
+                )
                 at, height, spread = at * names[x][1], height * names[y][1], spread * names[y][1]
                 line = panel.errorbar(at, height, spread, fmt="o-", capsize=2, label=series)
                 line[0].set_markersize(4)
             logarithmic(panel, x=True)
             panel.set(title=title, xlabel=names[x][0])
             panel.legend(fontsize="small")
-        axes[0].set_ylabel(names[y][0])
+            if number == 0 or len(ys) > 1:
+                panel.set_ylabel(names[y][0])
 
 
 def _point(row: FilledRow, x: str, y: str, selection: str) -> tuple[float, float, float]:

@@ -278,7 +278,7 @@ def test_spectral_layers_count_in_densities_and_products():
     # Four products per pair of channels and frequency of the half spectrum that the layer needs.
     assert count_macs(network, (2, 8, 8)).layers == {"0": 4 * 6 * 5 * 3, "1": 64 * 3}
     assert count_macs(network, (2, 4, 4)).layers["0"] == 4 * 6 * 4 * 3
-    assert modes(network) == {"modes/0": 25, "modes/kept": 1.0}
+    assert modes(network) == {"modes/0": 25, "modes/total": 25, "modes/kept": 1.0}
     assert modes(nn.Conv2d(3, 1, 1)) == {}
 
 
@@ -306,6 +306,7 @@ def test_linbreg_switches_on_whole_frequencies(make_config):
     )
     initial = train(config)["initial"]
     assert (initial["modes/conv1"], initial["modes/conv2"]) == (9, 9)
+    assert initial["modes/total"] == 18
     assert initial["modes/kept"] == 18 / 98
     final = run_directory(config).read_summary()["final"]["trained"]["last"]
     assert 9 < final["modes/conv2"] < 49

@@ -223,8 +223,8 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
 @pytest.mark.parametrize(
     ("name", "label"),
     [
-        ("fno_modes", "Adam"),
-        ("fno_modes", "LinBreg, lam 0.1"),
+        ("fno_modes", "Adam@15"),
+        ("fno_modes", "LinBreg@0.1"),
         ("fno_striding", "trigonometric strides, bilinear data: naive CNN"),
         ("fno_striding", "ordinary strides, trigonometric data: FNO"),
     ],

@@ -157,6 +157,15 @@ def test_trade_off_draws_a_line_for_each_series(drawn, monkeypatch):
     assert ink(paths[0]) > 0.02
     assert [x for x, _, _ in seen[:2]] == pytest.approx([0.5, 0.25], abs=0.02)
     assert all(spread == 0 for _, _, spread in seen)
+    kept = [x for x, _, _ in seen[-2:]]
+    figure_.y = ["test/accuracy", figure_.x]  # a panel each, over the same x
+    seen.clear()
+    _, paths, said = drawn(figure_)
+    assert not said
+    png = seen[:4]
+    assert [x for x, _, _ in png] == [*kept, *kept]
+    assert [y for _, y, _ in png[2:]] == kept
+    assert [y for _, y, _ in png[:2]] != kept
     figure_.x = "robustness/clean"
     _, paths, said = drawn(figure_)
     assert paths == []
