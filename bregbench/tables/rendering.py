@@ -12,7 +12,6 @@ from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
 from bregbench.tables.grids import grids_of
-from bregbench.tables.published import Published
 from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import Verdict, is_interval, mean_and_deviation
 
@@ -141,16 +140,19 @@ def replace_section(text: str, name: str, body: str) -> str:
 
 def _ours(cell: Cell) -> str:
     mean, deviation = mean_and_deviation(cell.values)
-    digits = _digits(cell.published, mean)
+    digits = _digits(cell, mean)
     spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
     return f"{mean:.{digits}f}{spread}"
 
 
-def _digits(published: Published, mean: float) -> int:
+def _digits(cell: Cell, mean: float) -> int:
     """As many decimals as the paper prints, and one at least; where nothing is printed, what is legible."""
-    if not published.given:
-        return 2 if abs(mean) < 100 else 0
-    return max(1, len(f"{published.value:.10g}".partition(".")[2]))
+    if cell.published.given:
+        return max(1, len(f"{cell.published.value:.10g}".partition(".")[2]))
+    counts = cell.published.unit == "1" and all(value.is_integer() for value in cell.values)
+    if counts:
+        return 0 if len(cell.values) == 1 else 1
+    return 2 if abs(mean) < 100 else 0
 
 
 def _markdown_cell(cell: Cell | None, *, verdicts: bool) -> str:

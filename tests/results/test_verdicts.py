@@ -8,8 +8,9 @@ from scipy import stats
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
-from bregbench.tables.published import Published
-from bregbench.tables.spec import Claim
+from bregbench.tables.published import UNITS, Published
+from bregbench.tables.rendering import to_markdown
+from bregbench.tables.spec import Claim, Column, Table
 from bregbench.tables.verdicts import Better, Judgement, Verdict, interval, judge
 
 ACCURACY = Published(89.2, "%", 1.0, "Table 1")
@@ -105,3 +106,23 @@ def test_claims_are_judged_seed_by_seed(tmp_path, above, below, verdict):
 
     claim = Claim("A lies above B", "m", above="A", below=["B"])
     assert judge_claim(claim, [row("A", above), row("B", below)]).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("unit", "values", "shown"),
+    [
+        ("1", [39.0], "39"),
+        ("1", [39.0, 40.0], "39.5 ± 0.7"),
+        ("1", [39.25], "39.25"),
+        ("1", [139.25], "139"),
+        ("%", [0.39], "39.00"),  # a share, which happens to be round
+    ],
+)
+def test_counts_have_no_decimals(unit, values, shown):
+    scaled = [value * UNITS[unit] for value in values]
+    cell = Cell("a", "m", Published.nothing(unit), scaled, Judgement(Verdict.UNPUBLISHED))
+    row = FilledRow("a", {"m": cell}, {})
+    table = Table(name="t", title="T", ours=True, seeds=[0], columns={"m": Column(unit=unit)})
+    text = to_markdown(table, [row], verdicts=True)
+    single = "(n=1) " if len(values) == 1 else ""
+    assert f"| a | {shown} {single}|" in text
