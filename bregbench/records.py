@@ -10,9 +10,11 @@ import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bregbench.config import Config
 from bregbench.data import DatasetConfig
+from bregbench.errors import BenchError
 from bregbench.files import read_tensors, write_json
 from bregbench.identity import to_plain
 from bregbench.loading import read_config
@@ -48,6 +50,38 @@ def export_record(run: RunDirectory, record: RunDirectory) -> None:
         if record.path.exists():
             shutil.rmtree(record.path)
         fresh.path.rename(record.path)
+
+
+def with_evaluations_of(
+    other: RunDirectory, record: RunDirectory, name: Path
+) -> dict[str, Any] | None:
+    """The summary of a record with what `bregbench-evaluate` has measured of a copy; None if it has all.
+
+    Args:
+        other: a record or run directory of the same training.
+        record: the record.
+        name: what messages call it.
+
+    Raises:
+        BenchError: they have measured something again, and differently.
+    """
+    summary, found = record.read_summary(), other.read_summary()
+    done = summary.setdefault("evaluated", [])
+    further = [entry for entry in found.get("evaluated", []) if entry not in done]
+    if not further:
+        return None
+    differing: list[str] = []
+    for variant, selections in found["final"].items():
+        for selection, metrics in selections.items():
+            own = summary["final"].setdefault(variant, {}).setdefault(selection, {})
+            differing += [m for m, value in metrics.items() if own.setdefault(m, value) != value]
+    if differing:
+        raise BenchError(
+            f"{name} is there already and measures {', '.join(sorted(set(differing)))} differently: "
+            "remove one of the two records first"
+        )
+    done += further
+    return summary
 
 
 def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bregbench.errors import BenchError
 from bregbench.files import write_atomically, write_json
-from bregbench.records import export_record
+from bregbench.records import export_record, with_evaluations_of
 from bregbench.run_dir import RunDirectory
 
 
@@ -89,7 +89,7 @@ def merge(archive: Path, records_dir: Path) -> Merged:
                 new.append((record, there.path))
             elif filecmp.cmp(record.metrics, there.metrics, shallow=False):
                 known.append(str(name))
-                summary = _completed(name, record, there)
+                summary = with_evaluations_of(record, there, name)
                 if summary is not None:
                     longer[str(name)] = there, summary
             else:
@@ -102,31 +102,6 @@ def merge(archive: Path, records_dir: Path) -> Merged:
             write_json(there.summary, summary)
     names = [str(target.relative_to(records_dir)) for _, target in new]
     return Merged(names, known, list(longer))
-
-
-def _completed(name: Path, record: RunDirectory, there: RunDirectory) -> dict[str, Any] | None:
-    """The summary that is there with the evaluations of another copy; None if it has them all.
-
-    Raises:
-        BenchError: they have measured something again, and differently.
-    """
-    summary, other = there.read_summary(), record.read_summary()
-    done = summary.setdefault("evaluated", [])
-    further = [entry for entry in other.get("evaluated", []) if entry not in done]
-    if not further:
-        return None
-    differing: list[str] = []
-    for variant, selections in other["final"].items():
-        for selection, metrics in selections.items():
-            own = summary["final"].setdefault(variant, {}).setdefault(selection, {})
-            differing += [m for m, value in metrics.items() if own.setdefault(m, value) != value]
-    if differing:
-        raise BenchError(
-            f"{name} is there already and measures {', '.join(sorted(set(differing)))} differently: "
-            "remove one of the two records first"
-        )
-    done += further
-    return summary
 
 
 def _record_name(run: RunDirectory) -> Path:

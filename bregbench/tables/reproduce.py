@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import time
 import traceback
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import torch
 from bregbench.config import Config
 from bregbench.console import say
 from bregbench.errors import BenchError, Interrupted
+from bregbench.files import write_json
 from bregbench.interrupts import OUT_OF_TIME
-from bregbench.records import export_record, find_complete, record_of
+from bregbench.records import export_record, find_complete, record_of, with_evaluations_of
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.spec import Table, begin_with
@@ -110,12 +112,26 @@ def plan(
 
 
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
-    """Keep a record of every finished run that has none yet; how many that were."""
-    fresh = [job for job in jobs if not record_of(job.config, records_dir).complete]
-    finished = [job for job in fresh if run_directory(job.config).complete]
-    for job in finished:
-        export_record(run_directory(job.config), record_of(job.config, records_dir))
-    return len(finished)
+    """Keep a record of every finished run that has none yet; how many that were.
+
+    A record whose run has been measured with more evaluators since gets these numbers.
+
+    Raises:
+        BenchError: a run and its record have measured something differently.
+    """
+    new = 0
+    for job in jobs:
+        run, record = run_directory(job.config), record_of(job.config, records_dir)
+        if not run.complete:
+            continue
+        if not record.complete:
+            export_record(run, record)
+            new += 1
+        elif filecmp.cmp(run.metrics, record.metrics, shallow=False):
+            summary = with_evaluations_of(run, record, record.path.relative_to(records_dir))
+            if summary is not None:
+                write_json(record.summary, summary)
+    return new
 
 
 def run_missing(

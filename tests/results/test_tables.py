@@ -108,6 +108,28 @@ def test_reproduce_trains_records_and_renders(call, results_dir, tmp_path):
     assert changed["Dense", "test/accuracy"] == cells["Dense", "test/accuracy"]
 
 
+def test_record_gets_what_its_run_is_measured_with_later(call, results_dir, tmp_path):
+    only = ("table=small_table1", "rows=[Dense]", "seeds=[0]", "device=cpu")
+    assert call(reproduce, *only)[0] == 0
+    (run,) = (RunDirectory(p.parent) for p in (tmp_path / "runs").rglob("summary.json"))
+    (record,) = (RunDirectory(p.parent) for p in (results_dir / "records").rglob("summary.json"))
+    first = record.read_summary()
+    assert call(evaluate, f"run={run.path}", "evaluators=[lipschitz]", "device=cpu")[0] == 0
+    assert call(reproduce, *only)[0] == 0
+    assert record.read_summary() == run.read_summary() != first
+    # Another value where nothing was evaluated again does not reach the record; where it was, it is an error.
+    summary = run.read_summary()
+    summary["final"]["trained"]["last"]["test/accuracy"] += 0.01
+    write_json(run.summary, summary)
+    assert call(reproduce, *only)[0] == 0
+    assert record.read_summary() != summary
+    summary["evaluated"].append({"evaluators": ["accuracy"]})
+    write_json(run.summary, summary)
+    code, _, err = call(reproduce, *only)
+    assert code == 1
+    assert "measures test/accuracy differently" in err
+
+
 def test_command_beside_a_cell_reruns_it(call, results_dir):
     call(reproduce, "table=small_table1", "render=true")
     cell = lines(results_dir / "small_table1" / "small_table1.csv")["Dense", "test/accuracy"]
