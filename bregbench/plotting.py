@@ -82,6 +82,7 @@ def draw(
     log: list[str] | None = None,
     marks: dict[tuple[str, str], list[tuple[float, float]]] | None = None,
     ends: list[str] | None = None,
+    names: dict[str, str] | None = None,
 ) -> None:
     """Draw metrics against another one, a panel for each of `ys`.
 
@@ -100,12 +101,13 @@ def draw(
         log: metrics drawn on a logarithmic axis.
         marks: published points to be drawn as crosses, by legend entry and metric.
         ends: legend entries whose curves are not drawn, only a horizontal line at their last value.
+        names: what vertical axes are called, by metric; by default the metric.
 
     Raises:
         BenchError: no run has recorded both metrics.
     """
     labels = labels or distinguish(runs)
-    log, marks, ends = log or [], marks or {}, ends or []
+    log, marks, ends, names = log or [], marks or {}, ends or [], names or {}
     from matplotlib.ticker import MaxNLocator
 
     # Refused before anything is drawn, so that no half-made file appears.
@@ -128,7 +130,7 @@ def draw(
             axes.set_xlabel(x)
             if x == "epoch":
                 axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_ylabel(y)
+            axes.set_ylabel(names.get(y, y))
             logarithmic(axes, x=x in log, y=y in log)
         handles, entries = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, entries, loc="outside lower center", ncols=2, fontsize="small")

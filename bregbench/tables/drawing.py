@@ -76,6 +76,7 @@ def _draw(figure: Figure, rows: list[FilledRow], marks: Marks, path: Path) -> No
                 log=figure.log,
                 marks=marks,
                 ends=figure.ends,
+                names={m: c.header for m, c in figure.columns.items() if c.header},
             )
         case Drawing.feature_maps:
             (run,) = first.values()

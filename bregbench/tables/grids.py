@@ -57,7 +57,13 @@ def _curves(figure: Figure, title: str, rows: list[FilledRow]) -> Grid:
 def _header(table: Table, rows: list[FilledRow], column: str) -> str:
     cell = next(row.cells[column] for row in rows if column in row.cells)
     known = table.columns.get(column)
-    return f"{(known.header if known is not None else '') or column}{_unit(cell)}"
+    header = known.header if known is not None else ""
+    metric, _, epoch = column.partition("@")
+    if not header and epoch and isinstance(table, Figure) and table.drawing is Drawing.curves:
+        of_curve = table.columns.get(metric)
+        if of_curve is not None and of_curve.header:
+            header = f"{of_curve.header}, epoch {epoch}"
+    return f"{header or column}{_unit(cell)}"
 
 
 def _unit(cell: Cell) -> str:

@@ -18,6 +18,7 @@ from bregbench.run import run_directory, train
 from bregbench.tables import drawing, load_table
 from bregbench.tables.cells import fill
 from bregbench.tables.published import Published
+from bregbench.tables.rendering import to_markdown
 from bregbench.tables.spec import Drawing, Figure
 from bregbench.tables.verdicts import Verdict
 
@@ -59,6 +60,10 @@ def test_figures_share_their_runs():
 def test_rows_are_the_settings_of_section_6_3():
     seven, eight, uae = figure(7), figure(8), load_table("lifted_uae")
     configs = {label: seven.config(label, 0) for label in seven.rows}
+    faster = {label: configs.pop(f"{label} (lr=0.02)") for label in ("SGD-BP", "ISGD-BP")}
+    for label, config in faster.items():  # our rows, which differ in the rate alone
+        assert (value(config, "lr"), value(configs[label], "lr")) == (0.02, 4e-4)
+        assert value(config, "iterations") == value(configs[label], "iterations")
     long = eight.config("SGD-BP (1,500 epochs)", 0)
     # 1,500 epochs are as many steps as 50 epochs of 30 inner iterations.
     inner = [value(configs[label], "iterations") for label in configs]
@@ -96,7 +101,7 @@ def image_of(path: Path) -> np.ndarray:
     return imread(path)
 
 
-def test_rows_train_and_all_figures_are_drawn(tmp_path):
+def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
     local = (*TINY, f"runs_dir={tmp_path / 'runs'}")
     eight = figure(8)
     for label in eight.rows:
@@ -123,6 +128,16 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path):
     assert column not in filled["ISGD-BP"].cells
     zeros = filled["LBN"].cells["code_zeros"].values
     assert zeros == filled["LBN"].cells[column].values
+    heads = to_markdown(seven, list(filled.values()), verdicts=True).splitlines()[4]
+    assert heads.startswith("| row | Zeros of the code, epoch 2 [%] | Zeros of the code [%] |")
+
+    from matplotlib.axes import Axes
+
+    axes: list[str] = []
+    monkeypatch.setattr(Axes, "set_ylabel", lambda self, name: axes.append(name))
+    assert drawing.draw_figure(seven, list(filled.values()), published, tmp_path)
+    monkeypatch.undo()
+    assert axes[:3] == ["Training objective", "Validation loss", "Zeros of the code"]
 
     for number in (11, 12, 16):
         pictures = figure(number)
