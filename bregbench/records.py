@@ -21,7 +21,7 @@ from bregbench.loading import read_config
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import save_sparse
 
-#: files larger than this are not kept in a record
+#: weights, snapshots and traces larger than this are not kept in a record
 LARGEST_FILE = 2**20
 
 
@@ -77,8 +77,8 @@ def with_evaluations_of(
             differing += [m for m, value in metrics.items() if own.setdefault(m, value) != value]
     if differing:
         raise BenchError(
-            f"{name} is there already and measures {', '.join(sorted(set(differing)))} differently: "
-            "remove one of the two records first"
+            f"two copies of {name} measure {', '.join(sorted(set(differing)))} differently: remove one "
+            "of them first"
         )
     done += further
     return summary

@@ -56,13 +56,11 @@ def _curves(figure: Figure, title: str, rows: list[FilledRow]) -> Grid:
 
 def _header(table: Table, rows: list[FilledRow], column: str) -> str:
     cell = next(row.cells[column] for row in rows if column in row.cells)
-    known = table.columns.get(column)
+    of_curve = isinstance(table, Figure) and table.drawing is Drawing.curves
+    known = table.column(column) if of_curve else table.columns.get(column)
     header = known.header if known is not None else ""
-    metric, _, epoch = column.partition("@")
-    if not header and epoch and isinstance(table, Figure) and table.drawing is Drawing.curves:
-        of_curve = table.columns.get(metric)
-        if of_curve is not None and of_curve.header:
-            header = f"{of_curve.header}, epoch {epoch}"
+    if header and column not in table.columns:  # a point of a curve
+        header += f", epoch {column.partition('@')[2]}"
     return f"{header or column}{_unit(cell)}"
 
 

@@ -114,10 +114,8 @@ def plan(
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
     """Keep a record of every finished run that has none yet; how many that were.
 
-    A record whose run has been measured with more evaluators since gets these numbers.
-
-    Raises:
-        BenchError: a run and its record have measured something differently.
+    A record whose run has been measured with more evaluators since gets these numbers; it stays as it
+    is, and that is said, where the two have measured something differently.
     """
     new = 0
     for job in jobs:
@@ -128,7 +126,12 @@ def keep_records(jobs: list[Job], records_dir: Path) -> int:
             export_record(run, record)
             new += 1
         elif filecmp.cmp(run.metrics, record.metrics, shallow=False):
-            summary = with_evaluations_of(run, record, record.path.relative_to(records_dir))
+            try:
+                summary = with_evaluations_of(run, record, record.path.relative_to(records_dir))
+            except BenchError as error:
+                # Such as times, which differ whenever they are taken: no reason to train nothing.
+                say(f"note: the record stays as it is: {error}")
+                continue
             if summary is not None:
                 write_json(record.summary, summary)
     return new
