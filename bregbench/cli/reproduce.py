@@ -157,6 +157,7 @@ def _print_plan(table: Table, jobs: list[Job]) -> None:
 
 def _render(table: Table, options: Options, records: Path) -> None:
     from bregbench.files import write_text
+    from bregbench.tables import scoreboard
     from bregbench.tables.cells import fill
     from bregbench.tables.drawing import draw_figure
     from bregbench.tables.methods import gather, render_methods
@@ -183,10 +184,13 @@ def _render(table: Table, options: Options, records: Path) -> None:
     if reduced or not rows:
         return
     body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
+    sections = {table.name: body, scoreboard.SECTION: scoreboard.to_markdown(results)}
     root = results.parent
     for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
         text = page.read_text(encoding="utf-8") if page.is_file() else ""
-        new = replace_section(text, table.name, body)
+        new = text
+        for name, section in sections.items():
+            new = replace_section(new, name, section)
         if new != text:
             write_text(page, new)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from bregbench.records import find_complete
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.published import UNITS, Published
-from bregbench.tables.spec import Table
-from bregbench.tables.verdicts import Judgement, Verdict, judge
+from bregbench.tables.spec import Table, named
+from bregbench.tables.verdicts import Better, Circumstances, Judgement, Verdict, holds, judge
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,14 @@ def _fill_row(
     runs = {column: found.get(key, {}) for column, key in keys.items()}
     values = {column: _values(table, label, column, published, runs[column]) for column in columns}
     cells: dict[str, Cell] = {}
-    # Densities first: the verdict on an accuracy asks for that on its density.
-    for column in sorted(columns, key=lambda name: bool(_beside(table, name))):
-        cells[column] = Cell(
-            label,
-            column,
-            published[label, column],
-            values[column],
-            _judge(
-                table,
-                label,
-                published[label, column],
-                column,
-                values[column],
-                cells,
-                run=bool(runs[column]),
-            ),
+    # Densities first: the verdict on an accuracy asks for those on its densities.
+    for column in sorted(columns, key=lambda name: bool(_relatives(table, name, columns).beside)):
+        printed = published[label, column]
+        known = _circumstances(
+            table, label, column, published, values, cells, run=bool(runs[column])
         )
+        judgement = judge(values[column], printed, known)
+        cells[column] = Cell(label, column, printed, values[column], judgement)
     ordered = {column: cells[column] for column in columns}
     first = next((by_seed for by_seed in runs.values() if by_seed), {})
     several = set(keys.values()) != {(label, "")}
@@ -171,37 +163,74 @@ def _values(
     return [factor * value for value in found if value is not None]
 
 
-def _beside(table: Table, column: str) -> str:
+@dataclass(frozen=True)
+class _Relatives:
+    """The columns of a row that the verdict on one of them depends on."""
+
+    beside: list[str]
+    against: list[str]
+
+
+def _relatives(table: Table, column: str, columns: Collection[str]) -> _Relatives:
     known = table.column(column)
-    return known.beside if known is not None else ""
+    if known is None:
+        return _Relatives([], [])
+    beside = [name for other in known.beside for name in _at(other, column, columns)]
+    against = [name for other in known.against for name in _at(other, column, columns)]
+    return _Relatives(beside, against)
 
 
-def _judge(
+def _at(other: str, column: str, columns: Collection[str]) -> list[str]:
+    """The cell of another column that belongs to a cell of this one.
+
+    For a point `metric@x` it is the other metric's point at the same x; where that was not published, it
+    is all its points.
+    """
+    _, at, x = column.rpartition("@")
+    if not at or other in columns:
+        return [other] if other in columns else []
+    point = f"{other}@{x}"
+    return [point] if point in columns else [c for c in columns if c.startswith(f"{other}@")]
+
+
+def _circumstances(
     table: Table,
     label: str,
-    published: Published,
     column: str,
-    values: list[float],
+    published: dict[tuple[str, str], Published],
+    values: dict[str, list[float]],
     cells: dict[str, Cell],
     *,
     run: bool,
-) -> Judgement:
+) -> Circumstances:
+    """What the verdict on a cell depends on besides its numbers."""
     known = table.column(column)
     name, part = table.row_of(label, column), table.part(column)
     row = table.rows.get(name)
     if row is None:
-        return Judgement(Verdict.NOT_RUN, "no config for this row yet")
+        return Circumstances(missing="no config for this row yet")
     none = table.not_run(name, part) or row.missing or table.detail(part).missing or table.missing
     missing = "not measured by these runs" if run else none
     if known is None:
-        return Judgement(Verdict.NOT_RUN, missing)
-    density = cells.get(known.beside)
-    accepted = (Verdict.MATCHED, Verdict.PASS)
-    return judge(
-        values,
-        published,
+        return Circumstances(missing=missing)
+    relatives = _relatives(table, column, values)
+    accepted = (Verdict.MATCHED, Verdict.PASS, Verdict.BETTER, Verdict.BY_CONSTRUCTION)
+    unmatched = [c for c in relatives.beside if cells[c].judgement.verdict not in accepted]
+    lost = [
+        other
+        for other in relatives.against
+        if not holds(values[other], published[label, other], _better(table, other))
+    ]
+    return Circumstances(
         better=known.better,
-        steered=column in row.steered,
-        density_matched=density is None or density.judgement.verdict in accepted,
+        steered=named(column, row.steered),
+        constructed=named(column, row.constructed),
+        unmatched=tuple(table.header(other) for other in unmatched),
+        lost=tuple(table.header(other) for other in lost),
         missing=missing,
     )
+
+
+def _better(table: Table, column: str) -> Better:
+    known = table.column(column)
+    return known.better if known is not None else Better.neither

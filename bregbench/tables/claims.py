@@ -4,43 +4,77 @@ from __future__ import annotations
 
 from bregbench.tables.cells import FilledRow
 from bregbench.tables.spec import Claim
-from bregbench.tables.verdicts import Judgement, Verdict, interval, mean_and_deviation
+from bregbench.tables.verdicts import (
+    Judgement,
+    Verdict,
+    interval,
+    mean_and_deviation,
+    sign_flip,
+)
 
 
 def judge_claim(claim: Claim, rows: list[FilledRow]) -> Judgement:
-    """Whether a row lies above others.
+    """Whether a row lies above others, or as high up to a margin.
 
     With two common seeds or more the 95 % t-interval of the mean difference decides, with one the
-    difference itself. The claim passes where every difference does; the reason tells the smallest.
+    difference itself. The claim passes where every difference does; the reason tells the one that is
+    nearest to failing, with the p-value of the exact sign-flip test where there are several seeds.
 
     Args:
         claim: the claim.
         rows: the filled rows.
     """
-    values = {row.label: _by_seed(row, claim.column) for row in rows}
-    differences = {
-        label: [
-            value - values.get(label, {})[seed]
-            for seed, value in values.get(claim.above, {}).items()
-            if seed in values.get(label, {})
-        ]
-        for label in claim.below
+    values = {row.label: row for row in rows}
+    above = _by_seed(values.get(claim.above), claim.column)
+    below = {
+        label: _by_seed(values.get(label), claim.other or claim.column) for label in claim.below
     }
-    if not all(differences.values()):
-        lacking = [label for label, found in differences.items() if not found]
+    differences = {
+        label: [value - found[seed] for seed, value in above.items() if seed in found]
+        for label, found in below.items()
+    }
+    lacking = [label for label, found in differences.items() if not found]
+    if lacking:
         return Judgement(Verdict.NOT_RUN, f"no common seeds with {', '.join(lacking)}")
-    label, smallest = min(differences.items(), key=lambda item: mean_and_deviation(item[1])[0])
     bounds = [interval(found) for found in differences.values()]
-    count = min(len(found) for found in differences.values())
-    reason = f"{mean_and_deviation(smallest)[0]:+.2f} to {label} (n={count})"
-    if all(low > 0 for low, _ in bounds):
+    label, critical = max(differences.items(), key=lambda item: _nearness(claim, item[1]))
+    reason = f"{mean_and_deviation(critical)[0]:+.2f} to {label} ({_evidence(critical)})"
+    if all(_holds(claim, low, high) for low, high in bounds):
         return Judgement(Verdict.PASS, reason)
-    if any(high <= 0 for _, high in bounds):
+    if any(_fails(claim, low, high) for low, high in bounds):
         return Judgement(Verdict.FAIL, reason)
     return Judgement(Verdict.INCONCLUSIVE, reason)
 
 
-def _by_seed(row: FilledRow, column: str) -> dict[int, float]:
+def _nearness(claim: Claim, differences: list[float]) -> float:
+    """The larger, the less a difference speaks for the claim."""
+    mean = mean_and_deviation(differences)[0]
+    return abs(mean) if claim.equal else -mean
+
+
+def _holds(claim: Claim, low: float, high: float) -> bool:
+    if claim.equal:
+        return -claim.margin <= low and high <= claim.margin
+    return low > -claim.margin or (claim.margin > 0 and low >= -claim.margin)
+
+
+def _fails(claim: Claim, low: float, high: float) -> bool:
+    if claim.equal:
+        return low > claim.margin or high < -claim.margin
+    return high < -claim.margin or (claim.margin == 0 and high <= 0)
+
+
+def _evidence(differences: list[float]) -> str:
+    """How many seeds, and what the sign-flip test says of them."""
+    count = len(differences)
+    if count == 1:
+        return "n=1"
+    return f"n={count}; sign-flip p={sign_flip(differences):.2g}"
+
+
+def _by_seed(row: FilledRow | None, column: str) -> dict[int, float]:
+    if row is None:
+        return {}
     cell = row.cells.get(column)
     runs = row.runs_of(column)
     if cell is None or len(cell.values) != len(runs):

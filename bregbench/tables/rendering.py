@@ -13,11 +13,16 @@ from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim
 from bregbench.tables.grids import grids_of
 from bregbench.tables.spec import Table
-from bregbench.tables.verdicts import Verdict, is_interval, mean_and_deviation
+from bregbench.tables.verdicts import LEAST_PAIRS, Verdict, mean_and_deviation, side
 
 CSV_COLUMNS = (
     *("row", "column", "unit", "published", "margin", "mean", "sd", "n", "verdict", "reason"),
     *("selection", "epochs", "seeds", "device", "commit", "record", "command"),
+)
+
+_SIGN_FLIP = (
+    "The verdict on a claim follows the 95 % t-interval of the paired differences. The p-value is that "
+    f"of the exact sign-flip test, which cannot fall below 0.05 with fewer than {LEAST_PAIRS} seeds."
 )
 
 
@@ -61,6 +66,8 @@ def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
         for claim in table.claims:
             found = judge_claim(claim, rows)
             lines.append(f"| {claim.text} | {found.verdict.value} | {found.reason} |")
+        if any("sign-flip" in judge_claim(claim, rows).reason for claim in table.claims):
+            lines += ["", _SIGN_FLIP]
     lines += ["", *_remarks(table, rows, verdicts=verdicts)]
     return "\n".join(lines) + "\n"
 
@@ -183,21 +190,8 @@ def _escape(text: str) -> str:
 def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str]:
     lines = [f"- {remark}" for remark in table.remarks]
     if verdicts:
-        reasons: dict[tuple[str, str], list[Cell]] = {}
-        for row in rows:
-            for cell in row.cells.values():
-                if cell.judgement.reason:
-                    key = (cell.judgement.verdict.value, cell.judgement.reason)
-                    reasons.setdefault(key, []).append(cell)
-        wide = [cell for (_, why), cells in reasons.items() if is_interval(why) for cell in cells]
-        for (verdict, reason), cells in reasons.items():
-            if not is_interval(reason):
-                lines.append(f"- {verdict}, {reason}: {_named(cells, rows)}")
-        if wide:
-            lines.append(
-                f"- {Verdict.INCONCLUSIVE.value}, the 95 % interval of the mean reaches into the "
-                f"margin and beyond it: {len(wide)} cells; the intervals are in {table.name}.csv"
-            )
+        lines += _moved(table, rows)
+        lines += _reasons(table, rows)
     for row in rows:
         for part in table.used_parts():
             columns = [column for column in row.cells if table.part(column) == part]
@@ -212,6 +206,47 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
     if any(not row.runs_of(column) for row in rows for column in row.cells):
         selected = table.command or f"table={table.name}"
         lines.append(f"- What was not run is trained by `bregbench-reproduce {selected}`")
+    return lines
+
+
+def _moved(table: Table, rows: list[FilledRow]) -> list[str]:
+    """One line for each row whose columns have moved along a trade-off: that is one fact, not several."""
+    lines: list[str] = []
+    for row in rows:
+        traded = {
+            name: side(cell.values, cell.published)
+            for name, cell in row.cells.items()
+            if (known := table.column(name)) is not None and known.against
+        }
+        above = [table.header(name) for name, moved in traded.items() if moved > 0]
+        below = [table.header(name) for name, moved in traded.items() if moved < 0]
+        if above and below:
+            lines.append(
+                f"- {row.label} lies elsewhere on a trade-off: {', '.join(above)} above, "
+                f"{', '.join(below)} below the published numbers"
+            )
+    return lines
+
+
+def _reasons(table: Table, rows: list[FilledRow]) -> list[str]:
+    """Why cells have their verdicts; cells with the same reason stand in one line."""
+    reasons: dict[tuple[str, str], list[Cell]] = {}
+    wide = 0
+    for row in rows:
+        for cell in row.cells.values():
+            wide += cell.judgement.wide
+            if cell.judgement.reason and not cell.judgement.wide:
+                key = (cell.judgement.verdict.value, cell.judgement.reason)
+                reasons.setdefault(key, []).append(cell)
+    lines = [
+        f"- {verdict}, {reason}: {_named(cells, rows)}"
+        for (verdict, reason), cells in reasons.items()
+    ]
+    if wide:
+        lines.append(
+            f"- {Verdict.INCONCLUSIVE.value}, the 95 % interval of the mean reaches into the "
+            f"margin and beyond it: {wide} cells; the intervals are in {table.name}.csv"
+        )
     return lines
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
+import fnmatch
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 from importlib import resources
@@ -28,7 +31,10 @@ class Row:
     Attributes:
         overrides: of the run, beyond those common to the table.
         variant: which network of the final evaluation the row shows.
-        steered: columns whose published value a setting was chosen to hit.
+        steered: columns whose published value a setting was chosen to hit; `*` in a name stands for
+            anything (`density/total@*`: the whole curve).
+        constructed: columns whose value could not be otherwise, whatever the training does (the density
+            of a dense network, what is there before the first step); likewise with `*`.
         points: of a row over some x: the final metric behind a column `metric@x`, with `{x}` for x, such
             as `resolution/bilinear_{x}`; empty where x is the epoch.
         hours: rough cost of one run on one CPU core, for plans before there is a record.
@@ -42,6 +48,7 @@ class Row:
     overrides: list[str] = field(default_factory=list)
     variant: str = "trained"
     steered: list[str] = field(default_factory=list)
+    constructed: list[str] = field(default_factory=list)
     points: str = ""
     hours: float = 0.5
     not_run: str = ""
@@ -56,7 +63,8 @@ class Column:
 
     Attributes:
         better: which direction is an improvement.
-        beside: the column (a density) that must be matched for this one to be judged.
+        beside: the columns (densities) that must be matched for this one to be judged.
+        against: the columns that this one trades off with: it is better only where these hold.
         header: heading; the metric's name if empty.
         unit: of a number that no paper has; otherwise the published one counts.
         metric: what is shown; the column's name if empty.
@@ -65,7 +73,8 @@ class Column:
     """
 
     better: Better = Better.neither
-    beside: str = ""
+    beside: list[str] = field(default_factory=list)
+    against: list[str] = field(default_factory=list)
     header: str = ""
     unit: str = "1"
     metric: str = ""
@@ -96,19 +105,26 @@ class Part:
 
 @dataclass
 class Claim:
-    """What a paper says of a column: that one row lies above others.
+    """What a paper says of a column: that one row lies above others, or that rows are equal.
 
     Attributes:
         text: the claim in a few words.
         column: of the table.
         above: the row with the larger number.
         below: the rows with smaller ones.
+        other: the column of the rows below where it is another one (a later epoch, for instance).
+        margin: in the unit of the column: how far the row may lie below the others and the claim still
+            holds ("loses at most half a point"); of equal rows, how far they may lie apart.
+        equal: whether the claim is that the rows are equal up to the margin.
     """
 
     text: str = MISSING
     column: str = MISSING
     above: str = MISSING
     below: list[str] = field(default_factory=list)
+    other: str = ""
+    margin: float = 0.0
+    equal: bool = False
 
 
 @dataclass
@@ -159,6 +175,15 @@ class Table:
     def column(self, name: str) -> Column | None:
         """What is known of a column."""
         return self.columns.get(name) or self.columns.get(name.partition("@")[0])
+
+    def header(self, name: str) -> str:
+        """What a column is called; a point of a curve with its place."""
+        known = self.columns.get(name)
+        if known is not None:
+            return known.header or name
+        base, at, place = name.rpartition("@")
+        above = self.columns.get(base)
+        return f"{(above.header if above is not None else '') or base}{at}{place}"
 
     def row_of(self, label: str, column: str) -> str:
         """The row whose run is behind a cell: that of the label, or of its point `label@x`."""
@@ -248,25 +273,77 @@ class Table:
         """Refuse names that nothing stands behind.
 
         Raises:
-            BenchError: of a part or a row that is not there.
+            BenchError: of a part, a row, a column, a variant or an epoch that is not there.
         """
+        self._check_parts()
+        self._check_rows()
+        self._check_columns()
+        self._check_claims()
+
+    def _check_parts(self) -> None:
         named = {f"columns.{name}.part": c.part for name, c in self.columns.items() if c.part}
         named |= {f"details.{name}": name for name in self.details}
         for key, part in named.items():
-            if part not in self.parts:
-                raise BenchError(
-                    f"{self.name}: {key} means part {part}, and there are "
-                    f"{', '.join(self.parts) or 'none'}"
-                )
+            self._require(part, self.parts, key)
         for name, detail in self.details.items():
-            unknown = sorted(set(detail.rows) - set(self.rows))
-            if unknown:
-                raise BenchError(f"{self.name}: details.{name} names rows {unknown}, not there")
+            for row in detail.rows:
+                self._require(row, self.rows, f"details.{name}.rows")
+
+    def _check_rows(self) -> None:
         for label, row in self.rows.items():
-            if row.source and row.source not in self.rows:
-                raise BenchError(f"{self.name}: source={row.source} of row {label} is no row of it")
-            if row.source and self.rows[row.source].source:
-                raise BenchError(f"{self.name}: source={row.source} of row {label} has one itself")
+            at = f"rows.{label}"
+            if row.source:
+                self._require(row.source, self.rows, f"{at}.source")
+                if self.rows[row.source].source:
+                    raise BenchError(
+                        f"{self.name}: {at}.source={row.source} begins with a run itself"
+                    )
+            for key in ("steered", "constructed"):
+                for pattern in getattr(row, key):
+                    self._require_column(pattern, f"{at}.{key}")
+            for column in row.metrics:
+                if column != "*":
+                    self._require_column(column, f"{at}.metrics")
+
+    def _check_columns(self) -> None:
+        for name, column in self.columns.items():
+            for key in ("beside", "against"):
+                for other in getattr(column, key):
+                    self._require_column(other, f"columns.{name}.{key}")
+
+    def _check_claims(self) -> None:
+        for number, claim in enumerate(self.claims):
+            at = f"claims[{number}]"
+            for column in filter(None, (claim.column, claim.other)):
+                self._require_column(column, at)
+            for row in (claim.above, *claim.below):
+                if not self.points_of(row):
+                    raise BenchError(f"{self.name}: {at} names row {row}, which is not there")
+            if not claim.below:
+                raise BenchError(f"{self.name}: {at} compares {claim.above} with nothing")
+            if claim.margin < 0 or (claim.equal and claim.margin == 0):
+                raise BenchError(
+                    f"{self.name}: {at}.margin={claim.margin:g}: give at least 0, and more than 0 "
+                    "for equal rows"
+                )
+
+    def _require_column(self, pattern: str, key: str) -> None:
+        """A column, one of its points `metric@x`, or a pattern for columns."""
+        base = pattern.partition("@")[0]
+        if self.column(pattern) is not None or any(named(c, [base]) for c in self.columns):
+            return
+        self._require(pattern, self.columns, key)
+
+    def _require(self, name: str, known: Collection[str], key: str) -> None:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {close[0]}?" if close else f": {', '.join(known) or 'none'}"
+            raise BenchError(f"{self.name}: {key} names {name}, which is not there{meant}")
+
+
+def named(column: str, patterns: Collection[str]) -> bool:
+    """Whether one of the patterns means a column; `*` stands for anything, brackets for themselves."""
+    return any(fnmatch.fnmatchcase(column, p.replace("[", "[[]")) for p in patterns)
 
 
 def begin_with(config: Config, source: RunDirectory) -> Config:

@@ -2,11 +2,13 @@
 
 With two seeds or more the two-sided 95 % t-interval of the mean decides, with one seed the value itself.
 A number that was steered to the published one (a density by choice of lam) can be matched, but never
-passes; and an accuracy is judged only beside a density that is matched.
+passes; an accuracy is judged only beside densities that are matched; a number is better only where
+those that it trades off with hold; and a number that could not be otherwise is no evidence.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from enum import Enum
@@ -16,7 +18,10 @@ from bregbench.tables.published import Published
 #: relative distance within which a steered density counts as matched
 MATCH = 0.10
 _ROUNDING = 1e-9
-_INTERVAL = "95 % interval"
+#: pairs from which on a sign-flip test can reject at 5 %: 2 / 2^6 < 0.05 < 2 / 2^5
+LEAST_PAIRS = 6
+#: pairs up to which all choices of signs are gone through
+_MOST_PAIRS = 20
 
 
 class Verdict(Enum):
@@ -27,6 +32,7 @@ class Verdict(Enum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     MATCHED = "MATCHED"
+    BY_CONSTRUCTION = "BY CONSTRUCTION"
     NOT_RUN = "NOT RUN"
     UNPUBLISHED = "-"
 
@@ -41,10 +47,17 @@ class Better(Enum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and why, in a few words (empty where the verdict says it all)."""
+    """A verdict and why.
+
+    Attributes:
+        verdict: what can be said.
+        reason: why, in a few words; empty where the verdict says it all.
+        wide: whether the reason is an interval that reaches into the margin and beyond it.
+    """
 
     verdict: Verdict
     reason: str = ""
+    wide: bool = False
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:
@@ -66,52 +79,127 @@ def interval(values: list[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def judge(
-    values: list[float],
-    published: Published,
-    *,
-    better: Better = Better.neither,
-    steered: bool = False,
-    density_matched: bool = True,
-    missing: str = "not run yet",
-) -> Judgement:
+@dataclass(frozen=True)
+class Circumstances:
+    """What a verdict depends on besides the numbers.
+
+    Attributes:
+        better: which direction is an improvement.
+        steered: whether a setting was chosen so as to hit this number.
+        constructed: whether the number could not be otherwise, whatever the training does.
+        unmatched: headers of the columns beside this one (densities) that are not matched.
+        lost: headers of the columns that this one trades off with and that do not hold.
+        missing: why there are no values.
+    """
+
+    better: Better = Better.neither
+    steered: bool = False
+    constructed: bool = False
+    unmatched: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    missing: str = "not run yet"
+
+
+def judge(values: list[float], published: Published, known: Circumstances) -> Judgement:
     """The verdict on one cell.
 
     Args:
         values: ours, one per seed, in the published unit; empty if there are none.
         published: the printed number and its margin.
-        better: which direction is an improvement.
-        steered: whether a setting was chosen so as to hit this number.
-        density_matched: whether the density that this number belongs to is matched.
-        missing: why there are no values.
+        known: what else the verdict depends on.
     """
     if not values:
-        return Judgement(Verdict.NOT_RUN, missing)
+        return Judgement(Verdict.NOT_RUN, known.missing)
     if not published.given:
         return Judgement(Verdict.UNPUBLISHED)
-    mean, _ = mean_and_deviation(values)
     if published.excluded:
         return Judgement(Verdict.INCONCLUSIVE, "the published number is doubtful")
-    if steered:
+    if known.steered:
+        mean, _ = mean_and_deviation(values)
         if abs(mean - published.value) <= MATCH * abs(published.value) + _ROUNDING:
             return Judgement(Verdict.MATCHED)
         return Judgement(Verdict.INCONCLUSIVE, "steered, but not within 10 %")
-    if not density_matched:
-        return Judgement(
-            Verdict.INCONCLUSIVE, "its density is not within 10 % of the published one"
-        )
+    if known.unmatched:
+        verb = "are" if len(known.unmatched) > 1 else "is"
+        reason = f"{' and '.join(known.unmatched)} {verb} not matched"
+        return Judgement(Verdict.INCONCLUSIVE, reason)
+    found = _compare(values, published, known.better)
+    if known.constructed and found.verdict is Verdict.PASS:
+        return Judgement(Verdict.BY_CONSTRUCTION)
+    if known.lost and found.verdict is Verdict.BETTER:
+        verb = "do" if len(known.lost) > 1 else "does"
+        reason = f"beyond the published number, but {' and '.join(known.lost)} {verb} not hold"
+        return Judgement(Verdict.INCONCLUSIVE, reason)
+    return found
+
+
+def _compare(values: list[float], published: Published, better: Better) -> Judgement:
+    """Where the interval lies with respect to the margin, whatever else is known."""
     low, high = interval(values)
-    bottom = published.value - published.margin - _ROUNDING
-    top = published.value + published.margin + _ROUNDING
+    bottom, top = _bounds(published)
     if bottom <= low and high <= top:
         return Judgement(Verdict.PASS)
     if low > top:
         return Judgement(Verdict.BETTER if better is Better.higher else Verdict.FAIL)
     if high < bottom:
         return Judgement(Verdict.BETTER if better is Better.lower else Verdict.FAIL)
-    return Judgement(Verdict.INCONCLUSIVE, f"{_INTERVAL} {low:.4g} to {high:.4g}")
+    reason = f"95 % interval {low:.4g} to {high:.4g}"
+    return Judgement(Verdict.INCONCLUSIVE, reason, wide=True)
 
 
-def is_interval(reason: str) -> bool:
-    """Whether a reason is an interval that leaves the matter open."""
-    return reason.startswith(_INTERVAL)
+def holds(values: list[float], published: Published, better: Better) -> bool:
+    """Whether ours is no worse than the published number by more than its margin.
+
+    Args:
+        values: ours, one per seed; without any, nothing holds.
+        published: the printed number; without one, there is nothing to lose.
+        better: which direction is an improvement; with neither, no deviation beyond the margin holds.
+    """
+    if not published.given:
+        return True
+    if not values:
+        return False
+    low, high = interval(values)
+    bottom, top = _bounds(published)
+    return (better is Better.lower or low >= bottom) and (better is Better.higher or high <= top)
+
+
+def side(values: list[float], published: Published) -> int:
+    """1 where ours lies wholly above the margin, -1 wholly below it, 0 elsewhere."""
+    if not values or not published.given:
+        return 0
+    low, high = interval(values)
+    bottom, top = _bounds(published)
+    return int(low > top) - int(high < bottom)
+
+
+def _bounds(published: Published) -> tuple[float, float]:
+    return (
+        published.value - published.margin - _ROUNDING,
+        published.value + published.margin + _ROUNDING,
+    )
+
+
+def sign_flip(differences: list[float]) -> float:
+    """Two-sided p-value of the exact sign-flip test that the mean of paired differences is zero.
+
+    Under the hypothesis each difference is as likely as its negative, so the mean is compared with those
+    of all 2^n choices of signs (Fisher, 1935). With fewer than six pairs no p-value is below 0.05.
+
+    Args:
+        differences: one per pair, twenty at most.
+
+    Raises:
+        ValueError: there are none, or more than twenty.
+    """
+    if not 1 <= len(differences) <= _MOST_PAIRS:
+        raise ValueError(
+            f"{len(differences)} differences: the exact sign-flip test takes 1 to {_MOST_PAIRS}"
+        )
+    observed = abs(math.fsum(differences))
+    tolerance = _ROUNDING * math.fsum(abs(value) for value in differences)
+    signs = itertools.product((1, -1), repeat=len(differences))
+    sums = [
+        abs(math.fsum(s * d for s, d in zip(choice, differences, strict=True))) for choice in signs
+    ]
+    return sum(value >= observed - tolerance for value in sums) / len(sums)

@@ -29,7 +29,7 @@ def small_table() -> Table:
         seeds=[0, 1],
         common=common,
         columns={
-            "test/accuracy": Column(Better.higher, beside="density/total", header="Test"),
+            "test/accuracy": Column(Better.higher, beside=["density/total"], header="Test"),
             "density/total": Column(Better.lower),
             "train/accuracy": Column(Better.higher),
         },

@@ -94,7 +94,7 @@ def test_columns_of_a_row_come_from_different_runs(parted, local, tmp_path):
     assert "- A, Few: seeds 0, " in text
     assert "- A, Many: seeds 0 1, " in text
     # The claim's column has two common seeds, whatever the other part has.
-    assert judge_claim(parted.claims[0], rows).reason.endswith("(n=2)")
+    assert judge_claim(parted.claims[0], rows).reason.endswith("(n=2; sign-flip p=0.5)")
 
 
 #: table or figure -> those that show the same runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import re
 import shlex
 import shutil
 import sys
@@ -29,11 +30,12 @@ from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
 from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.tables import load_table, read_published
-from bregbench.tables.cells import metric_of
-from bregbench.tables.published import UNITS
+from bregbench.tables.cells import fill, metric_of
+from bregbench.tables.published import UNITS, Published
 from bregbench.tables.rendering import command
 from bregbench.tables.reproduce import attempt, plan, run_missing
-from bregbench.tables.spec import Claim, Column, Table
+from bregbench.tables.spec import Claim, Column, Table, named
+from bregbench.tables.verdicts import Better, Verdict
 from bregbench.transport import merge
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -609,8 +611,85 @@ def test_extra_columns_and_claims(call, results_dir, small_table):
     with (folder / "small_table1.claims.csv").open(newline="") as file:
         claims = {line["claim"]: line for line in csv.DictReader(file)}
     assert claims["dense is denser"]["verdict"] == "PASS"
-    assert claims["dense is denser"]["reason"].endswith("to Sparse (n=2)")
+    assert claims["dense is denser"]["reason"].endswith("to Sparse (n=2; sign-flip p=0.5)")
     assert claims["sparse is denser"]["verdict"] == "FAIL"
     assert claims["open"]["verdict"] == "NOT RUN"
     assert claims["open"]["reason"] == "no common seeds with Unknown"
     assert "| dense is denser | PASS | +9" in (folder / "small_table1.md").read_text()
+    assert "fewer than 6 seeds" in (folder / "small_table1.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.rows["Dense"].steered.append("density/totl"), "did you mean density/total"),
+        (lambda t: t.rows["Dense"].constructed.append("densty/*"), "constructed names densty/*"),
+        (lambda t: t.rows["Dense"].metrics.update({"test/acuracy": "m"}), "rows.Dense.metrics"),
+        (lambda t: t.columns["test/accuracy"].beside.append("density"), "test/accuracy.beside"),
+        (lambda t: t.columns["density/total"].against.append("test"), "density/total.against"),
+        (
+            lambda t: t.claims.append(Claim("c", "test", "Dense", ["Sparse"])),
+            "claims[0] names test",
+        ),
+        (
+            lambda t: t.claims.append(Claim("c", "test/accuracy", "Dnse", ["Sparse"])),
+            "claims[0] names row Dnse",
+        ),
+        (lambda t: t.claims.append(Claim("c", "test/accuracy", "Dense", [])), "with nothing"),
+        (
+            lambda t: t.claims.append(Claim("c", "test/accuracy", "Dense", ["Sparse"], margin=-1)),
+            "margin=-1",
+        ),
+    ],
+)
+def test_names_that_nothing_stands_behind_are_refused(small_table, change, says):
+    small_table.check()
+    change(small_table)
+    with pytest.raises(BenchError, match=re.escape(says)):
+        small_table.check()
+
+
+def test_patterns_mean_points_of_a_curve(small_table):
+    small_table.rows["Dense"].constructed = ["density/total@*", "*/accuracy@0"]
+    small_table.check()
+    assert named("density/total@2", ["density/total@*"])
+    assert not named("density/total", ["density/total@*"])
+    assert named("a[1]", ["a[1]"])
+    assert not named("a1", ["a[1]"])
+
+
+def test_density_is_better_only_where_the_accuracy_beside_it_holds(
+    call, results_dir, small_table, local
+):
+    small_table.columns["density/total"].against = ["test/accuracy"]
+    assert call(reproduce, "table=small_table1", "rows=[Dense]", "device=cpu")[0] == 0
+    published = {
+        ("Dense", "test/accuracy"): Published(50, "%", 60, "made up"),
+        ("Dense", "density/total"): Published(200, "%", 1, "made up"),
+    }
+
+    def verdicts() -> dict[str, Verdict]:
+        rows = fill(small_table, published, results_dir / "records", *local)
+        return {name: cell.judgement.verdict for name, cell in rows[0].cells.items()}
+
+    assert verdicts() == {"test/accuracy": Verdict.PASS, "density/total": Verdict.BETTER}
+    published["Dense", "test/accuracy"] = Published(150, "%", 1, "made up")
+    # The accuracy is judged beside the density, which is another point on the trade-off now.
+    assert verdicts() == {
+        "test/accuracy": Verdict.INCONCLUSIVE,
+        "density/total": Verdict.INCONCLUSIVE,
+    }
+
+
+def test_row_that_moved_along_a_trade_off_is_said_once(call, results_dir, small_table):
+    for name, other in (("test/accuracy", "density/total"), ("density/total", "test/accuracy")):
+        small_table.columns[name] = Column(Better.higher, against=[other])
+    (results_dir / "published" / "small_table1.csv").write_text(
+        "row,column,value,unit,margin,source\n"
+        "Dense,test/accuracy,500,%,1,made up\nDense,density/total,1,%,1,made up\n"
+    )
+    assert call(reproduce, "table=small_table1", "rows=[Dense]", "device=cpu")[0] == 0
+    text = (results_dir / "small_table1" / "small_table1.md").read_text()
+    assert (
+        text.count("Dense lies elsewhere on a trade-off: density/total above, test/accuracy") == 1
+    )
