@@ -53,6 +53,7 @@ from bregbench.models import (
 from bregbench.objectives import OBJECTIVES, ObjectiveConfig
 from bregbench.phases import Phase, PhaseConfig
 from bregbench.schedules import SCHEDULES
+from bregbench.selecting import check_selection
 from bregbench.tasks import TASKS, TaskConfig
 from bregbench.tracking import TRACKERS, TrackingConfig
 from bregbench.trainer_config import TrainerConfig
@@ -139,6 +140,7 @@ class Config:
         """
         self.trainer.check()
         self.task.check()
+        check_selection(self.trainer.select_on, self.task)
         for name, phase in self.phases.items():
             phase.check(name)
         orders = [phase.order for phase in self.phases.values()]

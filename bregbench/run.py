@@ -146,7 +146,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
 
 
 def _selection_note(training: Training) -> list[str]:
-    if training.config.trainer.select_on is Selection.validation:
+    if training.config.trainer.select_on is not Selection.test:
         return []
     return [
         "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "

@@ -14,7 +14,7 @@ from bregbench.identity import local
 from clip.evaluation import evaluating
 
 #: scores of which more is better; of the loss, and of everything else that epochs measure, less is
-LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "psnr")
+LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "pgd", "psnr")
 
 
 def larger_is_better(metric: str) -> bool:

@@ -28,6 +28,8 @@ class Selection(Enum):
 
     validation = "validation"
     test = "test"
+    #: accuracy on validation images under the attack of the CLIP paper
+    robustness = "robustness"
 
 
 @dataclass
@@ -46,7 +48,8 @@ class TrainerConfig:
             and arithmetic on them is slow.
         deterministic: refuse algorithms whose results vary between runs on a GPU.
         select_on: which images choose the best epoch. `test` is what the DessiLBI paper did: the accuracy
-            of an epoch chosen so is no estimate for new images, and the run says so.
+            of an epoch chosen so is no estimate for new images, and the run says so. `robustness` is what
+            the CLIP paper did: the share of validation images that withstand its attack.
         keep_memory: let the C library reuse freed memory; much faster for convolutions on the CPU.
         threads: torch's CPU threads; two processes of one thread each beat one of two.
         device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.

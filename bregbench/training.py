@@ -26,6 +26,7 @@ from bregbench.methods import Method
 from bregbench.run_dir import RunDirectory
 from bregbench.schedules import Schedule
 from bregbench.scoring import Scores, score
+from bregbench.selecting import check_selection, selection_metric, withstood
 from bregbench.sparse_weights import load_sparse, save_sparse
 from bregbench.streams import Streams
 from bregbench.structure import load_weights
@@ -71,6 +72,7 @@ class Training:
         self.streams = Streams(config.seed)
         self.streams.seed_global()
         self.data = config.data.build(self.device)
+        check_selection(config.trainer.select_on, config.task, self.data)
         with self.streams.scope("model"):
             self.network = config.model.build(
                 input_shape=self.data.input_shape,
@@ -310,15 +312,19 @@ class Training:
         return row
 
     def _measure(self) -> dict[str, float]:
+        select_on = self.config.trainer.select_on
         splits = {"validation": self.data.validation}
-        if self.config.trainer.select_on is Selection.test:
+        if select_on is Selection.test:
             splits["test"] = self.data.test
+        scores = {
+            key: value
+            for name, split in splits.items()
+            for key, value in score(self.network, split, self.context(), name).items()
+        }
+        if select_on is Selection.robustness:
+            scores |= withstood(self.network, self.data, scores)
         return {
-            **{
-                key: value
-                for name, split in splits.items()
-                for key, value in score(self.network, split, self.context(), name).items()
-            },
+            **scores,
             **density(self.network),
             **active_units(self.network),
             **modes(self.network),
@@ -326,8 +332,7 @@ class Training:
         }
 
     def _keep_best(self, metrics: dict[str, float]) -> None:
-        chosen_on = self.config.trainer.select_on.value
-        value = metrics.get(f"{chosen_on}/{self.config.task.selection}")
+        value = metrics.get(selection_metric(self.config.trainer.select_on, self.config.task))
         held = self.best["value"]
         # The latest of equals, as in the published code; without validation data the last epoch.
         if value is None or held is None or value >= held:
