@@ -29,7 +29,8 @@ class DatasetConfig(ABC):
         validation: images taken from the training images for validation; 0 for none, None for the
             archive's own validation images or else a tenth.
         split_seed: decides which images these are, whatever the run's seed.
-        normalise: statistics of the training split that inputs are normalised with.
+        normalise: statistics of the training split that inputs are normalised with, or fixed numbers:
+            ``half`` is (x - 0.5) / 0.5.
         augment: what is done to training images.
     """
 
@@ -58,7 +59,7 @@ class DatasetConfig(ABC):
         return None
 
     def statistics(self, train: Split) -> Normalization:
-        """What inputs are normalised with: statistics of the training split."""
+        """What inputs are normalised with: statistics of the training split, or fixed numbers."""
         return compute_normalization(train.images, self.normalise)
 
     def build(self, device: torch.device) -> Data:

@@ -33,8 +33,9 @@ def trained(make_config, capsys):
     return run
 
 
-def test_a_file_gives_the_network_without_this_library(trained, call, tmp_path):
-    path = trained("method=linbreg", "method.lam=1", *CNN)
+@pytest.mark.parametrize("normalise", ["channel", "half"])
+def test_a_file_gives_the_network_without_this_library(trained, call, tmp_path, normalise):
+    path = trained("method=linbreg", "method.lam=1", f"data.normalise={normalise}", *CNN)
     code, out, _ = call(export, f"run={path}", "output=small.pt2")
     assert code == 0
     assert "as trained" in out

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import clip
-from bregbench.data import Data, Normalization, Split
+from bregbench.data import Data, Normalise, Normalization, Split, compute_normalization
 from bregbench.evaluators import Lipschitz  # its module registers the rules
-from bregbench.models import CnnCircular, Fno, SpectralResnet18
+from bregbench.models import CnnCircular, Fno, Mlp, SpectralResnet18
 from fno import CircularConv2d, SpectralConv2d, TrigonometricResize
 from fno.pooling import AdaptiveAveragePool2d
 
@@ -79,3 +79,20 @@ def test_the_evaluator_bounds_fourier_networks(config):
     found = Lipschitz(images=8).evaluate(network, data, None)  # type: ignore[arg-type]
     assert 0 < found["lipschitz/lower"] <= found["lipschitz/upper"]
     assert found["lipschitz/upper"] < math.inf
+
+
+@pytest.mark.parametrize("config", [Mlp(hidden=[5]), CnnCircular(kernel_size=3), Fno(modes=3)])
+def test_bounds_include_the_normalisation_of_the_inputs(config):
+    def bounds(normalise):
+        images = torch.randint(256, (12, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+        split = Split(images.to(torch.uint8), torch.arange(12) % 2)
+        normalization = compute_normalization(split.images, normalise)
+        data = Data(split, split, split, 2, normalization, "made_up")
+        torch.manual_seed(0)
+        network = config.build(input_shape=(1, 8, 8), classes=2, normalization=normalization)
+        return Lipschitz(images=8).evaluate(network.eval(), data, None)  # type: ignore[arg-type]
+
+    # (x - 0.5) / 0.5 doubles distances.
+    ours, raw = bounds(Normalise.half), bounds(Normalise.none)
+    assert ours["lipschitz/upper"] == pytest.approx(2 * raw["lipschitz/upper"])
+    assert 0 < ours["lipschitz/lower"] <= ours["lipschitz/upper"]

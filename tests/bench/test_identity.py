@@ -68,6 +68,7 @@ def test_hash_ignores_what_does_not_change_the_result(override):
         "trainer/schedule=cosine",
         "model.hidden=[200,81]",
         "dataset=mnist",
+        "data.normalise=half",
         "data.limit=100",
         "data.split_seed=1",
     ],

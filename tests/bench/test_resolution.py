@@ -115,9 +115,11 @@ def test_accuracies_over_sizes_are_those_of_invariant_and_of_counting_networks()
         assert count[f"resolution/trigonometric/trigonometric_{size}"] == 1.0
 
 
+@pytest.mark.parametrize("normalise", ["channel", "half"])
 @pytest.mark.parametrize("model", ["cnn_circular", "fno"])
-def test_every_network_agrees_at_the_size_of_the_data(make_config, model):
-    training = Training(make_config(f"model={model}"), run_directory(make_config()))
+def test_every_network_agrees_at_the_size_of_the_data(make_config, model, normalise):
+    config = make_config(f"model={model}", f"data.normalise={normalise}")
+    training = Training(config, run_directory(config))
     network, data = training.network.eval(), training.data
     judged = [*Resolution().networks, Judged.nearest, Judged.bicubic]
     found = evaluate(network, data, [Resolution([8, 11], networks=judged)])

@@ -157,5 +157,6 @@ def test_statistics_come_from_the_training_images_that_are_used(
             Normalise.none: torch.zeros(2, 1, 1).double(),
             Normalise.channel: used.mean(dim=(0, 2, 3)).reshape(2, 1, 1),
             Normalise.pixel_mean: used.mean(dim=0),
+            Normalise.half: torch.full((2, 1, 1), 0.5).double(),
         }[normalise]
         torch.testing.assert_close(data.normalization.mean.double(), expected, rtol=0, atol=1e-7)

@@ -8,6 +8,7 @@ from torch import nn
 
 from bregbench.data.normalization import Normalise, Normalization, compute_normalization
 from bregbench.models import Cnn, Lenet5, Mlp, ModelConfig, Normalize, Resnet18
+from bregbench.models.normalize import Denormalize
 
 
 @pytest.fixture
@@ -34,6 +35,28 @@ def test_pixel_mean_centres_every_pixel(images: torch.Tensor) -> None:
 def test_none_changes_nothing(images: torch.Tensor) -> None:
     inputs = images.float() / 255
     assert torch.equal(Normalize(compute_normalization(images, Normalise.none))(inputs), inputs)
+
+
+def test_half_brings_every_channel_to_the_range_from_minus_one_to_one(images: torch.Tensor) -> None:
+    normalization = compute_normalization(images, Normalise.half)
+    inputs = images.double() / 255
+    expected = (inputs - 0.5) / 0.5
+    torch.testing.assert_close(Normalize(normalization)(inputs), expected, rtol=0, atol=1e-15)
+    # No statistics of images: other ones give the same map.
+    other = compute_normalization(images[:1] // 7, Normalise.half)
+    assert torch.equal(normalization.mean, other.mean)
+    assert torch.equal(normalization.std, other.std)
+    black_and_white = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, 3, 6, 5)
+    assert Normalize(normalization)(black_and_white).unique().tolist() == [-1, 1]
+
+
+@pytest.mark.parametrize("normalise", list(Normalise))
+def test_denormalised_images_are_those_before(images: torch.Tensor, normalise: Normalise) -> None:
+    normalization = compute_normalization(images, normalise)
+    inputs = images.double() / 255
+    normalize, denormalize = Normalize(normalization), Denormalize(normalization)
+    torch.testing.assert_close(denormalize(normalize(inputs)), inputs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(denormalize.inverse(inputs), normalize(inputs), rtol=0, atol=0)
 
 
 def test_statistics_do_not_depend_on_the_order_or_the_chunks(
@@ -72,7 +95,7 @@ def build(config: ModelConfig, *, normalise: Normalise) -> nn.Module:
 
 
 @pytest.mark.parametrize("config", MODELS)
-@pytest.mark.parametrize("normalise", [Normalise.channel, Normalise.pixel_mean])
+@pytest.mark.parametrize("normalise", [Normalise.channel, Normalise.pixel_mean, Normalise.half])
 def test_channels_last_gives_the_same_logits(config: ModelConfig, normalise: Normalise) -> None:
     network = build(config, normalise=normalise)
     inputs = torch.rand(5, 3, 32, 32)
