@@ -217,7 +217,7 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
         if figure.row_of(row, column) == label or row.startswith("4a")
     }
     assert None not in found.values()
-    assert len(found) == {"CNN trained@5": 1 + 128, "FNO trained@20": 1}.get(label, 7)
+    assert len(found) == {"CNN trained@5": 1 + 240, "FNO trained@20": 1}.get(label, 7)
 
 
 @pytest.mark.parametrize(
