@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from fno.circular import CircularConv2d
-from fno.multiplier import kernel_of_multiplier, modes_of_multiplier, multiplier_of_kernel
+from fno.multiplier import kernel_of_multiplier, multiplier_of_kernel
 from fno.precision import wide
 from fno.resize import TrigonometricResize
 from fno.sizes import as_size
 from fno.spectral_conv import SpectralConv2d
+from fno.truncation import Truncation, truncated_modes
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
@@ -36,7 +37,11 @@ def is_circular(conv: nn.Conv2d) -> bool:
 
 @torch.no_grad()
 def to_spectral(
-    conv: nn.Conv2d, size: int | Sequence[int], *, modes: int | Sequence[int] | None = None
+    conv: nn.Conv2d,
+    size: int | Sequence[int],
+    *,
+    modes: int | Sequence[int] | None = None,
+    truncation: Truncation = "exact",
 ) -> SpectralConv2d:
     """The spectral layer that equals a circular convolution on inputs of a size.
 
@@ -46,13 +51,16 @@ def to_spectral(
         size: (H, W) of the inputs, or one integer for both.
         modes: None: as many as the size, so that the layers are equal. Fewer: the layer whose
             kernel has the same coefficients up to these frequencies.
+        truncation: `"published"` cuts as the published code does (see `fno.truncation`), for comparisons
+            with the paper's Figure 3. An even number of modes then gives a layer with one more.
 
     Returns:
         A new layer in the dtype and on the device of the convolution.
 
     Raises:
         TypeError: not an `nn.Conv2d`.
-        ValueError: the padding is not circular or does not keep the size.
+        ValueError: the padding is not circular or does not keep the size, or the truncation is unknown or
+            not known for this size.
     """
     if not isinstance(conv, nn.Conv2d):
         raise TypeError(f"expected a torch.nn.Conv2d, got {type(conv).__name__}")
@@ -64,6 +72,8 @@ def to_spectral(
         )
     grid = as_size(size)
     count = grid if modes is None else as_size(modes, "modes")
+    kernels = multiplier_of_kernel(wide(conv.weight), grid, as_size(conv.dilation))
+    weight, count = truncated_modes(kernels, grid, count, truncation)
     layer = SpectralConv2d(
         conv.in_channels,
         conv.out_channels,
@@ -73,8 +83,7 @@ def to_spectral(
         bias=conv.bias is not None,
         striding="sampling",
     ).to(conv.weight)
-    kernels = multiplier_of_kernel(wide(conv.weight), grid, as_size(conv.dilation))
-    layer.weight.copy_(modes_of_multiplier(kernels, grid, count))
+    layer.weight.copy_(weight)
     return _continue(layer, conv, layer.bias, conv.bias)
 
 

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from fno.convert import is_circular, to_spatial, to_spectral
-from fno.sizes import Size, as_size
+from fno.sizes import Size, as_size, smaller
 from fno.spectral_conv import SpectralConv2d
+from fno.truncation import Truncation
 
 
 def spectral_network(
-    network: nn.Module, example: Tensor, *, modes: int | Sequence[int] | None = None
+    network: nn.Module,
+    example: Tensor,
+    *,
+    modes: int | Sequence[int] | None = None,
+    truncation: Truncation = "exact",
 ) -> nn.Module:
     """A copy of a network with spectral layers in place of its circular convolutions.
 
@@ -26,20 +31,20 @@ def spectral_network(
         network: its `nn.Conv2d` layers must be circular and keep the size; left as it is.
         example: one batch of inputs; only its shape, dtype and device matter.
         modes: kept per axis, if fewer than the layer's input has pixels.
+        truncation: how, see `to_spectral`.
 
     Returns:
         The copy, which shares nothing with the network.
 
     Raises:
-        ValueError: a convolution is not circular (it is named), or is used at several sizes.
+        ValueError: a convolution is not circular (it is named), or is used at several sizes; or the
+            truncation is unknown or not known for the size of a layer.
     """
 
     def convert(layer: nn.Module, size: Size) -> nn.Module:
         assert isinstance(layer, nn.Conv2d)
-        if modes is None:
-            return to_spectral(layer, size)
-        count = as_size(modes, "modes")
-        return to_spectral(layer, size, modes=(min(count[0], size[0]), min(count[1], size[1])))
+        count = size if modes is None else smaller(as_size(modes, "modes"), size)
+        return to_spectral(layer, size, modes=count, truncation=truncation)
 
     return _replace(network, example, _has_extent, convert)
 

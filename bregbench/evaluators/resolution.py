@@ -121,6 +121,13 @@ class Resolution(EvaluatorConfig):
         return judged, left_out
 
 
+class Cut(Enum):
+    """How modes are left out: by a clean cut, or as the published code does (`fno.truncation`)."""
+
+    exact = "exact"
+    published = "published"
+
+
 @dataclass
 class Conversion(EvaluatorConfig):
     """Accuracy after conversions between kernels and modes (Kabri et al. 2023, Figure 3).
@@ -128,16 +135,20 @@ class Conversion(EvaluatorConfig):
     Attributes:
         modes: numbers of modes per axis that are kept of converted circular convolutions; empty for a
             quarter, half, three quarters and all of the height of the images.
+        truncation: how; several ways are measured one after the other.
         images: how many test images; None for all.
     """
 
     kind: ClassVar[str] = "conversion"
     modes: list[int] = field(default_factory=list)
+    truncation: list[Cut] = field(default_factory=lambda: [Cut.exact])
     images: int | None = None
 
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`conversion/modes_<M>` of circular convolutions, `conversion/spatial` of spectral layers.
+
+        After published truncation the former is `conversion/published/modes_<M>`.
 
         Raises:
             BenchError: a value is out of range, the task is no classification, or the network has
@@ -148,16 +159,23 @@ class Conversion(EvaluatorConfig):
         counts = self.modes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1))
         require(all(count > 0 for count in counts), f"{key}.modes", counts, "positive")
         split = _images_of(data.test, self.images, f"{key}.images")
+        require(len(self.truncation) > 0, f"{key}.truncation", [], "exact, published or both")
         converted: dict[str, nn.Module] = {}
         reasons: list[str] = []
-        for name, kind, options in [
-            *((f"conversion/modes_{count}", Judged.spectral, count) for count in counts),
-            ("conversion/spatial", Judged.spatial, None),
+        for name, kind, count, cut in [
+            *(
+                (f"{_CONVERTED[cut]}/modes_{count}", Judged.spectral, count, cut)
+                for cut in self.truncation
+                for count in counts
+            ),
+            ("conversion/spatial", Judged.spatial, None, Cut.exact),
         ]:
             try:
-                converted[name] = _variant(network, kind, data, modes=options)
+                converted[name] = _variant(network, kind, data, modes=count, cut=cut)
             except ValueError as error:
                 reasons.append(str(error))
+                if cut is Cut.published:
+                    say(f"note: evaluators=[conversion] leaves out {name}: {error}")
         if not converted:
             raise BenchError(
                 f"evaluators=[conversion] has nothing to convert ({'; '.join(dict.fromkeys(reasons))}): "
@@ -167,8 +185,17 @@ class Conversion(EvaluatorConfig):
         return _accuracies(converted, split, context, size, Interpolation.trigonometric)
 
 
+#: what metrics of converted networks begin with
+_CONVERTED = {Cut.exact: "conversion", Cut.published: "conversion/published"}
+
+
 def _variant(
-    network: nn.Module, kind: Judged, data: Data, *, modes: int | None = None
+    network: nn.Module,
+    kind: Judged,
+    data: Data,
+    *,
+    modes: int | None = None,
+    cut: Cut = Cut.exact,
 ) -> nn.Module:
     """The network to be judged.
 
@@ -179,7 +206,7 @@ def _variant(
         return network
     example = to_unit_interval(data.test.images[:1])
     if kind is Judged.spectral:
-        converted = spectral_network(network, example, modes=modes)
+        converted = spectral_network(network, example, modes=modes, truncation=cut.value)
         if _count_spectral(converted) == _count_spectral(network):
             raise ValueError("it has no circular convolutions")
         return converted

@@ -73,6 +73,7 @@ def fill(
         for label in [*labels, *more]
         for name, column in table.columns.items()
         if column.extra and label in table.rows and not table.rows[label].not_run
+        if (label, name) not in published
     }
     labels += [row for row in more if any(label == row for label, _ in extra)]
     published = published | extra

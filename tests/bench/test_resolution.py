@@ -16,13 +16,13 @@ from bregbench.data import Data, Normalization, Split
 from bregbench.errors import BenchError
 from bregbench.evaluation import evaluate
 from bregbench.evaluators import Conversion, Resolution
-from bregbench.evaluators.resolution import Judged
+from bregbench.evaluators.resolution import Cut, Judged
 from bregbench.measures import count_macs, density, modes
 from bregbench.resizing import InputResize, Interpolation, resize_images
 from bregbench.run import run_directory, train
 from bregbench.tasks import Denoise
 from bregbench.training import Training
-from fno import SpectralConv2d, spatial_network
+from fno import SpectralConv2d, spatial_network, spectral_network
 
 SIZES = [4, 6, 8, 12, 16]
 
@@ -213,6 +213,28 @@ def test_conversion_is_exact_with_all_modes_and_with_those_that_there_are(make_c
     found = evaluate(kernels, data, [Conversion([1, 2, 3, 5, 8])])
     assert {found[f"conversion/modes_{count}"] for count in (3, 5, 8)} == {truth}
     assert found["conversion/modes_1"] != truth
+
+
+def test_conversion_measures_the_published_cut_beside_the_clean_one(make_config, capsys):
+    training = Training(make_config("model=cnn_circular"), run_directory(make_config()))
+    network, data = training.network.eval(), training.data
+    with torch.no_grad():
+        network.get_parameter("linear1.weight").mul_(20)
+    found = evaluate(network, data, [Conversion([1, 3, 8], truncation=list(Cut))])
+    assert set(found) == {
+        *(f"conversion/modes_{count}" for count in (1, 3, 8)),
+        *(f"conversion/published/modes_{count}" for count in (3, 8)),
+    }
+    assert found["conversion/published/modes_8"] == found["conversion/modes_8"]
+    example = torch.rand(1, 1, 8, 8)
+    halved = spectral_network(network, example, modes=3, truncation="published")
+    truth = evaluate(halved, data, [Resolution([8], networks=[Judged.network])])
+    assert found["conversion/published/modes_3"] == truth["resolution/bilinear_8"]
+    assert found["conversion/published/modes_3"] != found["conversion/modes_3"]
+    said = capsys.readouterr().err
+    assert "leaves out conversion/published/modes_1: " in said
+    with pytest.raises(BenchError, match=r"evaluators.conversion.truncation=\[\]"):
+        evaluate(network, data, [Conversion(truncation=[])])
 
 
 def test_conversion_wants_something_to_convert():
