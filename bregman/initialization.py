@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from bregman.layers import GROUPINGS, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative, check_positive
@@ -18,10 +19,16 @@ from bregman.validation import check_choice, check_density, check_non_negative, 
 
 @torch.no_grad()
 def he_normal(model: nn.Module, *, generator: Generator | None = None) -> None:
-    """Draw Linear and Conv weights from N(0, 2 / fan_in), in place (eq. 4.1 with He's alpha)."""
-    for _, _, weight in weight_layers(model):
+    """Draw Linear and Conv weights from N(0, 2 / fan_in), in place (eq. 4.1 with He's alpha).
+
+    fan_in is the number of products that an output adds up, so that inputs of mean square 1 give
+    outputs of mean square 2. A transposed convolution adds up `in / groups * prod(kernel) /
+    prod(stride)` of them, on average over the output positions.
+    """
+    for _, layer, weight in weight_layers(model):
         draw = _like(weight, generator)
-        weight.copy_(draw.normal_(0.0, math.sqrt(2.0 / _fan_in(weight)), generator=generator))
+        deviation = math.sqrt(2.0 / _fan_in(layer, weight))
+        weight.copy_(draw.normal_(0.0, deviation, generator=generator))
 
 
 @torch.no_grad()
@@ -35,7 +42,7 @@ def initialize_biases(
     """Set the biases of Linear and Conv layers, in place.
 
     With weights mostly zero, equal biases would make all dead neurons equal for ever; random ones
-    tell them apart.
+    tell them apart. fan_in is that of `he_normal`.
 
     Args:
         model: The network.
@@ -53,7 +60,7 @@ def initialize_biases(
         bias = layer.bias
         if not isinstance(bias, Tensor):
             continue
-        bound = scale / math.sqrt(_fan_in(weight))
+        bound = scale / math.sqrt(_fan_in(layer, weight))
         low, high = {"positive": (0.0, bound), "symmetric": (-bound, bound), "zero": (0.0, 0.0)}[
             scheme
         ]
@@ -126,5 +133,9 @@ def _like(tensor: Tensor, generator: Generator | None) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
 
 
-def _fan_in(weight: Tensor) -> int:
-    return weight[0].numel()
+def _fan_in(layer: nn.Module, weight: Tensor) -> float:
+    """Mean number of products in one output; 1 for a layer without inputs."""
+    if isinstance(layer, _ConvTransposeNd):  # (in, out / groups, *kernel)
+        taps = math.prod(weight.shape[2:]) / math.prod(layer.stride)
+        return weight.shape[0] // layer.groups * taps or 1.0
+    return math.prod(weight.shape[1:]) or 1.0

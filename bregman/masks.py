@@ -28,7 +28,8 @@ def magnitude_masks(
     """Masks that keep the largest entries or groups.
 
     The magnitude of a group is the root mean square of its entries, which compares groups of
-    unequal size.
+    unequal size. What holds a NaN is no larger than anything: no threshold keeps it, and a density
+    keeps it only after everything else.
 
     Args:
         model: Its Linear and Conv weights are looked at, not changed.
@@ -116,8 +117,10 @@ def _largest(sizes: Masks, density: float, scope: str) -> Masks:
 
 
 def _top(values: Tensor, density: float) -> Tensor:
-    """True at exactly `max(1, round(density * count))` largest values."""
+    """True at exactly `max(1, round(density * count))` largest values, NaN being the smallest."""
     count = max(1, round(density * values.numel()))
     keep = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
-    keep[values.flatten().topk(count).indices] = True
+    ranks = values.flatten()
+    ranks = ranks.masked_fill(ranks.isnan(), -torch.inf)  # topk takes NaN for the largest number
+    keep[ranks.topk(count).indices] = True
     return keep.view(values.shape)

@@ -127,12 +127,12 @@ class _BregmanLoss(torch.autograd.Function):
 
 def sum_features(values: Tensor) -> Tensor:
     """Sum over all axes but the first: (samples, ...) to (samples,)."""
-    return values.reshape(len(values), -1).sum(1)
+    return values.flatten(1).sum(1) if values.ndim > 1 else values
 
 
 def all_features(flags: Tensor) -> Tensor:
     """Whether a condition holds for all features of a sample: (samples, ...) to (samples,)."""
-    return flags.reshape(len(flags), -1).all(1)
+    return flags.flatten(1).all(1) if flags.ndim > 1 else flags
 
 
 def _infinite_unless(feasible: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from bregman.validation import check_choice, check_count, check_non_negative, check_positive
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
-from lifted.solver import Solver, StepResult
+from lifted.solver import Solver, StepResult, check_batch
 
 
 class BackPropagation(Solver):
@@ -53,6 +53,7 @@ class BackPropagation(Solver):
 
     @torch.no_grad()
     def step(self, inputs: Tensor, targets: Tensor, indices: Tensor | None = None) -> StepResult:
+        check_batch(inputs)
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         anchors = [p.clone() for p in parameters] if self.rho else []
         result = None

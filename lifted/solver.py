@@ -60,7 +60,11 @@ class Solver(ABC):
             targets: y, the shape of the outputs, in the domain of the loss.
             indices: Which samples of the training set these are, for solvers that store auxiliary
                 variables; others ignore it.
+
+        Raises:
+            ValueError: The batch is empty.
         """
+        check_batch(inputs)
         lift = Lift(self.network, inputs, targets)
         loss = forward_loss(lift)
         self._watch(loss)
@@ -125,6 +129,12 @@ def forward_loss(lift: Lift) -> Tensor:
     """The mean loss of the network's outputs, for a lift that is a fresh forward pass."""
     activation = lift.network.layers[-1].activation
     return activation.bregman_loss(lift.targets, lift.preactivation(lift.network.depth - 1)).mean()
+
+
+def check_batch(inputs: Tensor) -> None:
+    """Raise ValueError for an empty batch: a mean over no samples has no gradient."""
+    if len(inputs) == 0:
+        raise ValueError("Invalid batch: 0 samples (must hold at least one; leave it out)")
 
 
 def check_step_scale(value: float) -> None:

@@ -149,7 +149,8 @@ def test_variance_of_the_output(by, layer, shape, exact):
     with torch.no_grad():  # the sum of x^2 over what an output sees, from a layer of ones on x^2
         ones.weight.fill_(1.0)
         seen = ones(x.square()).double().mean().item()
-    dense = 2 / layer.weight[0].numel() * seen
+        fan_in = ones(torch.ones_like(x)).double().mean().item()  # counts the products
+    dense = 2 / fan_in * seen
     assert_mean(mean_squares(layer, x, 400, prepare) / dense, 1.0, largest_error=0.04)
 
 

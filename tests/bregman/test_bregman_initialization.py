@@ -96,6 +96,28 @@ def test_he_normal_uses_fan_in_of_convolutions():
     torch.testing.assert_close(layer.weight.var().item(), 2 / (16 * 9), rtol=0.03, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "stride", "groups"),
+    [(64, 8, 3, 1, 1), (8, 64, 3, 1, 1), (32, 32, 3, 2, 1), (32, 16, (4, 2), (2, 1), 4)],
+)
+def test_he_normal_doubles_the_mean_square_behind_transposed_convolutions(
+    inputs, outputs, kernel, stride, groups
+):
+    layer = nn.ConvTranspose2d(inputs, outputs, kernel, stride=stride, groups=groups, bias=False)
+    he_normal(layer, generator=generator())
+    images = torch.randn(16, inputs, 24, 24, generator=generator())
+    with torch.no_grad():
+        inside = layer(images)[:, :, 6:-6, 6:-6]  # at the border fewer products add up
+    torch.testing.assert_close(inside.square().mean().item(), 2.0, rtol=0.15, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_layers_without_inputs_are_left_empty():
+    for layer in (nn.Linear(0, 3), nn.Conv2d(4, 0, 3), nn.ConvTranspose2d(0, 2, 3)):
+        he_normal(layer)
+        initialize_biases(layer)
+
+
 @pytest.mark.parametrize(("scheme", "low", "high"), [("positive", 0, 1), ("symmetric", -1, 1)])
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_bias_schemes(scheme, low, high, scale):

@@ -166,3 +166,21 @@ def test_bad_arguments_are_refused():
     ):
         apply_masks(model, {"0.weight": good, "3.weight": torch.ones(2, dtype=torch.bool)})
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("by", ["entry", "kernel", "filter", "row"])
+def test_nan_is_no_large_magnitude(by, scope):
+    """Neither a density nor a threshold keeps it while something else is left; infinity is large."""
+    model = network()
+    with torch.no_grad():
+        model[0].weight[1, 1, 1, 1] = torch.nan
+        model[0].weight[2, 0, 0, 0] = torch.inf
+        model[3].weight[4, 5] = -torch.nan
+    for settings in ({"density": 0.5}, {"threshold": 0.0}):
+        masks = magnitude_masks(model, by=by, scope=scope, **settings)
+        assert not masks["0.weight"][1, 1, 1, 1]
+        assert not masks["3.weight"][4, 5]
+        assert masks["0.weight"][2, 0, 0, 0]
+    everything = magnitude_masks(model, density=1.0, by=by, scope=scope)
+    assert total(everything) == 816

@@ -99,3 +99,15 @@ def test_back_propagation_does_differentiate_them(name):
     network.penalty = perceptron(2, 2, 2, penalty="mac").penalty
     with pytest.raises(AssertionError, match="differentiated"):
         run(LIFTED["jacobi"](network), x, y, 2)
+
+
+@pytest.mark.parametrize("name", [*LIFTED, *DENSE_ONLY, *BASELINES])
+def test_empty_batches_are_refused_and_change_nothing(name):
+    module, (x, y) = NETWORKS["dense"]()
+    solver = MAKE[name](module)
+    before = [param.detach().clone() for param in module.parameters()]
+    with pytest.raises(ValueError, match="Invalid batch: 0 samples"):
+        solver.step(x[:0], y[:0], torch.arange(0))
+    solver.check()  # the loss of no samples is not taken for a divergence
+    for old, param in zip(before, module.parameters(), strict=True):
+        assert torch.equal(old, param)

@@ -161,3 +161,17 @@ def test_far_outside_the_domain_costs_infinity(name):
     expected = name in ("identity", "soft")
     assert act.feasible(x).item() is expected
     assert act.bregman_loss(x, torch.zeros(1, D)).isfinite().item() is expected
+
+
+@pytest.mark.parametrize("features", [(5,), (3, 4, 2)])
+def test_no_samples_have_no_values(name, features):
+    """What holds for each sample holds for a batch of none, gradients included."""
+    act = ACTIVATIONS[name]
+    z = torch.zeros(0, *features, dtype=torch.float64, requires_grad=True)
+    x = act(z).detach().requires_grad_()
+    for values in (act.phi(z), act.psi(x), act.kernel(x), act.feasible(x), act.bregman_loss(x, z)):
+        assert values.shape == (0,)
+    act.bregman_loss(x, z).sum().backward()
+    for gradient in (x.grad, z.grad):
+        assert gradient is not None
+        assert gradient.shape == (0, *features)
