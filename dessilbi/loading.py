@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bregman.layers import WEIGHT_LAYERS
+from bregman.modules import make_safe
 from dessilbi.branches import replace_removed
 from dessilbi.resizing import NORM_TENSORS, resize
 
@@ -34,6 +35,7 @@ def load_shrunk(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     gone = [name for name in layers if not any(key.startswith(f"{name}.") for key in state)]
     replace_removed(model, gone)
     for name, layer in layers.items():
+        make_safe(layer)
         for tensor in ("weight", "bias") if isinstance(layer, WEIGHT_LAYERS) else NORM_TENSORS:
             saved = state.get(f"{name}.{tensor}")
             if saved is not None and isinstance(getattr(layer, tensor), Tensor):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from bregman.modules import Conv2d
+
 #: Layers that map zero to zero, entry by entry.
 POINTWISE_MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Identity),
@@ -65,10 +67,10 @@ class PaddedShortcut(nn.Module):
 
 
 class Tracer(fx.Tracer):
-    """Takes the layers of this module as they are, without looking into them."""
+    """Takes the layers of this module and safe convolutions as they are, without looking into them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Nothing, PaddedShortcut)) or super().is_leaf_module(
+        return isinstance(m, (Nothing, PaddedShortcut, Conv2d)) or super().is_leaf_module(
             m, module_qualified_name
         )
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bregman.layers import WEIGHT_LAYERS
+from bregman.modules import make_safe
 from dessilbi.branches import cut_branches
 from dessilbi.graph import ChannelGraph, Space
 from dessilbi.resizing import select_inputs, select_norm, select_outputs
@@ -24,7 +25,8 @@ def shrink(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
 
     Branches that add nothing to a shortcut become `dessilbi.nodes.Nothing`, then channels that are
     zero leave every layer that makes, normalises or reads them. At least one channel of each layer
-    stays. Optimisers still hold the parameters of the old network.
+    stays. Optimisers still hold the parameters of the old network. Strided 1 x 1 convolutions become
+    `bregman.modules.Conv2d`, which compute the same safely with few channels.
 
     Args:
         model: Masked by `mask_filters`; not changed.
@@ -34,6 +36,8 @@ def shrink(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
         ValueError: The outputs on `example` differ by more than rounding.
     """
     small = copy.deepcopy(model)
+    for layer in small.modules():
+        make_safe(layer)
     cut_branches(small)
     graph = ChannelGraph(small)
     with torch.no_grad():

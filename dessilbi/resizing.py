@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from bregman.modules import make_safe
+
 #: What a BatchNorm layer keeps per channel.
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
@@ -78,6 +80,7 @@ def sync_sizes(layer: nn.Module) -> None:
         outputs, inputs = layer.weight.shape[axis], layer.weight.shape[1 - axis]
         layer.out_channels = outputs * (layer.groups if axis else 1)
         layer.in_channels = inputs * (1 if axis else layer.groups)
+        make_safe(layer)  # which few channels may have made necessary
     elif isinstance(layer, _BatchNorm) and layer.weight is not None:
         layer.num_features = layer.weight.shape[0]
 

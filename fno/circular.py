@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from bregman.modules import Conv2d
 from fno.convolution import by_matrices, check_images, convolve
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import wide, without_autocast
@@ -20,7 +21,7 @@ Method = Literal["auto", "direct", "fft"]
 FFT_FROM_TAPS, MATRICES_FROM_TAPS = 100, 25
 
 
-class CircularConv2d(nn.Conv2d):
+class CircularConv2d(Conv2d):
     """A convolution with circular "same" padding: C(theta) in its spatial parametrisation.
 
     The weight is that of `nn.Conv2d`, ``(out_channels, in_channels / groups, kh, kw)``, and so are

@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from bregman.modules import Conv2d
 from fno.circular import CircularConv2d
 from fno.resize import TrigonometricResize
 from fno.spectral_conv import SpectralConv2d, Striding
@@ -116,7 +117,7 @@ class _Builder:
         if trigonometric:
             # Before the 1 x 1 convolution, with which it commutes, there is less to convolve.
             steps["resize"] = TrigonometricResize(stride=stride)
-        steps["conv"] = nn.Conv2d(
+        steps["conv"] = Conv2d(
             inputs, outputs, 1, stride=1 if trigonometric else stride, bias=False
         )
         steps["norm"] = nn.BatchNorm2d(outputs)

@@ -13,6 +13,7 @@ from bregbench.checks import require
 from bregbench.data.normalization import Normalization
 from bregbench.models.config import ModelConfig
 from bregbench.models.normalize import Normalize
+from bregman.modules import Conv2d
 
 
 class Stem(Enum):
@@ -118,7 +119,7 @@ class BasicBlock(nn.Module):
             self.shortcut = shortcut
         elif stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
             )
         self.relu2 = nn.ReLU()
 

@@ -9,7 +9,8 @@ import torch
 from clip_cases import jacobian, norm, randomize
 from torch import nn
 
-from clip import BoundError, layer_bounds, upper_bound
+from bregman.modules import Conv2d
+from clip import BoundError, ProductNorm, layer_bounds, upper_bound
 
 ACTIVATIONS = [
     nn.ReLU(),
@@ -193,3 +194,18 @@ def test_layer_used_twice_is_listed_twice():
     layers = layer_bounds(model, (4,))
     assert list(layers) == ["0", "1", "0#2"]
     assert layers["0"] == layers["0#2"]
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_safe_convolutions_have_the_bounds_of_plain_ones(padding):
+    plain = nn.Conv2d(3, 4, 1, stride=2, padding=padding)
+    safe = Conv2d(3, 4, 1, stride=2, padding=padding)
+    safe.load_state_dict(plain.state_dict())
+    assert layer_bounds(nn.Sequential(safe), (3, 7, 8)) == layer_bounds(
+        nn.Sequential(plain), (3, 7, 8)
+    )
+    penalties = []
+    for layer in (plain, safe):
+        torch.manual_seed(0)
+        penalties.append(ProductNorm(nn.Sequential(layer), (3, 7, 8))())
+    torch.testing.assert_close(*penalties)

@@ -12,7 +12,8 @@ from dessilbi_networks import CONFIGS, SHAPES, build, example, outputs, random_f
 from torch import nn
 
 from bregman import apply_masks
-from dessilbi import load_shrunk, mask_filters, shrink
+from bregman.modules import Conv2d, strided_pointwise
+from dessilbi import compact, load_shrunk, mask_filters, shrink
 from dessilbi.branches import bypass_layer
 from dessilbi.graph import ChannelGraph
 from dessilbi.masking import align_filters, silent_sums
@@ -48,6 +49,49 @@ def test_removal_keeps_the_training_mode_outputs_too(name):
     model, images = masked(name), example(name, 6)
     small: Any = shrink(model)
     torch.testing.assert_close(small.train()(images), model.train()(images), rtol=1e-9, atol=1e-11)
+
+
+class Downsampling(nn.Module):
+    """A residual block of torch's own layers, as anybody may write it."""
+
+    def __init__(self, inputs: int = 12, outputs: int = 16) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, inputs, 3, padding=1)
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2)
+        self.end = nn.Conv2d(outputs, 5, 1, stride=(1, 2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.stem(images).relu()
+        return self.end((self.conv(features) + self.shortcut(features)).relu()).flatten(1)
+
+
+def unsafe(model: nn.Module) -> list[str]:
+    """Layers that may run torch's strided 1 x 1 kernel: see `bregman.modules`."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d) and strided_pointwise(layer)
+        if not isinstance(layer, Conv2d)
+    ]
+
+
+@pytest.mark.parametrize("make_smaller", [shrink, compact])
+def test_what_removal_leaves_never_runs_the_strided_pointwise_kernel(make_smaller):
+    model = Downsampling()
+    mask_filters(model, {"stem.weight": torch.arange(12) < 3})
+    assert unsafe(model) == ["shortcut", "end"]
+    small: Any = make_smaller(model, example=torch.randn(2, 3, 8, 8))
+    assert small.shortcut.in_channels == 3
+    assert unsafe(small) == []
+    assert unsafe(make_smaller(small)) == []
+    loaded: Any = Downsampling()
+    load_shrunk(loaded, small.state_dict())
+    assert unsafe(loaded) == []
+    images = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(outputs(loaded, images), outputs(small, images))
+    layout = torch.channels_last
+    loaded.to(memory_format=layout).train()(images.to(memory_format=layout)).sum().backward()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

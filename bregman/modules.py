@@ -1,0 +1,53 @@
+"""A convolution layer that is safe at every number of channels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Conv2d(nn.Conv2d):
+    """`nn.Conv2d`, with kernels of one pixel and strides evaluated on the pixels that remain.
+
+    torch's own backward pass of a 1 x 1 convolution with a stride, in channels_last layout and with
+    fewer than 8 input channels, writes past the end of its memory on CPUs without AVX-512 (seen with
+    torch 2.15.0: the process dies, sooner or later). Networks get there by themselves once filters
+    are removed from them. Such a kernel reads every `stride`-th pixel only, so taking these pixels
+    first and convolving them without a stride gives the same numbers. Every other kernel, and every
+    1 x 1 kernel without a stride, is torch's own.
+
+    Parameters, state dictionaries and what is printed are those of `nn.Conv2d`, and so is `forward`:
+    what handles an `nn.Conv2d` handles this one.
+
+    Example:
+        >>> import torch
+        >>> from bregman.modules import Conv2d
+        >>> Conv2d(4, 8, 1, stride=2)(torch.zeros(1, 4, 9, 9)).shape
+        torch.Size([1, 8, 5, 5])
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        if not strided_pointwise(self):
+            return super()._conv_forward(input, weight, bias)
+        padding = self._reversed_padding_repeated_twice
+        if any(padding):
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            input = F.pad(input, padding, mode=mode)  # noqa: A001
+        rows, columns = self.stride
+        pixels = input[..., ::rows, ::columns]
+        return F.conv2d(pixels, weight, bias, groups=self.groups)
+
+
+def strided_pointwise(layer: nn.Conv2d) -> bool:
+    """Whether a layer has a kernel of one pixel and leaves pixels out."""
+    return tuple(layer.kernel_size) == (1, 1) and tuple(layer.stride) != (1, 1)
+
+
+def make_safe(layer: nn.Module) -> None:
+    """Turn an `nn.Conv2d` that the kernel above could evaluate into a `Conv2d`, in place.
+
+    Its parameters, hooks and name stay. Layers of any other type are left alone: what they do in their
+    forward is theirs.
+    """
+    if type(layer) is nn.Conv2d and strided_pointwise(layer):
+        layer.__class__ = Conv2d
