@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -58,25 +57,43 @@ def only_run(runs_dir: Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def wait_for(condition, *, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
-        time.sleep(0.005)
+#: A training that kills itself, as by a lack of memory, when a function has been called so often: no
+#: process has to be watched, so that the machine may be as slow as it likes.
+DYING = """
+import importlib, os, signal, sys
+
+module, owner, name, calls = sys.argv.pop(1).split(":")
+owner = getattr(importlib.import_module(module), owner)
+whole, left = getattr(owner, name), int(calls)
+
+def dying(*arguments):
+    global left
+    whole(*arguments)
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, name, dying)
+from bregbench.cli.train import main
+main()
+"""
+#: after the metrics of the first epoch, which has no checkpoint; between epochs; within one (79 steps each)
+DEATHS = (
+    "bregbench.run_dir:RunDirectory:append_metrics:1",
+    "bregbench.training:Training:save:5",
+    "bregbench.console:EpochProgress:step:200",
+)
 
 
-def kill_when_epochs_reach(runs_dir: Path, epochs: int, *overrides: str) -> None:
-    process = subprocess.Popen(
-        command(runs_dir, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+def die(runs_dir: Path, where: str, *overrides: str) -> None:
+    arguments = command(runs_dir, *overrides)[2:]
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, where, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-
-    def reached() -> bool:
-        files = list(runs_dir.rglob("metrics.jsonl"))
-        return bool(files) and len(files[0].read_text().splitlines()) >= epochs
-
-    wait_for(lambda: reached() or process.poll() is not None)
-    process.kill()
-    process.wait()
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 @pytest.mark.slow
@@ -93,8 +110,8 @@ def test_killed_run_ends_like_an_uninterrupted_one(tmp_path, method):
         command(tmp_path / "whole", *method), capture_output=True, text=True, check=False
     )
     assert reference.returncode == 0, reference.stderr
-    for epochs in (1, 5, 9):
-        kill_when_epochs_reach(tmp_path / "killed", epochs, *method)
+    for where in DEATHS:
+        die(tmp_path / "killed", where, *method)
         assert not only_run(tmp_path / "killed").complete
     subprocess.run(command(tmp_path / "killed", *method), check=True, capture_output=True)
     whole, killed = only_run(tmp_path / "whole"), only_run(tmp_path / "killed")
@@ -192,22 +209,23 @@ def test_config_that_cannot_be_read_stops_no_run(make_config):
 
 @pytest.mark.slow
 def test_second_process_on_a_live_run_refuses_in_one_line(tmp_path):
+    endless = command(tmp_path, "trainer.epochs=1000000")
     process = subprocess.Popen(
-        command(tmp_path, "trainer.epochs=5000"),
+        endless,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: list(tmp_path.rglob("metrics.jsonl")))
-        second = subprocess.run(
-            command(tmp_path, "trainer.epochs=5000"), capture_output=True, text=True, check=False
-        )
+        while not list(tmp_path.rglob("metrics.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.005)
+        second = subprocess.run(endless, capture_output=True, text=True, check=False)
         assert second.returncode == 1
         assert len(second.stderr.strip().splitlines()) == 1
         assert f"in use by process {process.pid}" in second.stderr
         # The first goes on undisturbed, and stops when asked to, with its position saved.
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert process.wait() == 128 + signal.SIGTERM
         assert only_run(tmp_path).read_status()["state"] == "interrupted"
         assert only_run(tmp_path).checkpoint.is_file()
     finally:
@@ -236,15 +254,24 @@ def test_a_signal_after_the_last_step_leaves_the_final_evaluation_to_the_next_ca
     assert train(config)["epochs"] == 2
 
 
-def test_a_glance_at_a_run_does_not_keep_it_from_starting(make_config):
+def test_a_glance_at_a_run_does_not_keep_it_from_starting(make_config, monkeypatch):
     directory = run_directory(make_config())
     with directory.locked():
         assert directory.live
     with directory.lock.open("r") as file:
         fcntl.flock(file, fcntl.LOCK_SH)  # what `live` does
-        threading.Timer(0.2, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        waited: list[float] = []
+
+        def look_away(seconds: float) -> None:
+            waited.append(seconds)
+            if len(waited) == 3:
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+        monkeypatch.setattr("bregbench.run_dir._LOCK_SECONDS", float("inf"))
+        monkeypatch.setattr("bregbench.run_dir.time.sleep", look_away)
         with directory.locked():
             assert directory.live
+    assert len(waited) == 3
 
 
 def test_stale_lock_is_taken_over(make_config):

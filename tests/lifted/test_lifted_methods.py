@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 from lifted_cases import convolutional_network, data, images, perceptron
 from lifted_solver_cases import LIFTED, NETWORKS, SAMPLES, run
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from bregman import LinBreg, ProxSGD, penalize
 from lifted import (
@@ -196,11 +196,9 @@ def test_schedules_leave_rho_and_rate_of_back_propagation_reciprocal():
     torch.testing.assert_close(network.state_dict(), twin.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.slow
-def test_an_epoch_costs_a_small_multiple_of_back_propagation():
-    """Goal 10 on a quiet core (`make benchmark` measures 5 to 9); the limit leaves room for noise."""
-    torch.manual_seed(0)
-    images, labels = torch.randn(1000, 784), torch.randint(10, (1000,))
+def test_a_step_costs_a_small_multiple_of_back_propagation():
+    """Goal 10 in multiplications, which no machine changes; `make benchmark` measures the time."""
+    images, labels = torch.randn(100, 784), torch.randint(10, (100,))
     targets = nn.functional.one_hot(labels, 10).float()
 
     def modules() -> nn.Sequential:
@@ -208,26 +206,17 @@ def test_an_epoch_costs_a_small_multiple_of_back_propagation():
             nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
         )
 
-    def cost(step: Callable[[Tensor, Tensor], object]) -> float:
-        times = []
-        for _ in range(4):
-            start = time.process_time()
-            for batch in range(0, 1000, 100):
-                step(images[batch : batch + 100], targets[batch : batch + 100])
-            times.append(time.process_time() - start)
-        return min(times)
+    def cost(step: Callable[[], object]) -> int:
+        with FlopCounterMode(display=False) as counter:
+            step()
+        return counter.get_total_flops()
 
     plain = modules()
-    optimizer = torch.optim.SGD(plain.parameters(), lr=1e-3)
-
-    def sgd(x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad()
-        ((plain(x) - y).square().sum() / 2).backward()
-        optimizer.step()
-
-    base = cost(sgd)
+    base = cost(lambda: (plain(images) - targets).square().sum().backward())
+    assert base > 0
     for order in ImplicitStochastic.orders:
-        assert cost(ImplicitStochastic(LiftedNetwork(modules()), order=order).step) < 20 * base
+        lifted = ImplicitStochastic(LiftedNetwork(modules()), order=order)
+        assert base < cost(lambda method=lifted: method.step(images, targets)) < 7 * base
 
 
 def test_paper_rho():

@@ -512,7 +512,7 @@ def test_queue_works_in_processes_and_writes_no_results(call, results_dir, tmp_p
         "items:\n- {table: small_table1, rows: [Dense], seeds: [0]}\n- {table: small_table1}\n"
     )
     before = sorted(results_dir.rglob("*"))
-    code, out, _ = call(results_next, "budget=60s", "workers=2", "device=cpu")
+    code, out, _ = call(results_next, "budget=24h", "workers=2", "device=cpu")
     assert code == 0
     assert "4 of 4 runs missing" in out
     assert sorted(results_dir.rglob("*")) == before
