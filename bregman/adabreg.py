@@ -57,6 +57,8 @@ class AdaBreg(DualOptimizer):
     State per parameter: `step` (an int), `dual`, `exp_avg`, `exp_avg_sq`; float32 or wider.
     """
 
+    _kind = "AdaBreg"
+
     def __init__(
         self,
         params: Params,
@@ -98,6 +100,9 @@ class AdaBreg(DualOptimizer):
         super()._init_state(param, group, state)
         state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
 
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset({"step", "dual", "exp_avg", "exp_avg_sq"}), frozenset()
+
     def _update(
         self,
         group: dict[str, Any],
@@ -129,7 +134,7 @@ class AdaBreg(DualOptimizer):
 
 def check_adam_options(group: dict[str, Any]) -> None:
     """Raise ValueError unless `betas` and `eps` of the group are in range; make `betas` a tuple."""
-    if len(group["betas"]) != 2:
+    if not isinstance(group["betas"], list | tuple) or len(group["betas"]) != 2:
         raise ValueError(f"Invalid betas: {group['betas']!r} (must be two numbers in [0, 1))")
     group["betas"] = tuple(group["betas"])
     for position, beta in enumerate(group["betas"]):

@@ -52,6 +52,8 @@ class LinBreg(DualOptimizer):
     State per parameter: `dual` and, with momentum, `momentum_buffer`; float32 or wider.
     """
 
+    _kind = "LinBreg"
+
     def __init__(
         self,
         params: Params,
@@ -84,6 +86,9 @@ class LinBreg(DualOptimizer):
     def _check_group(self, group: dict[str, Any]) -> None:
         check_decay("momentum", group["momentum"])
         super()._check_group(group)
+
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset({"dual"}), frozenset({"momentum_buffer"})
 
     def _update(
         self,

@@ -8,13 +8,22 @@ function that must agree with it.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bregman.checkpoints import (
+    KIND,
+    check_mapping,
+    read_groups,
+    read_state,
+    refuse,
+    saved_states,
+)
 from bregman.penalties import Penalty, make_penalty
 from bregman.validation import check_non_negative
 
@@ -24,8 +33,12 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tenso
 class PenalisedOptimizer(Optimizer):
     """Base class; groups and state hold tensors, numbers, strings and tuples of them only.
 
-    Subclasses implement `_update`, extend `_check_group` and create their state in `_init_state`.
+    Subclasses implement `_update`, extend `_check_group`, create their state in `_init_state` and
+    say in `_entries` what it consists of.
     """
+
+    #: Name of the optimiser in its state dicts; None: not written, and not looked at.
+    _kind: ClassVar[str | None] = None
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         super().__init__(params, defaults)  # pyright: ignore[reportArgumentType]
@@ -50,19 +63,59 @@ class PenalisedOptimizer(Optimizer):
             self.param_groups.pop()
             raise
 
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and under `"optimizer"` the name of the optimiser, which is checked on loading."""
+        state_dict = super().state_dict()
+        if self._kind is not None:
+            state_dict.setdefault(KIND, self._kind)
+        return state_dict
+
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state; unlike torch's version it copies, and keeps the dtype of the state.
 
         torch rounds floating point state to the dtype of the parameter, which would turn the
-        float32 dual of a bfloat16 parameter into bfloat16.
+        float32 dual of a bfloat16 parameter into bfloat16. Hooks act as in torch.
+
+        Args:
+            state_dict: What `state_dict` returned, of this version or an earlier one. Options that
+                only say how a step is computed may be missing and stay as they are.
+
+        Raises:
+            ValueError: It belongs to another optimiser or to other parameters, an option is missing
+                or out of range, or a tensor has another shape or a dtype that is not real floating
+                point. The optimiser is as before.
         """
-        super().load_state_dict(state_dict)
-        indices = [index for group in state_dict["param_groups"] for index in group["params"]]
-        params = [param for group in self.param_groups for param in group["params"]]
-        for index, param in zip(indices, params, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):
-                    self.state[param][name] = empty_state(param).copy_(value)
+        check_mapping(state_dict)
+        state_dict = dict(state_dict)
+        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+            changed = hook(self, state_dict)
+            state_dict = state_dict if changed is None else changed
+        groups = read_groups(state_dict, self.param_groups, kind=self._kind, defaults=self.defaults)
+        for number, group in enumerate(groups):
+            try:
+                self._check_group(group)
+            except ValueError as error:
+                refuse(f"group {number}: {error}")
+        state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        members = [(group, index) for group in groups for index in range(len(group["params"]))]
+        saved_of = saved_states(state_dict, len(members))
+        for (group, index), saved in zip(members, saved_of, strict=True):
+            param = group["params"][index]
+            required, optional = self._entries(group)
+            if saved is None:
+                continue
+            state[param] = read_state(
+                saved,
+                param,
+                label=_label(group, index),
+                required=required,
+                optional=optional,
+                empty=empty_state,
+            )
+        self.__setstate__({"state": state, "param_groups": groups})
+        for hook in self._optimizer_load_state_dict_post_hooks.values():
+            hook(self)
 
     # Left out of compiled graphs, which continue behind it: the kernels are fused already, and a
     # compiled update would be compiled anew whenever the step count or the learning rate changes.
@@ -103,6 +156,10 @@ class PenalisedOptimizer(Optimizer):
     @abstractmethod
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Fill the empty `state` of a parameter, before its first update."""
+
+    @abstractmethod
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        """Names that the state of a parameter of this group must hold, and those that it may hold."""
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise ValueError unless the group is valid; subclasses add their own checks."""

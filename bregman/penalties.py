@@ -74,8 +74,13 @@ def make_penalty(
     Raises:
         ValueError: Unknown name or group, `l12` without a group, or a group for another penalty.
     """
+    if group is not None and not isinstance(group, Iterable):
+        raise ValueError(f"Invalid group: {group!r} (must be a name or a tuple of dimensions)")
     key = group if group is None or isinstance(group, str) else tuple(group)
-    return _cached_penalty(name, key, group_weight)
+    try:
+        return _cached_penalty(name, key, group_weight)
+    except TypeError:  # one of them is no key
+        return _cached_penalty.__wrapped__(name, key, group_weight)
 
 
 @lru_cache(maxsize=256)

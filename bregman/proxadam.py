@@ -44,6 +44,8 @@ class ProxAdam(PenalisedOptimizer):
     State per parameter: `step` (an int), `exp_avg`, `exp_avg_sq`; float32 or wider.
     """
 
+    _kind = "ProxAdam"
+
     def __init__(
         self,
         params: Params,
@@ -82,6 +84,9 @@ class ProxAdam(PenalisedOptimizer):
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         state.update(step=0, exp_avg=zero_state(param), exp_avg_sq=zero_state(param))
+
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset({"step", "exp_avg", "exp_avg_sq"}), frozenset()
 
     def _update(
         self,

@@ -47,6 +47,8 @@ class ProxSGD(PenalisedOptimizer):
     State per parameter: `momentum_buffer` with momentum, otherwise none.
     """
 
+    _kind = "ProxSGD"
+
     def __init__(
         self,
         params: Params,
@@ -80,6 +82,9 @@ class ProxSGD(PenalisedOptimizer):
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         """Nothing: the momentum buffers are created when they are needed."""
+
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset(), frozenset({"momentum_buffer"})
 
     def _update(
         self,

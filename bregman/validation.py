@@ -39,7 +39,7 @@ def check_density(value: Any) -> None:
 
 def check_choice(label: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"Invalid {label}: {value!r} (must be one of {', '.join(choices)})")
 
 

@@ -70,6 +70,8 @@ class DessiLBI(PenalisedOptimizer):
     `gamma` with `scaling="magnitude"`; float32 or wider. Otherwise Gamma is computed from V.
     """
 
+    _kind = "DessiLBI"
+
     def __init__(
         self,
         params: Params,
@@ -187,6 +189,12 @@ class DessiLBI(PenalisedOptimizer):
             state["dual"] = zero_state(param)
             if group["scaling"] == "magnitude":
                 state["gamma"] = zero_state(param)
+
+    def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+        required = {"dual"} if group["penalty"] != "none" else set()
+        if required and group["scaling"] == "magnitude":
+            required.add("gamma")
+        return frozenset(required), frozenset({"dual", "gamma", "momentum_buffer"})
 
     def _update(
         self,

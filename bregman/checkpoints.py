@@ -1,0 +1,171 @@
+"""Reading the state dict of an optimiser: all of it is checked and copied before anything changes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Mapping
+from numbers import Real
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+#: Key under which a state dict names its optimiser. State dicts of older versions lack it.
+KIND = "optimizer"
+#: Options without which a group is read all the same: they stay as the optimiser has them.
+OPTIONAL = frozenset(
+    {"maximize", "foreach", "group_weight", "legacy_bias_correction", "differentiable"}
+)
+#: Options by which the optimisers of this family differ: they tell a state dict without `KIND`.
+TELLING = frozenset(
+    {
+        *("delta", "momentum", "betas", "eps", "legacy_bias_correction"),
+        *("kappa", "nu", "nesterov", "coupling_in_momentum", "decoupled_weight_decay"),
+        *("scaling", "scaling_floor"),
+    }
+)
+
+
+def read_groups(
+    state_dict: Any,
+    groups: list[dict[str, Any]],
+    *,
+    kind: str | None,
+    defaults: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Copies of the saved groups that hold the parameters of `groups` and lack no option.
+
+    Raises:
+        ValueError: The state dict is no such thing, is one of another optimiser, or has other
+            groups.
+    """
+    check_mapping(state_dict)
+    for key, expected in (("state", Mapping), ("param_groups", list | tuple)):
+        if not isinstance(state_dict.get(key), expected):
+            refuse(f"it has no {key!r} (must be what state_dict() of an optimiser returned)")
+    found = state_dict.get(KIND)
+    if found is not None and kind is not None and found != kind:
+        refuse(f"it belongs to {found} (this optimiser is {kind})")
+    saved_groups = state_dict["param_groups"]
+    if len(saved_groups) != len(groups):
+        refuse(f"it has {len(saved_groups)} groups of parameters (must have {len(groups)})")
+    read = []
+    for number, (saved, own) in enumerate(zip(saved_groups, groups, strict=True)):
+        ids = saved.get("params") if isinstance(saved, Mapping) else None
+        if not isinstance(ids, list | tuple):
+            refuse(f"group {number} has no list of parameters")
+        if len(ids) != len(own["params"]):
+            refuse(f"group {number} has {len(ids)} parameters (must have {len(own['params'])})")
+        if len(saved.get("param_names", ids)) != len(ids):
+            refuse(f"group {number} has {len(ids)} parameters and another number of names")
+        group = {name: copy.deepcopy(saved[name]) for name in saved if name != "params"}
+        missing = [name for name in defaults if name not in group and name not in OPTIONAL]
+        if missing:
+            refuse(f"group {number} lacks {', '.join(missing)} (it belongs to another optimiser)")
+        foreign = sorted((TELLING - defaults.keys()) & group.keys()) if found is None else []
+        if foreign:
+            refuse(f"group {number} has {', '.join(foreign)} (it belongs to another optimiser)")
+        for name in ("param_names", *defaults):
+            if name in own:
+                group.setdefault(name, own[name])
+        read.append({"params": own["params"], **group})
+    return read
+
+
+def saved_states(state_dict: Any, count: int) -> list[Mapping[str, Any] | None]:
+    """What is saved of each of the `count` parameters, in the order of the groups; None: nothing.
+
+    Raises:
+        ValueError: A parameter is named twice, or a state belongs to none.
+    """
+    ids = [index for group in state_dict["param_groups"] for index in group["params"]]
+    try:
+        distinct = set(ids)
+    except TypeError:
+        refuse("its groups name parameters by something that cannot be a key")
+    if len(distinct) != count:
+        refuse("its groups name a parameter twice")
+    strays = [key for key in state_dict["state"] if key not in distinct]
+    if strays:
+        refuse(f"its state of parameter {strays[0]!r} belongs to no group")
+    states = [state_dict["state"].get(index) for index in ids]
+    if not all(state is None or isinstance(state, Mapping) for state in states):
+        refuse("what it holds of a parameter is no dictionary")
+    return states
+
+
+def read_state(
+    saved: Mapping[str, Any],
+    param: Tensor,
+    *,
+    label: str,
+    required: Collection[str],
+    optional: Collection[str],
+    empty: Callable[[Tensor], Tensor],
+) -> dict[str, Any]:
+    """A copy of what is saved of one parameter; empty where it had not been stepped.
+
+    Args:
+        saved: Names and values.
+        param: The parameter.
+        label: How errors name it.
+        required: Names that have to be there, unless nothing is.
+        optional: Names that may be there.
+        empty: Makes the tensor into which a value of the parameter's shape is copied.
+
+    Raises:
+        ValueError: A name is missing or unknown, or a value does not fit the parameter.
+    """
+    if not saved:
+        return {}
+    missing = sorted(set(required) - saved.keys())
+    if missing:
+        refuse(f"{label} lacks {', '.join(missing)} (it belongs to another optimiser)")
+    unknown = sorted(map(str, saved.keys() - set(required) - set(optional)))
+    if unknown:
+        refuse(f"{label} has {', '.join(unknown)} (it belongs to another optimiser)")
+    return {
+        name: _count(value, f"{label}: {name}")
+        if name == "step"
+        else _like(value, param, f"{label}: {name}", empty)
+        for name, value in saved.items()
+    }
+
+
+def check_mapping(state_dict: Any) -> None:
+    """Raise ValueError unless this can be a state dict."""
+    if not isinstance(state_dict, Mapping):
+        refuse(f"it is a {type(state_dict).__name__} (must be what state_dict() returned)")
+
+
+def refuse(reason: str) -> NoReturn:
+    """Raise the ValueError of a state dict that does not fit."""
+    raise ValueError(f"Invalid state dict: {reason}")
+
+
+def _like(value: Any, param: Tensor, label: str, empty: Callable[[Tensor], Tensor]) -> Tensor:
+    if not isinstance(value, Tensor):
+        refuse(f"{label} is a {type(value).__name__} (must be a tensor)")
+    if value.layout != torch.strided or value.is_nested:
+        refuse(f"{label} is not dense (must be a dense tensor)")
+    if not value.is_floating_point():
+        refuse(f"{label} has dtype {value.dtype} (must be real floating point)")
+    if value.shape != param.shape:
+        refuse(f"{label} has shape {tuple(value.shape)} (must be {tuple(param.shape)})")
+    if value.is_meta and not param.is_meta:
+        refuse(f"{label} is on the meta device (it has no values)")
+    if label.endswith("exp_avg_sq") and not value.is_meta and bool((value < 0).any()):
+        refuse(f"{label} has negative entries (must be >= 0)")
+    with torch.no_grad():
+        return empty(param).copy_(value)
+
+
+def _count(value: Any, label: str) -> int:
+    if isinstance(value, Tensor) and value.dim() == 0 and not value.is_meta:
+        value = value.item()  # as torch's own optimisers keep it
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    if not (number >= 0 and number.is_integer()):
+        shown = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+        refuse(f"{label} is {shown} (must be an integer >= 0)")
+    return int(number)
