@@ -46,6 +46,21 @@ def judge_claim(claim: Claim, rows: list[FilledRow]) -> Judgement:
     return Judgement(Verdict.INCONCLUSIVE, reason)
 
 
+def published_difference(claim: Claim, rows: list[FilledRow]) -> float | None:
+    """The difference between the published numbers that is nearest to failing the claim, if both exist."""
+    cells = {row.label: row.cells for row in rows}
+    above = cells.get(claim.above, {}).get(claim.column)
+    below = [cells.get(label, {}).get(claim.other or claim.column) for label in claim.below]
+    if above is None or not above.published.given:
+        return None
+    found = [
+        above.published.value - cell.published.value
+        for cell in below
+        if cell is not None and cell.published.given
+    ]
+    return max(found, key=lambda value: _nearness(claim, [value]), default=None)
+
+
 def _nearness(claim: Claim, differences: list[float]) -> float:
     """The larger, the less a difference speaks for the claim."""
     mean = mean_and_deviation(differences)[0]

@@ -10,7 +10,7 @@ from typing import Any
 
 from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
-from bregbench.tables.claims import judge_claim
+from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.grids import grids_of
 from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import LEAST_PAIRS, Verdict, mean_and_deviation, side
@@ -62,14 +62,21 @@ def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
             cells = [_markdown_cell(cell, verdicts=verdicts) for cell in line]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     if verdicts and table.claims:
-        lines += ["", "| claim of the paper | verdict | smallest difference |", "|---|---|---|"]
-        for claim in table.claims:
-            found = judge_claim(claim, rows)
-            lines.append(f"| {claim.text} | {found.verdict.value} | {found.reason} |")
-        if any("sign-flip" in judge_claim(claim, rows).reason for claim in table.claims):
-            lines += ["", _SIGN_FLIP]
+        lines += ["", *_claims(table, rows)]
     lines += ["", *_remarks(table, rows, verdicts=verdicts)]
     return "\n".join(lines) + "\n"
+
+
+def _claims(table: Table, rows: list[FilledRow]) -> list[str]:
+    lines = ["| claim of the paper | verdict | smallest difference | published |", "|---" * 4 + "|"]
+    tested = False
+    for claim in table.claims:
+        found = judge_claim(claim, rows)
+        printed = published_difference(claim, rows)
+        shown = "" if printed is None else f"{printed:+.2f}"
+        lines.append(f"| {claim.text} | {found.verdict.value} | {found.reason} | {shown} |")
+        tested |= "sign-flip" in found.reason
+    return [*lines, "", _SIGN_FLIP] if tested else lines
 
 
 def to_latex(table: Table, rows: list[FilledRow]) -> str:
@@ -117,12 +124,13 @@ def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
     """One line per claim."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("claim", "column", "above", "below", "verdict", "reason"))
+    writer.writerow(("claim", "column", "above", "below", "verdict", "reason", "published"))
     for claim in table.claims:
         found = judge_claim(claim, rows)
-        below = "; ".join(claim.below)
-        place = (claim.text, claim.column, claim.above, below)
-        writer.writerow((*place, found.verdict.value, found.reason))
+        printed = published_difference(claim, rows)
+        place = (claim.text, claim.column, claim.above, "; ".join(claim.below))
+        shown = "" if printed is None else f"{printed:+.4g}"
+        writer.writerow((*place, found.verdict.value, found.reason, shown))
     return text.getvalue()
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 
 from bregbench.run_dir import RunDirectory
 from bregbench.tables.cells import Cell, FilledRow
-from bregbench.tables.claims import judge_claim
+from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.rendering import to_markdown
 from bregbench.tables.spec import Claim, Column, Table
@@ -211,6 +211,18 @@ def test_claim_may_compare_a_row_with_itself_at_another_epoch(tmp_path):
     falls = Claim("the density falls", "early", above="A", below=["A"], other="late")
     assert judge_claim(rises, [row]).verdict is Verdict.PASS
     assert judge_claim(falls, [row]).verdict is Verdict.FAIL
+
+
+def test_published_numbers_are_compared_as_the_claim_compares_ours(tmp_path):
+    def row(label: str, value: float) -> FilledRow:
+        cell = Cell(label, "m", Published(value, "1", 1, "p"), [], Judgement(Verdict.NOT_RUN))
+        return FilledRow(label, {"m": cell}, {})
+
+    rows = [row("A", 5.0), row("B", 4.0), row("C", 7.0), filled(tmp_path, "D", m=[1.0])]
+    assert published_difference(Claim("", "m", "A", ["B", "C"]), rows) == -2.0
+    assert published_difference(Claim("", "m", "A", ["B", "D"]), rows) == 1.0
+    assert published_difference(Claim("", "m", "A", ["B", "C"], margin=1, equal=True), rows) == -2.0
+    assert published_difference(Claim("", "m", "D", ["A"]), rows) is None
 
 
 def test_reason_of_a_claim_says_what_few_seeds_can_say(tmp_path):
