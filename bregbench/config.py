@@ -56,7 +56,7 @@ from bregbench.schedules import SCHEDULES
 from bregbench.selecting import check_selection
 from bregbench.tasks import TASKS, TaskConfig
 from bregbench.tracking import TRACKERS, TrackingConfig
-from bregbench.trainer_config import TrainerConfig
+from bregbench.trainer_config import Precision, TrainerConfig
 from bregbench.transforms import TRANSFORMS
 
 
@@ -109,7 +109,13 @@ class Config:
     @property
     def hashed_name(self) -> str:
         """The name with the hash of everything that changes the result."""
-        return f"{self.name}-{config_hash(self)}"
+        return f"{self.name}-{config_hash(self.settled())}"
+
+    def settled(self) -> Config:
+        """The config with the precision that is computed in, where somebody has set it to `auto` since."""
+        if self.trainer.precision is not Precision.auto:
+            return self
+        return dataclasses.replace(self, trainer=dataclasses.replace(self.trainer))
 
     def run_phases(self) -> list[Phase]:
         """The phases in order; without any, one called `train`."""

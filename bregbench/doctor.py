@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from bregbench.half_precision import has_bf16
 from bregbench.provenance import commit, device_name
 from bregbench.shadowing import shadowed
 
@@ -43,9 +44,10 @@ def report(data_root: Path) -> list[tuple[str, str, str]]:
     lines = [("versions", "python", platform.python_version())]
     lines += [("versions", name, _version(name)) for name in PACKAGES]
     lines.append(("versions", "commit", commit() or "not a checkout"))
-    lines.append(("devices", "cpu", f"{device_name(torch.device('cpu'))}"))
-    for index in range(torch.cuda.device_count()):
-        lines.append(("devices", f"cuda:{index}", torch.cuda.get_device_name(index)))
+    names = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    devices = [torch.device(name) for name in names]
+    lines += [("devices", str(device), device_name(device)) for device in devices]
+    lines += [("devices", f"bf16 on {device}", _bf16(device)) for device in devices]
     if not torch.cuda.is_available():
         lines.append(("devices", "cuda", "none"))
     hidden = shadowed()
@@ -58,6 +60,12 @@ def report(data_root: Path) -> list[tuple[str, str, str]]:
         found = (data_root / needed).exists()
         lines.append(("data", name, "found" if found else f"no {data_root / needed}"))
     return lines
+
+
+def _bf16(device: torch.device) -> str:
+    if has_bf16(device):
+        return "yes (precision=auto: bf16)"
+    return "no (precision=auto: fp32)"
 
 
 def _version(name: str) -> str:

@@ -55,6 +55,7 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
     """
     config.check()
     config.check_order()
+    config = config.settled()
     directory = run_directory(config)
     refuse_another(config, directory)
     if directory.complete:

@@ -12,15 +12,21 @@ import torch
 from bregbench.allocator import keep_freed_memory
 from bregbench.checks import require
 from bregbench.errors import BenchError
+from bregbench.half_precision import has_bf16
 from bregbench.identity import chosen, fill_chosen, local
 from bregbench.schedules import Constant, ScheduleConfig
 
 
 class Precision(Enum):
-    """Of forward passes; parameters, duals and losses are float32 in both."""
+    """Of forward passes; parameters, duals and losses are float32 in all.
+
+    A `TrainerConfig` turns `auto` into one of the others as soon as it is made, before anything is hashed:
+    bf16 where the device has instructions for it, else fp32.
+    """
 
     fp32 = "fp32"
     bf16 = "bf16"
+    auto = "auto"
 
 
 class Selection(Enum):
@@ -41,7 +47,9 @@ class TrainerConfig:
         batch_size: samples per step.
         max_steps: stop after so many steps in all; for smoke runs.
         schedule: learning-rate schedule.
-        precision: fp32, or bf16 autocast.
+        precision: fp32, bf16 autocast, or `auto`: bf16 where `device` has instructions for it (a step
+            takes many times as long where it has none), else fp32. The config, its hash and the records
+            of the run name the one that was taken.
         channels_last: memory layout of images and convolution weights; faster on CPU and GPU.
         compile: compile the forward pass; pays on GPUs only.
         flush_denormal: treat denormal numbers as zero; the momentum of dead units decays into them,
@@ -78,6 +86,8 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         fill_chosen(self)
+        if self.precision is Precision.auto:
+            self.precision = self.own_precision()
 
     def check(self) -> None:
         """Refuse values out of range.
@@ -131,6 +141,14 @@ class TrainerConfig:
                 f"{torch.cuda.device_count()} CUDA devices; use trainer.device=auto or cpu"
             )
         return device
+
+    def own_precision(self) -> Precision:
+        """What `auto` means on this device."""
+        try:
+            device = self.torch_device()
+        except BenchError:  # which the run says when it begins
+            return Precision.fp32
+        return Precision.bf16 if has_bf16(device) else Precision.fp32
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bregbench.records import find_complete
 from bregbench.run_dir import RunDirectory
+from bregbench.tables.precisions import finished
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.spec import Table, named
 from bregbench.tables.verdicts import Better, Circumstances, Judgement, Verdict, holds, judge
@@ -118,10 +118,9 @@ def finished_runs(
     if table.not_run(label, part):
         return {}
     found = {
-        seed: find_complete(table.config(label, seed, *local, part=part), records_dir)
-        for seed in table.seeds
+        seed: finished(table, label, seed, records_dir, *local, part=part) for seed in table.seeds
     }
-    return {seed: run for seed, run in found.items() if run is not None}
+    return {seed: behind[1] for seed, behind in found.items() if behind is not None}
 
 
 def metric_of(run: RunDirectory, metric: str, *, variant: str, selection: str) -> float | None:

@@ -12,6 +12,7 @@ from bregbench.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.grids import grids_of
+from bregbench.tables.precisions import asks_auto, precisions_of
 from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import LEAST_PAIRS, Verdict, mean_and_deviation, side
 
@@ -209,7 +210,8 @@ def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str
             name = f"{row.label}, {part}" if part else row.label
             lines.append(
                 f"- {name}: seeds {source['seeds']}, {source['epochs']} epochs, "
-                f"{source['device']}, commit {source['commit']}; `{source['command']}`"
+                f"{source['device']}, commit {source['commit']}{_precisions(table, row, columns)}; "
+                f"`{source['command']}`"
             )
     if any(not row.runs_of(column) for row in rows for column in row.cells):
         selected = table.command or f"table={table.name}"
@@ -256,6 +258,14 @@ def _reasons(table: Table, rows: list[FilledRow]) -> list[str]:
             f"margin and beyond it: {wide} cells; the intervals are in {table.name}.csv"
         )
     return lines
+
+
+def _precisions(table: Table, row: FilledRow, columns: list[str]) -> str:
+    """What the runs were computed in, of rows that leave that to the machine."""
+    runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
+    part = table.part(columns[0])
+    auto = any(asks_auto(table, label, part=part) for label in table.points_of(row.label))
+    return f", {precisions_of(list(runs.values()))}" if auto else ""
 
 
 def _named(cells: list[Cell], rows: list[FilledRow]) -> str:

@@ -15,10 +15,11 @@ from bregbench.console import say
 from bregbench.errors import BenchError, Interrupted
 from bregbench.files import write_json
 from bregbench.interrupts import OUT_OF_TIME
-from bregbench.records import export_record, find_complete, record_of, with_evaluations_of
+from bregbench.records import export_record, record_of, with_evaluations_of
 from bregbench.run import run_directory, train
 from bregbench.run_dir import RunDirectory
-from bregbench.tables.spec import Table, begin_with
+from bregbench.tables.precisions import finished, to_train
+from bregbench.tables.spec import Table
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Job:
         hours: estimated cost; of a run that has begun, of the rest.
         part: the part of the table; empty where a row is one run.
         cuda: whether it is too long for a CPU.
-        source: the run that it begins with, if any.
+        source: the run that it begins with, if any and if it is still to be trained.
     """
 
     row: str
@@ -95,17 +96,18 @@ def plan(
                 if table.not_run(label, part):
                     continue
                 detail = table.detail(part)
-                config = table.config(label, seed, *local, part=part)
+                behind = finished(table, label, seed, records_dir, *local, part=part)
+                done = behind is not None
+                config, source = (
+                    (behind[0], None)
+                    if behind is not None
+                    else to_train(table, label, seed, records_dir, *local, part=part)
+                )
                 key = (part, config.hashed_name, seed)
                 if detail.shared and key in shared:
                     continue
                 shared.add(key)
-                done = find_complete(config, records_dir) is not None
                 hours = 0.0 if done else _hours_left(config, detail.hours or row.hours)
-                begun = table.source(label, seed, *local, part=part)
-                source = begun and (find_complete(begun, records_dir) or run_directory(begun))
-                if source is not None:
-                    config = begin_with(config, source)
                 cuda = table.wants_cuda(part)
                 jobs.append(Job(label, config, done, hours, part, cuda, source))
     return jobs

@@ -237,6 +237,12 @@ class Table:
         """The rows that a label names: itself, or all its points."""
         return [row for row in self.rows if row == label or row.rpartition("@")[:2] == (label, "@")]
 
+    def overrides(self, row: str, part: str = "") -> list[str]:
+        """What the run behind a row is, in the order in which the last one counts."""
+        detail = self.detail(part)
+        own = [] if detail.shared else self.rows[row].overrides
+        return [*self.common, *self.parts.get(part, []), *own, *detail.rows.get(row, [])]
+
     def config(self, row: str, seed: int, *local: str, part: str = "") -> Config:
         """The run behind a row and a seed.
 
@@ -246,12 +252,8 @@ class Table:
             local: overrides that say where and on what to run.
             part: which of the row's runs, if there are several.
         """
-        detail = self.detail(part)
         composed = _compose(
-            *self.common,
-            *self.parts.get(part, []),
-            *([] if detail.shared else self.rows[row].overrides),
-            *detail.rows.get(row, []),
+            *self.overrides(row, part),
             f"experiment_name={self.experiment or self.name}",
             "tracking=none",
             *local,

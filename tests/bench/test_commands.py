@@ -234,6 +234,16 @@ def test_doctor_shows_versions_and_data(call):
     assert "HIDDEN" not in out
 
 
+@pytest.mark.parametrize(
+    ("has", "says"), [(True, "yes (precision=auto: bf16)"), (False, "no (precision=auto: fp32)")]
+)
+def test_doctor_says_whether_the_machine_has_bf16(call, monkeypatch, has, says):
+    monkeypatch.setattr("bregbench.doctor.has_bf16", lambda _device: has)
+    _, out, _ = call(doctor, f"data_root={SHARED_DATA}")
+    (line,) = (line for line in out.splitlines() if "bf16 on cpu" in line)
+    assert line.endswith(says)
+
+
 def test_doctor_reports_a_shadowing_package(tmp_path):
     stranger = tmp_path / "clip"
     stranger.mkdir()
