@@ -126,12 +126,9 @@ def test_margins_follow_the_rules(name):
 
 
 def test_marks():
-    widths = (3, 5, 15, 25)
-    rows = ("CNN 3x3 converted", "CNN 28x28 converted")
     marks = {name: marked(name, "excluded") for name in CELLS}
     assert {name: found for name, found in marks.items() if found} == {
         "bregman_figure2": [("ProxGD lambda=0.0001", "validation/accuracy@21")],
-        "fno_figure3": [(row, f"test/accuracy@{width}") for row in rows for width in widths],
     }
     top5 = "ImageNet ResNet-18 test/accuracy_top5"
     assert marked("dessilbi_table1", "doubtful") == [("SGD Naive", top5)]

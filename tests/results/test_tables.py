@@ -252,7 +252,10 @@ def test_bad_arguments_are_one_line(call, results_dir, arguments, says):
 
 
 #: rows of which the paper prints nothing, there for the sake of extra columns
-UNPUBLISHED = {"lifted_figure7": {"SGD-BP", "ISGD-BP", "SGD-BP (lr=0.02)", "ISGD-BP (lr=0.02)"}}
+UNPUBLISHED = {
+    "lifted_figure7": {"SGD-BP", "ISGD-BP", "SGD-BP (lr=0.02)", "ISGD-BP (lr=0.02)"},
+    "fno_figure3": {f"CNN {size} converted by a clean cut" for size in ("3x3", "28x28")},
+}
 
 
 COMMITTED = sorted(
