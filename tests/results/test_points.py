@@ -14,6 +14,7 @@ import torch
 from bregbench.config import Config
 from bregbench.evaluators import Conversion, Resolution
 from bregbench.evaluators.resolution import Cut
+from bregbench.models import SpectralResnet18
 from bregbench.records import export_record, record_of
 from bregbench.run import run_directory, train
 from bregbench.tables import load_table, read_published
@@ -238,11 +239,12 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
         ("fno_modes", "LinBreg@0.1"),
         ("fno_striding", "trigonometric strides, bilinear data: naive CNN"),
         ("fno_striding", "ordinary strides, trigonometric data: FNO"),
+        ("fno_striding_small", "trigonometric strides, trigonometric data: FNO"),
     ],
 )
 def test_rows_of_our_own_tables_have_every_column(name, label, small_archive, local):
     table = load_table(name)
-    small = ["model.width=2"] if name == "fno_striding" else ["model.channels=[2,2]"]
+    small = ["model.width=2"] if name.startswith("fno_striding") else ["model.channels=[2,2]"]
     config = table.config(
         label,
         0,
@@ -296,3 +298,15 @@ def test_nyquist_coefficients_are_halved_and_quartered():
     for row in (0, 4):
         for column in (0, 4):
             assert torch.allclose(odd[row, column], even[0, 0] / 4, atol=1e-12)
+
+
+def test_networks_of_strides_have_the_stem_of_the_paper():
+    networks = [
+        load_table(name).config(row, 0).model
+        for name in ("fno_striding", "fno_striding_small")
+        for row in load_table(name).rows
+    ]
+    networks.append(load_table("fno_figure4").config("4b bilinear data: FNO", 0).model)
+    for model in networks:
+        assert isinstance(model, SpectralResnet18)
+        assert (model.stem_kernel, model.stem_stride, model.max_pool) == (7, 2, True)
