@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from bregman.modules import Conv2d
 from fno.convolution import by_matrices, check_images, convolve
 from fno.multiplier import multiplier_of_kernel
-from fno.precision import wide, without_autocast
+from fno.precision import under_autocast, wide, without_autocast
 from fno.sizes import Size, as_size
 
 Method = Literal["auto", "direct", "fft"]
@@ -107,6 +106,6 @@ class CircularConv2d(Conv2d):
         if taps >= FFT_FROM_TAPS or not fits:
             return True
         # Direct convolutions gain from half precision, FFTs and what replaces them do not use it.
-        full = wide(images) is images and not torch.is_autocast_enabled(images.device.type)
+        full = wide(images) is images and not under_autocast(images)
         by_hand = by_matrices(images, self.out_channels, size, size, groups=self.groups)
         return taps >= MATRICES_FROM_TAPS and full and by_hand

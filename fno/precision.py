@@ -25,3 +25,9 @@ def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object
     if not torch.amp.is_autocast_available(device):  # such as "meta"
         return contextlib.nullcontext()
     return torch.autocast(device, enabled=False)
+
+
+def under_autocast(tensor: Tensor) -> bool:
+    """Whether autocast is on for the device of the tensor; never on devices that have none."""
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -53,6 +53,10 @@ class SpectralConv2d(nn.Module):
             opposite. The others are stored once for two, which doubles their derivatives
             (Lemma 4): without this a gradient step is twice as long for them, and which modes
             a Bregman iteration finds depends on which axis is the last. Values do not change.
+
+    Shapes of weights of different layers can agree (5 x 4 and 5 x 5 modes). A `state_dict` therefore
+    says whose it is, and `load_state_dict` raises RuntimeError if that is another number of modes,
+    channels or groups, or other gradients (`balanced`). States from files of bare tensors do not say it.
 
     Raises:
         ValueError: a number is out of range, or groups do not divide the channels.
@@ -107,6 +111,51 @@ class SpectralConv2d(nn.Module):
         if self.pointwise is not None:
             bound = 1 / math.sqrt(self.weight.shape[1])
             self.pointwise.weight.uniform_(-bound, bound, generator=generator)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        # Not among the tensors: files that have been written keep their keys.
+        known = getattr(destination, "_metadata", {}).get(prefix.removesuffix("."))
+        if known is not None:
+            known["spectral"] = self._meaning()
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """See `nn.Module`; the state of another layer is refused even where its shapes fit."""
+        ours = self._meaning()
+        theirs = local_metadata.get("spectral", ours)
+        differing = [name for name in ours if theirs.get(name) != ours[name]]
+        if not differing:
+            super()._load_from_state_dict(
+                state_dict,
+                prefix,
+                local_metadata,
+                strict,
+                missing_keys,
+                unexpected_keys,
+                error_msgs,
+            )
+            return
+        saved, own = (
+            ", ".join(f"{name}={end.get(name)}" for name in differing) for end in (theirs, ours)
+        )
+        error_msgs.append(
+            f"{prefix}weight is that of a SpectralConv2d with {saved}, and this one has {own} (build it "
+            "like the saved one; dict(state) is loaded without this check)"
+        )
+
+    def _meaning(self) -> dict[str, int | bool | Size]:
+        """What the numbers of the weight stand for, which its shape leaves open."""
+        names = ("in_channels", "out_channels", "modes", "groups", "balanced")
+        return {name: getattr(self, name) for name in names}
 
     def multiplier(self, size: int | Sequence[int]) -> Tensor:
         """Factors of the coefficients of an input of a size, W not included.

@@ -17,6 +17,7 @@ from fno import (
     spectral_network,
     trigonometric_resize,
 )
+from fno.sizes import odd
 
 SMALL = {"width": 4, "stem_kernel": 3, "stem_stride": 1, "max_pool": False}
 
@@ -140,3 +141,25 @@ def test_errors_name_the_value():
         FourierClassifier(kernel_size=3, pointwise=True)
     with pytest.raises(ValueError, match="Invalid activation: 'tanh'"):
         FourierClassifier(modes=3, activation="tanh")
+
+
+@pytest.mark.parametrize("size", [(13, 13), (14, 12)])
+@pytest.mark.parametrize("shown", [(5, 6), (8, 8), (12, 11), (13, 13), (14, 14), (21, 20)])
+def test_a_predetermined_output_size_is_trigonometric_input_interpolation(size, shown):
+    """Page 11 of the paper: a first layer whose outputs have the training size, whatever it is shown."""
+    network = FourierClassifier(kernel_size=5, channels=(3, 4), bias=True).double()
+    spectral = spectral_network(network, torch.zeros(1, 1, *size, dtype=torch.float64))
+    layers = dict(spectral.named_children())
+    predetermined = nn.Sequential(
+        TrigonometricResize(odd(shown)),  # on which an even size is multiplied, eq. 8
+        layers.pop("conv1"),
+        TrigonometricResize(size),
+        *layers.values(),
+    )
+    images = normal(3, 1, *shown)
+    interpolated = trigonometric_resize(images, size)
+    assert error(predetermined(images), spectral(interpolated)) < EXACT
+    assert error(predetermined(images), network(interpolated)) < EXACT
+    # Without the size the second layer sees other images, and the answers differ.
+    if shown != size:
+        assert error(spectral(images), spectral(interpolated)) > 1e-4

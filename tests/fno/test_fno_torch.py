@@ -6,6 +6,9 @@ import copy
 import csv
 import doctest
 import importlib
+import re
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +17,15 @@ from torch import distributed, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import fno
-from fno import CircularConv2d, FourierClassifier, SpectralConv2d, TrigonometricResize, timing
+from fno import (
+    CircularConv2d,
+    FourierClassifier,
+    SpectralConv2d,
+    SpectralResNet18,
+    TrigonometricResize,
+    timing,
+)
+from fno.pooling import AdaptiveAveragePool2d
 
 LAYERS = {
     "spectral": lambda: SpectralConv2d(2, 3, 5, pointwise=True, activation="gelu"),
@@ -128,6 +139,72 @@ def test_layers_take_what_convolutions_of_torch_take(build):
             ValueError, match=r"expected images \(batch, 2 channels, height, width\)"
         ):
             layer(wrong)
+
+
+@pytest.mark.parametrize("modes", [(5, 4), (4, 5), (4, 4), 5])
+def test_states_of_other_layers_are_refused_where_shapes_agree(modes, tmp_path):
+    def build(**changes: Any) -> SpectralConv2d:
+        options = {"in_channels": 4, "out_channels": 4, "modes": modes, "bias": False}
+        return SpectralConv2d(**(options | changes))
+
+    first, second = build().modes
+    others: dict[str, dict[str, Any]] = {
+        f"modes={build().modes}": {"modes": (first, second + 1 - 2 * (second % 2))},
+        "in_channels=4, groups=1": {"in_channels": 8, "groups": 2},
+        "balanced=False": {"balanced": True},
+    }
+    torch.save(build().state_dict(), tmp_path / "state.pt")
+    for state in (build().state_dict(), torch.load(tmp_path / "state.pt", weights_only=True)):
+        for saved, changes in others.items():
+            other = build(**changes)
+            before = other.weight.detach().clone()
+            assert before.shape == build().weight.shape
+            of = re.escape(f"weight is that of a SpectralConv2d with {saved}, and this one has ")
+            with pytest.raises(RuntimeError, match=of):
+                other.load_state_dict(state, strict=False)
+            assert torch.equal(other.weight, before)
+            # Bare tensors do not say whose they are.
+            other.load_state_dict(dict(state))
+            assert torch.equal(other.weight, state["weight"])
+        same = build()
+        same.load_state_dict(state)
+        assert torch.equal(same.weight, state["weight"])
+    assert set(build().state_dict()) == {"weight"}
+
+
+def test_the_layer_of_a_network_whose_state_is_refused_is_named():
+    five, four = (FourierClassifier(modes=(5, columns), channels=(2, 2)) for columns in (5, 4))
+    with pytest.raises(RuntimeError, match=r"conv1.weight is that .* modes=\(5, 4\), and this one"):
+        five.load_state_dict(four.state_dict())
+    five.load_state_dict(copy.deepcopy(five).state_dict())
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        *LAYERS.values(),
+        *(partial(CircularConv2d, 2, 3, kernel) for kernel in (1, 3, 5, 7, 9, 12)),
+        *(partial(CircularConv2d, 2, 3, 7, method=method) for method in ("auto", "direct", "fft")),
+        partial(CircularConv2d, 2, 4, 7, groups=2, stride=2, dilation=2),
+        partial(SpectralConv2d, 2, 3, 5, balanced=True, striding="sampling", stride=2),
+        partial(AdaptiveAveragePool2d, (3, 7)),
+        partial(FourierClassifier, 2, kernel_size=7),
+        partial(FourierClassifier, 2, modes=(4, 7), pointwise=True, activation="gelu"),
+        partial(SpectralResNet18, 2, width=2),
+        partial(SpectralResNet18, 2, width=2, modes=5, striding="sampling"),
+    ],
+)
+def test_every_layer_has_shapes_on_a_device_without_values_or_autocast(build):
+    real = build().eval()
+    layer = copy.deepcopy(real).to("meta")
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        images = torch.empty(2, 2, 9, 8, device="meta", dtype=dtype)
+        result = layer.to(dtype)(images)
+        assert (result.device.type, result.dtype) == ("meta", dtype)
+        assert result.shape == real(torch.zeros(2, 2, 9, 8)).shape
+    # Autocast of another device is none of this one's.
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.empty(2, 2, 9, 8, device="meta", dtype=dtype)).shape == result.shape
 
 
 def test_networks_have_shapes_without_values():
