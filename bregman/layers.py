@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 WEIGHT_LAYERS = (nn.Linear, _ConvNd)
 NORM_LAYERS = (
@@ -30,12 +31,51 @@ GROUPINGS = ("entry", "kernel", "filter", "row")
 
 
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """`(parameter name, layer, weight)` of every Linear and Conv layer, shared weights once."""
-    seen: set[int] = set()
+    """`(parameter name, layer, weight)` of every Linear and Conv layer, shared weights once.
+
+    Weights that are computed (see `computed_weights`) come as they are now; to change them has no
+    effect, because the next call computes them again.
+    """
+    seen: dict[int, Tensor] = {}  # holds the tensors: the id of a dropped one is soon another's
     for name, module in model.named_modules():
-        if isinstance(module, WEIGHT_LAYERS) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            yield f"{name}.weight" if name else "weight", module, module.weight
+        if not isinstance(module, WEIGHT_LAYERS):
+            continue
+        weight = module.weight
+        if id(weight) not in seen:
+            seen[id(weight)] = weight
+            yield f"{name}.weight" if name else "weight", module, weight
+
+
+def computed_weights(model: nn.Module) -> list[str]:
+    """Names of the weights, biases and norm scales that are computed at every call, in order.
+
+    So it is under weight_norm, spectral_norm, orthogonal and prune of `torch.nn.utils`, in their
+    parametrized and in their older forms: what the layer shows is no parameter of its own.
+    """
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if isinstance(module, (*WEIGHT_LAYERS, *NORM_LAYERS))
+        for name in ("weight", "bias")
+        # To look at a parametrized weight would compute it, which spectral_norm takes for a call.
+        if is_parametrized(module, name) or isinstance(module.__dict__.get(name), Tensor)
+    ]
+
+
+def check_plain_weights(model: nn.Module) -> None:
+    """Refuse what would be written into weights that the next call computes again.
+
+    Raises:
+        ValueError: Weights are computed; they are named.
+    """
+    computed = computed_weights(model)
+    if computed:
+        raise ValueError(
+            f"{', '.join(map(repr, computed))} are computed from other parameters at every call "
+            "(weight_norm, spectral_norm, orthogonal, prune), so nothing can be written into them: "
+            "make them plain first, with torch.nn.utils.parametrize.remove_parametrizations or the "
+            "remove function of what computes them"
+        )
 
 
 def layer_dims(module: nn.Module, by: str) -> tuple[int, ...]:

@@ -2,47 +2,58 @@
 
 from __future__ import annotations
 
-import operator
-
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bregman.layers import WEIGHT_LAYERS
+from dessilbi.comparing import Original
 from dessilbi.graph import ChannelGraph
-from dessilbi.nodes import POINTWISE_CALLS, POINTWISE_MODULES, Nothing
+from dessilbi.nodes import WRITING, Nothing, is_pointwise, summands
+from dessilbi.probing import Example, Probe
 from dessilbi.resizing import input_channels, output_channels
 from dessilbi.zeros import zero_channels
 
 
-@torch.no_grad()
-def cut_branches(model: nn.Module) -> list[str]:
+def cut_branches(model: nn.Module, *, example: Example | None = None) -> list[str]:
     """Put `Nothing` in the place of branches that add zero to something else, in place.
 
-    Outputs stay exactly the same. A branch that an addition would write into (`branch += shortcut`)
-    stays, as do branches that hold more than Linear, Conv, BatchNorm layers and
-    activations.
+    Outputs stay exactly the same, which is tried on a copy. A branch stays that gives the sum its
+    shape, or that holds more than Linear, Conv, BatchNorm layers and activations. One that the
+    addition writes into (`branch += shortcut`) stays if its input has another shape than the sum.
+
+    Args:
+        model: A network that `torch.fx` can trace; as it was if the call is refused.
+        example: A batch of inputs, see `dessilbi.shrink`.
 
     Returns:
         Names of the Linear and Conv layers that are gone.
+
+    Raises:
+        ValueError: See `dessilbi.shrink`.
     """
+    original = Original(model, example)
+    cut_silent(original.copied, original.probe)
+    original.check(original.copied)
+    return cut_silent(model, original.probe)
+
+
+@torch.no_grad()
+def cut_silent(model: nn.Module, probe: Probe) -> list[str]:
+    """What `cut_branches` does, not compared."""
     removed: list[str] = []
-    graph = ChannelGraph(model)
+    graph = ChannelGraph(model, probe)
     zeros = zero_channels(graph)
     for node in graph.nodes:
-        if not graph.is_addition(node):
-            continue
-        silent = [source for source in node.all_input_nodes if _silent(graph, source, zeros)]
-        if len(silent) == 1 and not _written(node, silent[0]):
-            branch = _exclusive(silent[0], node)
-            if all(_replaceable(graph, part) for part in branch):
-                names = [str(part.target) for part in branch if part.op == "call_module"]
-                removed += [name for name in names if _is_weight(model, name)]
-                replace_removed(model, names)
+        branch = _silent_branch(graph, node, zeros)
+        if branch and all(_replaceable(graph, part) for part in branch):
+            names = [str(part.target) for part in branch if part.op == "call_module"]
+            removed += [name for name in names if _is_weight(model, name)]
+            replace_removed(model, names, whole=writes_into(node, branch[0]))
     return removed
 
 
-def bypass_layer(model: nn.Module, name: str) -> None:
+def bypass_layer(model: nn.Module, name: str, *, example: Example | None = None) -> None:
     """Take one layer, and the norm layer behind it, out of a chain, in place.
 
     Unlike `cut_branches` this changes the outputs; the paper fine-tunes afterwards. Activations and
@@ -51,15 +62,16 @@ def bypass_layer(model: nn.Module, name: str) -> None:
     Args:
         model: The network.
         name: Name of a Linear or Conv layer whose output has the shape of its input.
+        example: A batch of inputs, see `dessilbi.shrink`.
 
     Raises:
-        ValueError: There is no such layer, or it changes the shape.
+        ValueError: There is no such layer, or it changes the shape; see `dessilbi.shrink` as well.
     """
-    graph = ChannelGraph(model)
-    graph.space_of(name)
-    node = next(node for node in graph.nodes if node.target == name)
+    graph = ChannelGraph(model, example)
+    node = graph.node_of(name)
     layer = graph.layer(node)
-    assert layer is not None
+    if not isinstance(layer, WEIGHT_LAYERS):
+        raise ValueError(f"no Linear or Conv layer called {name!r} was found in the traced graph")
     if not _keeps_shape(layer):
         raise ValueError(f"layer {name!r} changes the shape of its input: it cannot be bypassed")
     norm = graph.norm_after(node)
@@ -67,14 +79,58 @@ def bypass_layer(model: nn.Module, name: str) -> None:
         model.set_submodule(str(part.target), nn.Identity())
 
 
-def replace_removed(model: nn.Module, names: list[str]) -> None:
-    """Put `Nothing` for Linear and Conv layers and `Identity` for norm layers, in place."""
+def writes_into(addition: fx.Node, summand: fx.Node) -> bool:
+    """Whether an addition puts its result in the place of this summand."""
+    pair = summands(addition)
+    return pair is not None and addition.target in WRITING and pair[0].node is summand
+
+
+def replace_removed(model: nn.Module, names: list[str], *, whole: bool = False) -> None:
+    """Put `Nothing` for Linear and Conv layers and `Identity` for norm layers, in place.
+
+    Args:
+        model: The network.
+        names: Of the layers.
+        whole: See `Nothing`.
+    """
     for name in names:
         layer = model.get_submodule(name)
         if isinstance(layer, WEIGHT_LAYERS):
-            model.set_submodule(name, Nothing())
+            model.set_submodule(name, Nothing(whole=whole))
         elif isinstance(layer, _BatchNorm):
             model.set_submodule(name, nn.Identity())
+
+
+def _silent_branch(
+    graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]
+) -> list[fx.Node]:
+    """What only makes the one summand of an addition that is zero; empty where nothing may go."""
+    pair = summands(node)
+    if pair is None:
+        return []
+    first, second = (summand.node for summand in pair)
+    silent = [part for part in (first, second) if _silent(graph, part, zeros)]
+    if len(silent) != 1 or first is second:
+        return []
+    other = second if silent[0] is first else first
+    # A summand that is zero may still give the sum its shape.
+    if graph.space(other) is None or not graph.same_shape(other, node):
+        return []
+    branch = _exclusive(silent[0], node)
+    if branch and writes_into(node, silent[0]) and not _begins_like(graph, branch, node):
+        return []
+    return branch
+
+
+def _begins_like(graph: ChannelGraph, branch: list[fx.Node], addition: fx.Node) -> bool:
+    """Whether what the branch reads has the shape of the sum, now and after any removal."""
+    (source,) = branch[-1].all_input_nodes or [None]
+    return (
+        source is not None
+        and graph.space(source) is graph.space(addition)
+        and graph.layout(source) == graph.layout(addition)
+        and graph.same_shape(source, addition)
+    )
 
 
 def _silent(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> bool:
@@ -82,29 +138,26 @@ def _silent(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) ->
     return graph.space(node) is not None and node in zeros and bool(zeros[node].all())
 
 
-def _written(addition: fx.Node, branch: fx.Node) -> bool:
-    in_place = addition.target is operator.iadd or addition.target == "add_"
-    return in_place and addition.args[0] is branch
-
-
 def _exclusive(last: fx.Node, addition: fx.Node) -> list[fx.Node]:
     """What exists for this summand only, from the end of the branch backwards."""
-    members = {addition}
+    if set(last.users) != {addition}:
+        return []
     branch: list[fx.Node] = []
     waiting = [last]
     while waiting:
         node = waiting.pop()
-        if node not in members and set(node.users) <= members and node.op != "placeholder":
-            members.add(node)
+        inner = node is last or set(node.users) <= set(branch)
+        if inner and node not in branch and node.op != "placeholder":
             branch.append(node)
             waiting += node.all_input_nodes
     return branch
 
 
 def _replaceable(graph: ChannelGraph, node: fx.Node) -> bool:
-    if node.op == "call_module":
-        return isinstance(graph.layer(node), (*WEIGHT_LAYERS, _BatchNorm, *POINTWISE_MODULES))
-    return node.target in POINTWISE_CALLS
+    layer = graph.layer(node)
+    if isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm)):
+        return not graph.is_shared(node) and not graph.is_altered(node)
+    return is_pointwise(layer, node) and not graph.is_altered(node)
 
 
 def _is_weight(model: nn.Module, name: str) -> bool:

@@ -9,8 +9,6 @@ The former are moved into the biases of the layers that read them, the latter ar
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
 from typing import Any
 
 import torch
@@ -20,44 +18,53 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bregman.layers import WEIGHT_LAYERS
+from dessilbi.comparing import Original
 from dessilbi.graph import ChannelGraph
-from dessilbi.nodes import POINTWISE_CALLS, POINTWISE_MODULES, preserves_zero
-from dessilbi.removal import compare_outputs, shrink
-from dessilbi.resizing import output_axis
+from dessilbi.nodes import is_pointwise, scale_factor, summands
+from dessilbi.probing import Example, Probe
+from dessilbi.removal import shrunk
+from dessilbi.resizing import by_input, output_axis
+from dessilbi.zeros import zero_outputs
 
-#: Module classes and functions that do nothing to a constant image in evaluation mode.
-_KEEP_MODULES = (
-    *(nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.MaxPool1d, nn.MaxPool2d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+#: Poolings with arguments that are not looked at here.
+_AVERAGES = frozenset({functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d})
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_DROPPING = frozenset(
+    {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
 )
-_KEEP_CALLS = frozenset({functional.dropout, functional.max_pool2d, functional.adaptive_avg_pool2d})
 
 
-@torch.no_grad()
-def compact(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
+def compact(model: nn.Module, *, example: Example | None = None) -> nn.Module:
     """A physically smaller copy of a sparse network, with the same outputs in evaluation mode.
 
     At least one channel of each layer stays, and so do the inputs of the network. A constant
-    channel stays where a convolution pads what it reads by zeros: there it is not constant.
+    channel stays where a convolution pads what it reads by zeros: there it is not constant. The
+    copy is compared with the original in evaluation mode and double precision.
 
     Args:
         model: A network that `torch.fx` can trace; not changed.
-        example: An input batch on which the outputs are compared, in evaluation mode.
+        example: The input batch on which the outputs are compared, see `dessilbi.shrink`.
 
     Raises:
-        ValueError: The outputs on `example` differ by more than rounding.
+        ValueError: See `dessilbi.shrink`.
     """
-    small = copy.deepcopy(model)
+    original = Original(model, example)
+    small = original.copied
     size = None
     while size != (size_now := sum(parameter.numel() for parameter in small.parameters())):
         size = size_now
-        graph = ChannelGraph(small)
-        _fold_constants(graph)
-        _silence_unread(graph)
-        small = shrink(small)  # may leave more units without weights: once more
-    if example is not None:
-        compare_outputs(model, small, example)
-    return small
+        small = _compacted_once(small, original.probe)
+    original.check(small)
+    return original.in_own_precision(small)
+
+
+@torch.no_grad()
+def _compacted_once(model: nn.Module, probe: Probe) -> nn.Module:
+    """Removal may leave more units without weights, for another round."""
+    graph = ChannelGraph(model, probe)
+    _fold_constants(graph)
+    _silence_unread(graph)
+    return shrunk(model, probe)
 
 
 def _fold_constants(graph: ChannelGraph) -> None:
@@ -73,10 +80,10 @@ def _fold_constants(graph: ChannelGraph) -> None:
         if space is None or space.fixed is not None or source not in values:
             continue
         constant = ~values[source].isnan()
-        columns = _by_input(layer, space.channels)
+        columns = by_input(layer, space.channels, space.readers[str(node.target)])
         given = columns.flatten(2).sum(dim=2) @ values[source].nan_to_num(0.0)
         if layer.bias is None:
-            layer.bias = nn.Parameter(given)
+            layer.bias = nn.Parameter(given, requires_grad=layer.weight.requires_grad)  # pyright: ignore[reportArgumentType]
         else:
             layer.bias.add_(given)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
         columns[:, constant] = 0.0
@@ -86,14 +93,14 @@ def _silence_unread(graph: ChannelGraph) -> None:
     """Set to zero what makes channels for which no layer has a weight."""
     own = _own_layers(graph)
     for space in graph.spaces:
-        makers = [graph.model.get_submodule(name) for name in space.producers]
+        makers = [graph.model.get_submodule(name) for name in (*space.producers, *space.norms)]
         if space.fixed is not None or not space.readers or not own.issuperset(makers):
             continue
         unread = torch.ones(space.channels, dtype=torch.bool)
-        for name in space.readers:
-            columns = _by_input(graph.model.get_submodule(name), space.channels)
+        for name, outer in space.readers.items():
+            columns = by_input(graph.model.get_submodule(name), space.channels, outer)
             unread &= (columns == 0).flatten(2).all(dim=2).all(dim=0).cpu()
-        for layer in (*makers, *map(graph.model.get_submodule, space.norms)):
+        for layer in makers:
             axis = output_axis(layer) if isinstance(layer, WEIGHT_LAYERS) else 0
             for tensor in (layer.weight.transpose(0, axis), layer.bias):  # pyright: ignore[reportCallIssue]
                 if isinstance(tensor, Tensor):
@@ -116,28 +123,31 @@ def _constants(graph: ChannelGraph) -> dict[fx.Node, Tensor]:
 
 def _value(graph: ChannelGraph, node: fx.Node, values: dict[fx.Node, Tensor]) -> Tensor | None:
     layer = graph.layer(node)
+    if graph.is_altered(node):
+        return None
     if isinstance(layer, WEIGHT_LAYERS):
         return _value_of_outputs(layer)
-    sources = [values.get(source) for source in node.all_input_nodes]
-    known = [source for source in sources if source is not None]
-    if not known or len(known) < len(sources):
+    pair = summands(node)
+    if pair is not None and graph.keeps_zeros(node):
+        first, second = (values.get(summand.node) for summand in pair)
+        if first is None or second is None:
+            return None
+        # Zeros of removed layers are on the CPU.
+        first, second = (one.to(values[pair[1].node].device) for one in (first, second))
+        return pair[0].factor * first + pair[1].factor * second
+    sources = [values.get(source) for source in node.all_input_nodes if graph.is_tensor(source)]
+    if len(sources) != 1 or sources[0] is None:
         return None
     if isinstance(layer, _BatchNorm):
-        return _normalised(layer, known[0]) if graph.is_norm(node) else None
-    if graph.is_addition(node):
-        return known[0].to(known[1]) + known[1] if len(known) == 2 else None
-    if not preserves_zero(graph.model, node):
-        return None
-    return _mapped(node, layer, known[0])
+        return _normalised(layer, sources[0]) if graph.is_norm(node) else None
+    return _mapped(node, layer, sources[0]) if graph.keeps_zeros(node) else None
 
 
-def _value_of_outputs(layer: nn.Module) -> Tensor | None:
+def _value_of_outputs(layer: nn.Module) -> Tensor:
     """The bias where a unit has no weights."""
+    empty = zero_outputs(layer, bias=False)
     weight: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
-    empty = (weight.transpose(0, output_axis(layer)).flatten(1) == 0).all(dim=1)
     bias = layer.bias if isinstance(layer.bias, Tensor) else weight.new_zeros(len(empty))
-    if bias.shape != empty.shape:  # transposed convolutions in groups
-        return None
     return torch.where(empty, bias, torch.nan)
 
 
@@ -151,29 +161,43 @@ def _normalised(norm: _BatchNorm, value: Tensor) -> Tensor | None:
 
 def _mapped(node: fx.Node, layer: nn.Module | None, value: Tensor) -> Tensor | None:
     """A constant behind an activation, pooling or flattening; None where it need not stay one."""
-    if isinstance(layer, _KEEP_MODULES) or node.target in _KEEP_CALLS:
-        return value
-    if isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d)):
-        even = layer.padding in (0, (0,), (0, 0)) or not layer.count_include_pad
+    if isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
+        even = not any(_tuple(layer.padding)) or not layer.count_include_pad
         return value if even and getattr(layer, "divisor_override", None) is None else None
-    if isinstance(layer, POINTWISE_MODULES):
+    if node.target in _AVERAGES:
+        return None
+    factor = scale_factor(node)
+    if factor is not None:
+        return factor * value
+    if not is_pointwise(layer, node) or isinstance(layer, _DROPOUTS) or node.target in _DROPPING:
+        return value  # axes are moved, averaged over, or pooled
+    if layer is not None:
         return layer(value.clone())
-    if node.target in POINTWISE_CALLS:
-        target: Any = getattr(Tensor, str(node.target)) if node.op == "call_method" else node.target
+    target: Any = getattr(Tensor, str(node.target)) if node.op == "call_method" else node.target
+    if node.args:
         return target(value.clone(), *node.args[1:], **node.kwargs)
-    # What is left flattens or averages over pixels, or pools with padding.
-    return None if node.target is functional.avg_pool2d else value
+    return target(**{**node.kwargs, "input": value.clone()})
+
+
+def _tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _own_layers(graph: ChannelGraph) -> set[nn.Module]:
-    """Layers that are called once and share their weight with no other."""
-    layers = [layer for node in graph.nodes if (layer := graph.layer(node)) is not None]
-    calls = Counter(layers)
-    weights = Counter(id(layer.weight) for layer in calls if isinstance(layer, WEIGHT_LAYERS))
+    """Layers that are called once, have no hooks, and share no tensor with another."""
+    called = [node for node in graph.nodes if graph.layer(node) is not None]
+    owners: dict[int, set[nn.Module]] = {}
+    for module in graph.model.modules():
+        for param in module.parameters(recurse=False):
+            owners.setdefault(id(param), set()).add(module)
     return {
         layer
-        for layer, count in calls.items()
-        if count == 1 and isinstance(layer, WEIGHT_LAYERS) and weights[id(layer.weight)] == 1
+        for node in called
+        if (layer := graph.layer(node)) is not None
+        and isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm))
+        and not graph.is_shared(node)
+        and not graph.is_altered(node)
+        and all(len(owners[id(param)]) == 1 for param in layer.parameters())
     }
 
 
@@ -186,9 +210,3 @@ def _reads_evenly(layer: nn.Module) -> bool:
     if layer.padding_mode != "zeros" or layer.padding == "valid":
         return True
     return max(layer.kernel_size) == 1 if layer.padding == "same" else not any(layer.padding)
-
-
-def _by_input(layer: nn.Module, channels: int) -> Tensor:
-    """A view of the weight as ``(outputs, channels, entries of a channel, *kernel)``."""
-    weight: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
-    return weight.transpose(0, output_axis(layer)).unflatten(1, (channels, -1))

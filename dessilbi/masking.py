@@ -12,11 +12,12 @@ from torch import Tensor, fx, nn
 from bregman.layers import WEIGHT_LAYERS
 from bregman.masks import Masks
 from dessilbi.graph import ChannelGraph
+from dessilbi.probing import Example
 from dessilbi.resizing import output_axis, output_channels
 
 
 @torch.no_grad()
-def mask_filters(model: nn.Module, keep: Masks) -> None:
+def mask_filters(model: nn.Module, keep: Masks, *, example: Example | None = None) -> None:
     """Set to zero, in place, all that the filters not kept contribute.
 
     Args:
@@ -24,12 +25,15 @@ def mask_filters(model: nn.Module, keep: Masks) -> None:
         keep: Bool tensor `(outputs,)` per weight, keyed by its name (see `filter_masks`). A layer
             of which nothing is kept cuts the rest of its branch off, up to the addition of a
             shortcut: a residual block becomes its shortcut.
+        example: A batch of inputs, for a network of which no input can be made up; see
+            `dessilbi.shrink`. Without one, features are preferred to tokens.
 
     Raises:
-        ValueError: A key names no weight of a Linear or Conv layer, a mask has another length, or
-            nothing is kept of a layer that no shortcut passes by, or of all that an addition adds.
+        ValueError: The network cannot be followed (see `dessilbi.shrink`). A key names no weight of a
+            Linear or Conv layer, a mask has another length, or nothing is kept of a layer that no
+            shortcut passes by, or of all that an addition adds.
     """
-    graph = ChannelGraph(model)
+    graph = ChannelGraph(model, example)
     nodes = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
     _check(graph, nodes, keep)
     for summands in silent_sums(model, keep):
@@ -69,7 +73,7 @@ def silent_sums(model: nn.Module, keep: Masks) -> list[list[list[str]]]:
     return [summands for summands in sums if all(summands)]
 
 
-def align_filters(model: nn.Module, keep: Masks) -> Masks:
+def align_filters(model: nn.Module, keep: Masks, *, example: Example | None = None) -> Masks:
     """Masks with which whatever no layer keeps of a residual stream can be removed.
 
     Layers that add to the same stream share its channels. One of them that is masked alone would
@@ -79,9 +83,10 @@ def align_filters(model: nn.Module, keep: Masks) -> Masks:
     Args:
         model: A network that `torch.fx` can trace.
         keep: See `mask_filters`; layers without a mask keep everything.
+        example: See `mask_filters`.
     """
     aligned = dict(keep)
-    for space in ChannelGraph(model).spaces:
+    for space in ChannelGraph(model, example).spaces:
         names = [f"{name}.weight" for name in space.producers]
         masks = {name: keep[name] for name in names if name in keep}
         if len(names) < 2 or not masks:

@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from bregman.modules import Conv2d
+from bregman.layers import WEIGHT_LAYERS
 
 #: Layers that map zero to zero, entry by entry.
 POINTWISE_MODULES = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Identity),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d),
-)
-#: Layers that map zero to zero, channel by channel, and keep the channels as they are.
-ZERO_MODULES = (
-    *POINTWISE_MODULES,
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Tanh, nn.Softsign, nn.Hardswish, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink),
+    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
 )
 #: Functions and methods that do the same.
 POINTWISE_CALLS = frozenset(
     {
-        *(torch.relu, torch.tanh, functional.relu, functional.relu6, functional.leaky_relu),
-        *(functional.elu, functional.gelu, functional.silu, functional.tanh, functional.dropout),
-        *("relu", "relu_", "tanh", "contiguous", "clone"),
+        *(torch.relu, torch.relu_, torch.tanh, torch.selu, torch.celu),
+        *(functional.relu, functional.relu6, functional.leaky_relu, functional.elu),
+        *(functional.gelu, functional.silu, functional.mish, functional.tanh, functional.selu),
+        *(functional.celu, functional.softsign, functional.hardswish),
+        *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
+        *("relu", "relu_", "tanh", "tanh_", "contiguous", "clone"),
     }
 )
-ZERO_CALLS = POINTWISE_CALLS | {
-    *(functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d),
+#: Pooling over the last axes, and over how many of them.
+POOLING_MODULES: dict[type[nn.Module], int] = {
+    **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d), 1),
+    **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), 2),
+    **dict.fromkeys((nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool3d), 3),
 }
-ADDITIONS = frozenset({operator.add, operator.iadd, torch.add})
+POOLING_CALLS: dict[object, int] = {
+    **dict.fromkeys((functional.max_pool1d, torch.max_pool1d, functional.avg_pool1d), 1),
+    **dict.fromkeys((functional.max_pool2d, torch.max_pool2d, functional.avg_pool2d), 2),
+    **dict.fromkeys((functional.max_pool3d, torch.max_pool3d, functional.avg_pool3d), 3),
+    functional.adaptive_avg_pool1d: 1,
+    functional.adaptive_avg_pool2d: 2,
+    functional.adaptive_avg_pool3d: 3,
+}
+ADDITIONS = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
+SUBTRACTIONS = frozenset({operator.sub, operator.isub, torch.sub, "sub", "sub_"})
+#: Additions and subtractions that write into their first summand.
+WRITING = frozenset({operator.iadd, operator.isub, "add_", "sub_"})
+MULTIPLICATIONS = frozenset({operator.mul, operator.imul, torch.mul, "mul", "mul_"})
+DIVISIONS = frozenset({operator.truediv, operator.itruediv, torch.div, "div", "div_"})
+NEGATIONS = frozenset({operator.neg, torch.neg, "neg", "neg_"})
 
 
 class Nothing(nn.Module):
-    """In the place of a removed layer on a branch that is added to others: contributes zero."""
+    """In the place of a removed layer on a branch that is added to others: contributes zero.
+
+    Args:
+        whole: Give zeros of the shape of the inputs, for a sum that is written into the branch.
+    """
+
+    def __init__(self, *, whole: bool = False) -> None:
+        super().__init__()
+        self.whole = whole
 
     def forward(self, inputs: Tensor) -> Tensor:
         """A single zero with as many axes as the inputs, to be broadcast by the addition."""
-        return inputs.new_zeros((1,) * inputs.dim())
+        return torch.zeros_like(inputs) if self.whole else inputs.new_zeros((1,) * inputs.dim())
 
 
 class PaddedShortcut(nn.Module):
@@ -66,13 +93,65 @@ class PaddedShortcut(nn.Module):
         return functional.pad(picture, (0, 0, 0, 0, before, missing - before))
 
 
+class _Proxy(fx.Proxy):
+    """Records `+=` and its like as what they are, changes in place; torch records `+`."""
+
+    def __iadd__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.iadd, other)
+
+    def __isub__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.isub, other)
+
+    def __imul__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.imul, other)
+
+    def __itruediv__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.itruediv, other)
+
+    def __ifloordiv__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.ifloordiv, other)
+
+    def __imod__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.imod, other)
+
+    def __ipow__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.ipow, other)
+
+    def __iand__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.iand, other)
+
+    def __ior__(self, other: object) -> fx.Proxy:
+        return self._in_place(operator.ior, other)
+
+    def _in_place(self, function: Callable[..., object], other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+
 class Tracer(fx.Tracer):
-    """Takes the layers of this module and safe convolutions as they are, without looking into them."""
+    """Takes the layers of this module, and those that compute as torch's, as they are.
+
+    A class of one's own that is derived from a layer of torch and has another `forward` is looked
+    into: it need not do with its weight what the layer does.
+    """
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Nothing, PaddedShortcut, Conv2d)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        if isinstance(m, (Nothing, PaddedShortcut)):
+            return True
+        if isinstance(m, (*WEIGHT_LAYERS, _BatchNorm)):
+            return computes_as_torch(m)
+        return super().is_leaf_module(m, module_qualified_name)
+
+
+def computes_as_torch(layer: nn.Module) -> bool:
+    """Whether `forward` is that of torch, or of a layer of `bregman` that gives the same."""
+    names = ("forward", "_conv_forward")
+    methods = [getattr(type(layer), name) for name in names if hasattr(type(layer), name)]
+    return not any(name in layer.__dict__ for name in names) and all(
+        method.__module__.startswith(("torch.nn.modules.", "bregman.")) for method in methods
+    )
 
 
 def called_layer(model: nn.Module, node: fx.Node) -> nn.Module | None:
@@ -80,44 +159,77 @@ def called_layer(model: nn.Module, node: fx.Node) -> nn.Module | None:
     return model.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
-def preserves_zero(model: nn.Module, node: fx.Node) -> bool:
-    """Whether the node keeps its one input's channels and maps zero to zero."""
-    if node.op == "call_module":
-        layer = called_layer(model, node)
-        if isinstance(layer, nn.Flatten):
-            return layer.start_dim == 1
-        return isinstance(layer, ZERO_MODULES)
-    called = node.op in ("call_function", "call_method")
-    return called and (node.target in ZERO_CALLS or _flattens(node))
+def is_call(node: fx.Node) -> bool:
+    """Whether the node calls a function or a method."""
+    return node.op in ("call_function", "call_method")
+
+
+def pooled_axes(layer: nn.Module | None, node: fx.Node) -> int:
+    """Over how many of the last axes a node pools; 0 where it is no pooling of known kind."""
+    if layer is not None:
+        return next((n for kind, n in POOLING_MODULES.items() if isinstance(layer, kind)), 0)
+    return POOLING_CALLS.get(node.target, 0) if is_call(node) else 0
+
+
+def is_pointwise(layer: nn.Module | None, node: fx.Node) -> bool:
+    """Whether the node maps every entry by itself, and zero to zero."""
+    if layer is not None:
+        return isinstance(layer, POINTWISE_MODULES)
+    return is_call(node) and node.target in POINTWISE_CALLS
+
+
+def scale_factor(node: fx.Node) -> float | None:
+    """The number by which a node multiplies a tensor; None for any other node."""
+    if not is_call(node) or node.kwargs:
+        return None
+    if node.target in NEGATIONS and len(node.args) == 1:
+        return -1.0
+    if len(node.args) != 2:
+        return None
+    first, second = node.args
+    if node.target in MULTIPLICATIONS and isinstance(first, (int, float)):
+        first, second = second, first
+    if not isinstance(first, fx.Node) or not isinstance(second, (int, float)):
+        return None
+    if node.target in MULTIPLICATIONS and math.isfinite(second):
+        return float(second)
+    return 1.0 / second if node.target in DIVISIONS and second else None
+
+
+@dataclass(frozen=True)
+class Summand:
+    """One of the two tensors that a node adds, and the number in front of it."""
+
+    node: fx.Node
+    factor: float
+
+
+def summands(node: fx.Node) -> tuple[Summand, Summand] | None:
+    """What a node adds up, a subtraction being an addition with -1; None for any other node."""
+    minus = node.target in SUBTRACTIONS
+    if not is_call(node) or not (minus or node.target in ADDITIONS):
+        return None
+    named = dict(node.kwargs)
+    given = [*node.args, *(named.pop(key) for key in ("input", "other") if key in named)]
+    alpha = named.pop("alpha", 1)
+    if named or len(given) != 2 or not isinstance(alpha, (int, float)):
+        return None
+    first, second = given
+    if not isinstance(first, fx.Node) or not isinstance(second, fx.Node):
+        return None
+    return Summand(first, 1.0), Summand(second, float(-alpha if minus else alpha))
 
 
 def is_addition(node: fx.Node) -> bool:
-    """Whether the node adds two tensors of the graph."""
-    called = node.target in ADDITIONS or node.target in ("add", "add_")
-    return node.op in ("call_function", "call_method") and called and len(_tensors(node)) == 2
-
-
-def _tensors(node: fx.Node) -> list[fx.Node]:
-    return [arg for arg in node.args if isinstance(arg, fx.Node)]
-
-
-def _flattens(node: fx.Node) -> bool:
-    """`torch.flatten(x, 1)`, `x.flatten(1)`, `x.view(x.size(0), -1)`, `x.mean((2, 3))`."""
-    rest = list(node.args[1:])
-    if node.target in (torch.flatten, "flatten"):
-        return bool((rest or [node.kwargs.get("start_dim")])[0] == 1)
-    if node.target in ("view", "reshape"):
-        return len(rest) == 2 and isinstance(rest[0], fx.Node) and bool(rest[1] == -1)
-    if node.target in (torch.mean, "mean"):
-        dims = (rest or [node.kwargs.get("dim")])[0]
-        return isinstance(dims, (tuple, list)) and set(dims) in ({2, 3}, {-2, -1})
-    return False
+    """Whether the node adds or subtracts two tensors of the graph."""
+    return summands(node) is not None
 
 
 def gives_size(node: fx.Node) -> bool:
     """Whether the result is a shape, or a number taken from one."""
     if node.op == "call_method":
-        return node.target == "size"
+        return node.target in ("size", "dim", "numel")
     if node.target is getattr:
-        return bool(node.args[1] == "shape")
-    return node.target is operator.getitem and gives_size(_tensors(node)[0])
+        return bool(node.args[1] in ("shape", "ndim"))
+    first = node.args[0] if node.args else None
+    return node.target is operator.getitem and isinstance(first, fx.Node) and gives_size(first)

@@ -2,7 +2,8 @@
 
 Only exact zeros are taken away, so the outputs stay: what is zero is found by following the masks
 (see `dessilbi.masking`) through the traced graph. A channel goes when it is zero wherever a layer
-reads it; on a residual stream that means that every summand is zero there.
+reads it; on a residual stream that means that every summand is zero there. The result is compared
+with the original in any case.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from torch import Tensor, fx, nn
 
 from bregman.layers import WEIGHT_LAYERS
 from bregman.modules import make_safe
-from dessilbi.branches import cut_branches
+from dessilbi.branches import cut_silent
+from dessilbi.comparing import Original, OutputsChangedError, compare_outputs
 from dessilbi.graph import ChannelGraph, Space
+from dessilbi.probing import Example, Probe
 from dessilbi.resizing import select_inputs, select_norm, select_outputs
 from dessilbi.zeros import zero_channels
 
+__all__ = ["OutputsChangedError", "compare_outputs", "fixed_layers", "shrink"]
 
-def shrink(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
+
+def shrink(model: nn.Module, *, example: Example | None = None) -> nn.Module:
     """A physically smaller copy of a masked network, with the same outputs.
 
     Branches that add nothing to a shortcut become `dessilbi.nodes.Nothing`, then channels that are
@@ -28,31 +33,52 @@ def shrink(model: nn.Module, *, example: Tensor | None = None) -> nn.Module:
     stays. Optimisers still hold the parameters of the old network. Strided 1 x 1 convolutions become
     `bregman.modules.Conv2d`, which compute the same safely with few channels.
 
+    The copy is compared with the original in evaluation mode and double precision.
+
     Args:
         model: Masked by `mask_filters`; not changed.
-        example: An input batch on which the outputs are compared, in evaluation mode.
+        example: The input batch on which the outputs are compared (a tuple of them for a network
+            with several inputs); of several samples, if it can be. Without one, inputs are made up
+            from the first layer; where the network accepts inputs of several kinds, such as features
+            and tokens, only what can go for all of them goes.
 
     Raises:
-        ValueError: The outputs on `example` differ by more than rounding.
+        ValueError: The network cannot be traced, computes its weights, changes values in place that
+            it uses later, or does not accept the example; there is none and none can be made up; or
+            the outputs would differ by more than rounding (`OutputsChangedError`).
     """
+    original = Original(model, example)
+    small = shrunk(original.copied, original.probe)
+    original.check(small)
+    return original.in_own_precision(small)
+
+
+@torch.no_grad()
+def shrunk(model: nn.Module, probe: Probe) -> nn.Module:
+    """What `shrink` gives, not yet compared."""
     small = copy.deepcopy(model)
     for layer in small.modules():
         make_safe(layer)
-    cut_branches(small)
-    graph = ChannelGraph(small)
-    with torch.no_grad():
-        zeros = zero_channels(graph)
-        for space in graph.spaces:
-            if space.fixed is None:
-                _remove(small, space, _unread(graph, space, zeros))
-    if example is not None:
-        compare_outputs(model, small, example)
+    cut_silent(small, probe)
+    graph = ChannelGraph(small, probe)
+    zeros = zero_channels(graph)
+    for space in graph.spaces:
+        if space.fixed is None:
+            _remove(small, space, _unread(graph, space, zeros))
     return small
 
 
-def fixed_layers(model: nn.Module) -> dict[str, str]:
-    """Why filters of a layer can never be removed, for the layers of which that is true."""
-    spaces = ChannelGraph(model).spaces
+def fixed_layers(model: nn.Module, *, example: Example | None = None) -> dict[str, str]:
+    """Why filters of a layer can never be removed, for the layers of which that is true.
+
+    Args:
+        model: A network that `torch.fx` can trace.
+        example: A batch of inputs, see `shrink`.
+
+    Raises:
+        ValueError: Nothing can be removed from the network at all, see `shrink`.
+    """
+    spaces = ChannelGraph(model, example).spaces
     return {name: s.fixed for s in spaces if s.fixed is not None for name in s.producers}
 
 
@@ -78,28 +104,11 @@ def _remove(model: nn.Module, space: Space, dead: Tensor) -> None:
     for name in space.norms:
         layer = model.get_submodule(name)
         select_norm(layer, _index(layer, dead))
-    for name in space.readers:
+    for name, outer in space.readers.items():
         layer = model.get_submodule(name)
-        select_inputs(layer, _index(layer, dead), space.channels)
+        select_inputs(layer, _index(layer, dead), space.channels, outer=outer)
 
 
 def _index(layer: nn.Module, dead: Tensor) -> Tensor:
     device = next(layer.parameters()).device
     return (~dead).nonzero().flatten().to(device)
-
-
-def compare_outputs(model: nn.Module, small: nn.Module, example: Tensor) -> None:
-    """Hold a smaller copy of a network to the original, in evaluation mode.
-
-    Raises:
-        ValueError: The outputs on `example` differ by more than rounding.
-    """
-    with torch.no_grad():
-        expected, found = (copy.deepcopy(net).eval()(example) for net in (model, small))
-    size = expected.abs().max()
-    error = (expected - found).abs().max()
-    if not error <= 100 * torch.finfo(expected.dtype).eps * size.clamp(min=1.0):
-        raise ValueError(
-            f"removal changed the outputs by {float(error):.3g} (largest output {float(size):.3g}): "
-            "the network does something with its channels that the traced graph does not show"
-        )

@@ -37,21 +37,37 @@ def select_outputs(layer: nn.Module, index: Tensor) -> None:
     sync_sizes(layer)
 
 
-def select_inputs(layer: nn.Module, index: Tensor, channels: int) -> None:
+def select_inputs(layer: nn.Module, index: Tensor, channels: int, *, outer: int = 1) -> None:
     """Keep these input channels of a Linear or Conv layer, in this order.
 
     Args:
-        layer: Behind a flattening, a Linear layer reads several entries of each channel, which lie
-            side by side.
+        layer: Behind a flattening, a Linear layer reads several entries of each channel.
         index: Channels to keep.
         channels: Number of channels there are.
+        outer: How often all channels follow each other; with 1 the entries of each channel lie side
+            by side.
     """
     axis = 1 - output_axis(layer)
-    entries = _weight(layer).shape[axis] // channels
-    offsets = torch.arange(entries, device=index.device)
-    index = (index.unsqueeze(1) * entries + offsets).flatten()
-    _replace(layer, "weight", _weight(layer).index_select(axis, index))
+    weight = _weight(layer)
+    places = torch.arange(weight.shape[axis], device=index.device).view(outer, channels, -1)
+    kept = places.index_select(1, index).flatten()
+    _replace(layer, "weight", weight.index_select(axis, kept))
     sync_sizes(layer)
+
+
+def by_output(layer: nn.Module) -> Tensor:
+    """The weight as ``(outputs, entries of an output)``; grouped transposed layers, too."""
+    weight = _weight(layer)
+    if not isinstance(layer, _ConvTransposeNd):
+        return weight.flatten(1)
+    grouped = weight.unflatten(0, (layer.groups, -1))  # (groups, in, out, *kernel)
+    return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def by_input(layer: nn.Module, channels: int, outer: int) -> Tensor:
+    """A view of the weight as ``(outputs, channels, outer, inner, *kernel)``."""
+    weight = _weight(layer).transpose(0, output_axis(layer))
+    return weight.unflatten(1, (outer, channels, -1)).transpose(1, 2)
 
 
 def select_norm(layer: nn.Module, index: Tensor) -> None:
@@ -81,8 +97,10 @@ def sync_sizes(layer: nn.Module) -> None:
         layer.out_channels = outputs * (layer.groups if axis else 1)
         layer.in_channels = inputs * (1 if axis else layer.groups)
         make_safe(layer)  # which few channels may have made necessary
-    elif isinstance(layer, _BatchNorm) and layer.weight is not None:
-        layer.num_features = layer.weight.shape[0]
+    elif isinstance(layer, _BatchNorm):
+        for tensor in (layer.weight, layer.running_mean):
+            if isinstance(tensor, Tensor):
+                layer.num_features = tensor.shape[0]
 
 
 def _weight(layer: nn.Module) -> Tensor:

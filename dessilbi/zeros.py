@@ -7,8 +7,7 @@ from torch import Tensor, fx, nn
 
 from bregman.layers import WEIGHT_LAYERS
 from dessilbi.graph import ChannelGraph
-from dessilbi.nodes import preserves_zero
-from dessilbi.resizing import output_axis
+from dessilbi.resizing import by_output
 
 
 def zero_channels(graph: ChannelGraph) -> dict[fx.Node, Tensor]:
@@ -27,29 +26,28 @@ def zero_channels(graph: ChannelGraph) -> dict[fx.Node, Tensor]:
 
 def _zeros(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> Tensor:
     layer = graph.layer(node)
-    if graph.space(node) is None:
-        return torch.tensor([True])
-    if isinstance(layer, WEIGHT_LAYERS):
-        return _zero_outputs(layer)
-    if graph.is_norm(node) and layer is not None:
-        return _all_zero(layer.weight, layer.bias)
     nothing = torch.tensor([False])
-    sources = [zeros.get(source, nothing) for source in node.all_input_nodes]
-    if sources and (graph.is_addition(node) or preserves_zero(graph.model, node)):
-        result = sources[0]
-        for source in sources[1:]:
-            result = result & source
-        return result
-    return nothing
+    if graph.space(node) is None:
+        return ~nothing
+    if isinstance(layer, WEIGHT_LAYERS):
+        return nothing if graph.is_altered(node) else zero_outputs(layer).cpu()
+    if graph.layout(node) is None:
+        return nothing
+    if graph.is_norm(node) and layer is not None:
+        return (layer.weight.detach().cpu() == 0) & (layer.bias.detach().cpu() == 0)  # pyright: ignore[reportCallIssue]
+    if not graph.keeps_zeros(node):
+        return nothing
+    # An activation, or a sum: sizes among the inputs stand for nothing here.
+    found = torch.tensor([True])
+    for source in node.all_input_nodes:
+        if graph.is_tensor(source):
+            found = found & zeros.get(source, nothing)
+    return found
 
 
-def _zero_outputs(layer: nn.Module) -> Tensor:
-    weight: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
-    rows = weight.transpose(0, output_axis(layer)).flatten(1).abs().amax(dim=1)
-    return _all_zero(rows, layer.bias)
-
-
-def _all_zero(*tensors: object) -> Tensor:
-    """Where every one of these vectors (None: zero) is zero."""
-    present = [tensor.detach().cpu() == 0 for tensor in tensors if isinstance(tensor, Tensor)]
-    return torch.stack(present).all(dim=0)
+def zero_outputs(layer: nn.Module, *, bias: bool = True) -> Tensor:
+    """Where all weights of an output (and its bias) are zero, ``(outputs,)``."""
+    rows = (by_output(layer) == 0).all(dim=1)
+    if bias and isinstance(layer.bias, Tensor):
+        return rows & (layer.bias.detach() == 0)
+    return rows

@@ -1,0 +1,200 @@
+"""Networks held to their originals: in double precision, shapes exactly and values to rounding."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from dessilbi.probing import Example, Inputs, Probe, fitting, shadow, traced
+
+#: What is no difference, relative to the largest output: in double precision, and in roundings of a
+#: lower one, for networks that insist on it.
+TOLERANCE = 1e-10
+ROUNDINGS = 1e3
+
+
+class OutputsChangedError(ValueError):
+    """A network does not give the outputs of the one that it is made of."""
+
+
+class Original:
+    """A network and its outputs on a probe, to which what is made of it is held.
+
+    Args:
+        model: Not changed. It is looked at in evaluation mode.
+        example: See `Probe`.
+
+    Attributes:
+        probe: The inputs.
+        copied: A copy to be made smaller, in double precision where the network allows it.
+
+    Raises:
+        ValueError: See `Probe`; or the network does something else when it is traced than when it
+            runs, or in training mode than in evaluation mode; or its outputs are not finite.
+    """
+
+    def __init__(self, model: nn.Module, example: Example | Probe | None = None) -> None:
+        self._model = model
+        self.probe = example if isinstance(example, Probe) else Probe(model, example)
+        _check_modes(model)
+        self.copied, self._expected = _precise(model, self.probe.compared)
+        _check_trace(model, self.probe)
+
+    def check(self, small: nn.Module) -> None:
+        """Compare a network, in the precision of `copied`, with the original.
+
+        Raises:
+            OutputsChangedError: Its outputs differ in shape, or by more than rounding.
+        """
+        for inputs, expected in zip(self.probe.compared, self._expected, strict=True):
+            try:
+                found = _outputs(small, inputs)
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                raise OutputsChangedError(
+                    "removal changed the outputs: the smaller network does not run "
+                    f"({(str(error).splitlines() or [type(error).__name__])[0]}); {_ADVICE}"
+                ) from error
+            _check_same(expected, found)
+
+    @torch.no_grad()
+    def in_own_precision(self, small: nn.Module) -> nn.Module:
+        """The same network with the types that the original has; what is new follows its layer."""
+        kinds = {name: tensor.dtype for name, tensor in _tensors(self._model).items()}
+        for path, module in small.named_modules():
+            prefix = f"{path}." if path else ""
+            weight = kinds.get(f"{prefix}weight")
+            for name, param in module._parameters.items():
+                kind = kinds.get(f"{prefix}{name}", weight)
+                if param is not None and kind is not None:
+                    param.data = param.data.to(kind)
+            for name, buffer in module._buffers.items():
+                if buffer is not None and f"{prefix}{name}" in kinds:
+                    module._buffers[name] = buffer.to(kinds[f"{prefix}{name}"])
+        return small
+
+
+def compare_outputs(model: nn.Module, small: nn.Module, example: Example) -> None:
+    """Hold a smaller copy of a network to the original, in evaluation mode and double precision.
+
+    Raises:
+        OutputsChangedError: A `ValueError`: the outputs on `example` differ in shape, or by more
+            than rounding.
+        ValueError: The outputs of the original are not finite.
+    """
+    inputs = example if isinstance(example, tuple) else (example,)
+    kind, (expected,) = _precise(model, [inputs])
+    double = next((p.dtype for p in kind.parameters()), None) is torch.float64
+    copied = copy.deepcopy(small).double() if double else small
+    _check_same(expected, _outputs(copied, inputs))
+
+
+_ADVICE = (
+    "the network does something that the traced graph does not show (a change in place of a value "
+    "used later, a test on values, random numbers)"
+)
+
+
+def _precise(model: nn.Module, batches: list[Inputs]) -> tuple[nn.Module, list[list[Any]]]:
+    """A copy in double precision and its outputs; in the own one if the network wants that."""
+    try:
+        copied = copy.deepcopy(model).double()
+        return copied, [_outputs(copied, inputs) for inputs in batches]
+    except (RuntimeError, TypeError):  # something in the forward insists on its precision
+        copied = copy.deepcopy(model)
+        return copied, [_outputs(copied, inputs) for inputs in batches]
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, inputs: Inputs) -> list[Any]:
+    """What a copy of a network gives in evaluation mode, tensors and other values in a row."""
+    copied = copy.deepcopy(model).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _leaves(copied(*fitting(copied, inputs)))
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [leaf for part in value for leaf in _leaves(part)]
+    if isinstance(value, Mapping):
+        return [leaf for key in value for leaf in (key, *_leaves(value[key]))]
+    return [value]
+
+
+def _check_same(expected: list[Any], found: list[Any], *, what: str = "removal") -> None:
+    if len(expected) != len(found):
+        raise OutputsChangedError(
+            f"{what} changed the outputs: {len(found)} of them, not {len(expected)}; {_ADVICE}"
+        )
+    for one, other in zip(expected, found, strict=True):
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+            if type(one) is not type(other) or one != other:
+                raise OutputsChangedError(
+                    f"{what} changed the outputs from {one!r} to {other!r}; {_ADVICE}"
+                )
+            continue
+        _check_tensor(one, other, what)
+
+
+def _check_tensor(expected: Tensor, found: Tensor, what: str) -> None:
+    if expected.shape != found.shape:
+        raise OutputsChangedError(
+            f"{what} changed the outputs from shape {tuple(expected.shape)} to "
+            f"{tuple(found.shape)}; {_ADVICE}"
+        )
+    if not expected.is_floating_point() and not expected.is_complex():
+        if not torch.equal(expected, found):
+            raise OutputsChangedError(f"{what} changed the outputs, which are whole; {_ADVICE}")
+        return
+    if not expected.isfinite().all():
+        raise ValueError(
+            "the outputs of the network are not finite on the example, so that nothing can be "
+            "compared: pass another example="
+        )
+    if not expected.numel():
+        return
+    size, error = expected.abs().max(), (expected - found).abs().max()
+    kind = torch.finfo(expected.dtype)
+    relative = TOLERANCE if kind.bits == 64 else ROUNDINGS * kind.eps
+    if not error <= relative * size + 100 * kind.tiny:
+        raise OutputsChangedError(
+            f"{what} changed the outputs by {float(error):.3g} (largest output "
+            f"{float(size):.3g}); {_ADVICE}"
+        )
+
+
+def _check_trace(model: nn.Module, probe: Probe) -> None:
+    """Refuse networks of which the traced graph is something else; both round alike."""
+    graph = traced(copy.deepcopy(model).eval())
+    for inputs in probe.compared:
+        _check_same(_outputs(model, inputs), _outputs(graph, inputs), what="tracing")
+
+
+def _check_modes(model: nn.Module) -> None:
+    """Refuse networks that call other layers in training, where nothing is compared."""
+    if not any(module.training for module in model.modules()):
+        return
+    kinds = [traced(shadow(model, as_is=as_is)).graph for as_is in (False, True)]
+    if _steps(kinds[0]) != _steps(kinds[1]):
+        raise OutputsChangedError(
+            "removal could have changed the outputs: in training mode the network does something "
+            "else than in evaluation mode, in which it is compared (call eval() before)"
+        )
+
+
+def _steps(graph: fx.Graph) -> list[tuple[str, str, list[int]]]:
+    """What is called with which results; constants, such as `training` of a dropout, left out."""
+    number = {node: index for index, node in enumerate(graph.nodes)}
+    return [
+        (node.op, str(node.target), [number[source] for source in node.all_input_nodes])
+        for node in graph.nodes
+    ]
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    named = dict(model.named_parameters(remove_duplicate=False))
+    return named | dict(model.named_buffers(remove_duplicate=False))

@@ -1,0 +1,299 @@
+"""Inputs on which a network is tried, and the shapes that its tensors then have.
+
+Shapes are found on torch's `meta` device, which computes no values and costs next to nothing. Where
+no example is given, inputs are tried that the first layer could read: images of several sizes,
+features, tokens. What the network accepts is kept, so that removal can hold for all of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+
+from bregman.layers import NORM_LAYERS, WEIGHT_LAYERS, check_plain_weights
+from dessilbi.layouts import Shape
+from dessilbi.nodes import Tracer, called_layer
+
+#: What a call is given: one tensor per input of the network.
+Inputs = tuple[Tensor, ...]
+Example = Tensor | tuple[Tensor, ...]
+
+#: Samples of a batch that is made up; no layer is likely to have so many channels.
+BATCH = 4
+#: Lengths of the sides of images, those that networks are built for first.
+_SIDES = (32, 64, 28, 224, 16, 96, 128, 299, *range(1, 65))
+_VOLUMES = (16, 8, 32, *range(1, 17))
+#: How many different shapes are kept for one number of axes.
+_KEPT = 2
+_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
+
+
+class Probe:
+    """Batches on which a network is compared with what is made of it.
+
+    Args:
+        model: Looked at, not changed.
+        example: A batch of inputs, a tuple of them for a network with several inputs; None for made
+            up ones.
+
+    Attributes:
+        inputs: Batches that the network accepts, the one that describes it best first.
+        given: Whether the first one is the user's.
+
+    Raises:
+        ValueError: The network cannot be traced, does not accept the example, or none is given and
+            none could be made up.
+    """
+
+    def __init__(self, model: nn.Module, example: Example | None = None) -> None:
+        self.given = example is not None
+        nodes = trace(model)
+        if example is not None:
+            self.inputs = _given_inputs(model, nodes, example)
+        else:
+            self.inputs = _made_up(model, nodes)
+        if not self.inputs:
+            raise ValueError(
+                "no inputs could be made up for this network, on which to compare it: pass "
+                "example=, a batch of its inputs"
+            )
+
+    @property
+    def compared(self) -> list[Inputs]:
+        """The batches on which values are compared: of images of two sizes the smaller ones."""
+        smallest: dict[int, Inputs] = {}
+        for batch in sorted(self.inputs, key=lambda batch: batch[0].numel()):
+            smallest.setdefault(batch[0].dim(), batch)
+        return self.inputs if self.given else list(smallest.values())
+
+
+def trace(model: nn.Module) -> list[fx.Node]:
+    """The nodes of a network's graph in evaluation mode, in the order of evaluation.
+
+    Raises:
+        ValueError: It cannot be traced, or layers compute their weights.
+    """
+    return list(traced(shadow(model)).graph.nodes)
+
+
+def traced(model: nn.Module) -> fx.GraphModule:
+    """A network as a graph, its layers being those of the network.
+
+    Raises:
+        ValueError: It cannot be traced.
+    """
+    try:
+        return fx.GraphModule(model, Tracer().trace(model))
+    except (*_ERRORS, AttributeError, KeyError, TraceError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the network cannot be traced: {reason}") from error
+
+
+def shadow(model: nn.Module, *, as_is: bool = False) -> nn.Module:
+    """A copy without values, on torch's `meta` device, in evaluation mode unless `as_is`.
+
+    Raises:
+        ValueError: Layers compute their weights.
+    """
+    check_plain_weights(model)
+    memo: dict[int, Any] = {}
+    for param in model.parameters():
+        empty = torch.empty_like(param, device="meta")
+        memo[id(param)] = nn.Parameter(empty, requires_grad=param.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    copied = copy.deepcopy(model, memo)
+    return copied if as_is else copied.eval()
+
+
+def run_shapes(model: nn.Module, nodes: Sequence[fx.Node], inputs: Inputs) -> dict[fx.Node, Shape]:
+    """The shape of every node that is a tensor.
+
+    Args:
+        model: The network, not changed.
+        nodes: Of its graph.
+        inputs: One batch.
+
+    Raises:
+        ValueError: The network changes in place a value that it uses later.
+        RuntimeError: It does not accept the inputs (or another error of its forward).
+    """
+    copied = fx.GraphModule(shadow(model), nodes[0].graph)
+    batch = [tensor.to(device="meta", dtype=_dtype_for(model, tensor)) for tensor in inputs]
+    try:
+        return _Shapes(copied).shapes_of(batch)
+    except ChangedInPlaceError:
+        raise
+    except _ERRORS:
+        if any(tensor.is_meta for tensor in inputs):
+            raise
+    # Some operations need values; the network itself shows then whether it accepts the inputs.
+    real = fx.GraphModule(copy.deepcopy(model).eval(), nodes[0].graph)
+    return _Shapes(real).shapes_of(fitting(model, inputs))
+
+
+class ChangedInPlaceError(ValueError):
+    """A forward changes in place a value that it uses later."""
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a graph, notes shapes, and watches what is changed in place."""
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self._nodes = list(graph_module.graph.nodes)
+        self.extra_traceback = False  # an error of ours would otherwise be wrapped into a report
+        self._found: dict[str, Shape] = {}
+
+    @torch.no_grad()
+    def shapes_of(self, batch: Sequence[Tensor]) -> dict[fx.Node, Shape]:
+        with torch.random.fork_rng():
+            self.run(*batch)
+        return {n: self._found[n.name] for n in self._nodes if n.name in self._found}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Compute a node's value; whatever is used afterwards must be as it was."""
+        finished = set(self.user_to_last_uses.get(n, []))
+        needed = {
+            node: value._version
+            for node, value in self.env.items()
+            if isinstance(value, Tensor) and node not in finished
+        }
+        value = super().run_node(n)
+        for node, version in needed.items():
+            if self.env[node]._version != version:
+                raise ChangedInPlaceError(
+                    f"{n.name!r} changes in place what {node.name!r} has given, which is used "
+                    "later: write this part of the forward without changes in place"
+                )
+        if isinstance(value, Tensor):
+            self._found[n.name] = tuple(value.shape)
+        return value
+
+
+def fitting(model: nn.Module, inputs: Inputs) -> Inputs:
+    """Copies of inputs, on the device and in the precision of a network."""
+    param = next(model.parameters(), None)
+    device = inputs[0].device if param is None else param.device
+    return tuple(
+        tensor.detach().clone().to(device=device, dtype=_dtype_for(model, tensor))
+        for tensor in inputs
+    )
+
+
+def _dtype_for(model: nn.Module, tensor: Tensor) -> torch.dtype:
+    """Floating inputs take the type of the network's parameters, others keep their own."""
+    found = next((p.dtype for p in model.parameters() if p.is_floating_point()), tensor.dtype)
+    return found if tensor.is_floating_point() else tensor.dtype
+
+
+def _given_inputs(model: nn.Module, nodes: list[fx.Node], example: Example) -> list[Inputs]:
+    inputs = example if isinstance(example, tuple) else (example,)
+    try:
+        run_shapes(model, nodes, inputs)
+    except ChangedInPlaceError:
+        raise
+    except _ERRORS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"the network does not accept the example: {reason}") from error
+    if any(tensor.dim() == 0 or len(tensor) != 1 for tensor in inputs):
+        return [inputs]
+    # A single sample hides what is broadcast along the batch: compare several, too.
+    several = tuple(torch.cat([tensor, tensor.flip(-1), tensor]) for tensor in inputs)
+    return [several, inputs] if _accepts(model, nodes, several) else [inputs]
+
+
+def _accepts(model: nn.Module, nodes: list[fx.Node], inputs: Inputs) -> bool:
+    try:
+        run_shapes(model, nodes, inputs)
+    except ChangedInPlaceError:
+        raise
+    except _ERRORS:
+        return False
+    return True
+
+
+def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
+    kept: list[Inputs] = []
+    shapes: set[Shape] = set()
+    for shape in _candidates(model, nodes):
+        alike = [known for known in shapes if len(known) == len(shape)]
+        if shape in shapes or len(alike) == _KEPT:
+            continue
+        if _accepts(model, nodes, (torch.empty(shape, device="meta"),)):
+            shapes.add(shape)
+            kept.append((_noise(shape),))
+    return kept
+
+
+def _noise(shape: Shape) -> Tensor:
+    """Normal noise, the samples on different scales."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.logspace(-1, 1, shape[0]).view(-1, *[1] * (len(shape) - 1))
+    return scales * torch.randn(shape, generator=generator)
+
+
+def _candidates(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape]:
+    """Shapes that the first layer could read; none where the network has several inputs."""
+    if sum(node.op == "placeholder" and not node.args for node in nodes) != 1:
+        return
+    layers = [layer for node in nodes if (layer := called_layer(model, node)) is not None]
+    first = next((layer for layer in layers if isinstance(layer, WEIGHT_LAYERS)), None)
+    if first is None:
+        return
+    for node in nodes:  # what is added to an input, or divides it, tells its shape
+        if node.op == "get_attr":
+            owner, _, name = str(node.target).rpartition(".")
+            shape = getattr(model.get_submodule(owner), name).shape
+            if math.prod(shape[1:]) > 1 and min(shape[1:]) > 1:
+                yield (BATCH, *shape[1:])
+    if isinstance(first, nn.Linear):
+        yield from _features(first.in_features, layers)
+    else:
+        axes = len(first.kernel_size)  # pyright: ignore[reportArgumentType]
+        sides = _VOLUMES if axes == 3 else _SIDES
+        yield from ((BATCH, first.in_channels, *[side] * axes) for side in sides)  # pyright: ignore[reportReturnType]
+
+
+def _features(count: int, layers: Sequence[nn.Module]) -> Iterator[Shape]:
+    yield (BATCH, count)
+    for channels in (1, 3, 2):
+        side = math.isqrt(count // channels)
+        if channels * side * side == count and side > 1:
+            yield (BATCH, channels, side, side)
+    tokens = sorted(_token_counts(layers))
+    for number in (*tokens, 3, 5):
+        yield (BATCH, number, count)
+    for number, other in itertools.product((2, 3), repeat=2):
+        yield (BATCH, number, other, count)
+    for number in tokens:
+        side = math.isqrt(number)
+        if side * side == number:
+            yield (BATCH, side, side, count)
+
+
+def _token_counts(layers: Sequence[nn.Module]) -> set[int]:
+    """Numbers of tokens that a layer behind could want."""
+    found: set[int] = set()
+    outputs = {layer.out_features for layer in layers if isinstance(layer, nn.Linear)}
+    for layer in layers:
+        if _counts_features(layer):
+            found.add(layer.num_features)
+        elif isinstance(layer, nn.Linear):
+            found |= {
+                layer.in_features // width for width in outputs if layer.in_features % width == 0
+            }
+        elif isinstance(layer, WEIGHT_LAYERS):
+            found.add(layer.in_channels)  # pyright: ignore[reportArgumentType]
+    return {number for number in found if 1 < number <= 4096}
+
+
+def _counts_features(layer: nn.Module) -> TypeGuard[Any]:
+    return isinstance(layer, NORM_LAYERS) and hasattr(layer, "num_features")
