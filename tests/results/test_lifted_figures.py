@@ -64,6 +64,15 @@ def test_rows_are_the_settings_of_section_6_3():
     for label, config in faster.items():  # our rows, which differ in the rate alone
         assert (value(config, "lr"), value(configs[label], "lr")) == (0.02, 4e-4)
         assert value(config, "iterations") == value(configs[label], "iterations")
+    for label, common in {
+        "LBN (": "LBN",
+        "LBN (alternating, rho=1, ": "LBN (alternating, rho=1)",
+    }.items():
+        # Ours as well: the threshold of Figure 3 next to this figure's alpha.
+        config = configs.pop(f"{label}threshold 0.09)")
+        assert value(config.model, "code_threshold", 0) == 0.09
+        same = dataclasses.replace(config.model, code_threshold=0.055)
+        assert dataclasses.replace(config, model=same) == configs[common]
     long = eight.config("SGD-BP (1,500 epochs)", 0)
     # 1,500 epochs are as many steps as 50 epochs of 30 inner iterations.
     inner = [value(configs[label], "iterations") for label in configs]

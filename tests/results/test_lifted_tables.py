@@ -12,7 +12,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from bregbench.cli import reproduce
-from bregbench.run import train
+from bregbench.run import run_directory, train
 from bregbench.tables import drawing, load_table, read_published
 from bregbench.tables.cells import fill, metric_of
 from bregbench.tables.claims import judge_claim
@@ -21,6 +21,7 @@ from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
 from bregbench.tables.reproduce import plan
 from bregbench.tables.spec import Claim, Column, Drawing, Figure, Row, Table
+from bregbench.training import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIFIED = sorted(
@@ -111,6 +112,39 @@ def test_every_row_composes(name):
     part = [*table.parts, ""][0]
     for label in table.rows:
         assert table.config(label, 0, part=part).method.kind == "lifted"
+
+
+@pytest.mark.parametrize(
+    ("label", "last"),
+    [
+        ("order alternating, lambda 10", 1.0),
+        ("order alternating, lambda 10, rho growing to 10", 10.0),
+        ("order alternating, lambda 10, rho doubled every 20 epochs", 16.0),
+    ],
+)
+def test_rho_of_the_readings_follows_their_schedules(label, last, local):
+    """The schedule's factor divides rho, which is tau / |B| = 1 at first and never falls."""
+    config = load_table("lifted_readings").config(label, 0, "dataset=digits", *local)
+    training = Training(config, run_directory(config))
+    schedule = training.phases[0].schedule.build(100)
+    rhos = []
+    for _ in range(100):
+        training.method.scale_lr(schedule.factor)
+        rhos.append(training.method.end_epoch({})["rho"])
+        schedule.end_epoch({})
+    assert rhos[0] == pytest.approx(1.0)
+    assert rhos == sorted(rhos)
+    assert rhos[-1] == pytest.approx(last, rel=0.01)
+
+
+def test_readings_of_a_fourth_layer_have_a_third_hidden_one():
+    table = load_table("lifted_readings")
+    for label in table.rows:
+        config = table.config(label, 0, part="MNIST")
+        network = config.model.build(input_shape=(1, 28, 28), classes=10)
+        sizes = [tuple(p.shape) for p in network.parameters() if p.dim() == 2]
+        first = [(784, 784), (64, 784)] if label.startswith("784-784-") else [(64, 784)]
+        assert sizes == [*first, (64, 64), (10, 64)]
 
 
 @pytest.mark.parametrize("name", SPECIFIED)
