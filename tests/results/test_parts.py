@@ -133,6 +133,30 @@ def test_tables_of_dessilbi_share_the_runs_that_they_repeat():
     assert sixth.wants_cuda("CIFAR10 ResNet-20")
 
 
+@pytest.mark.parametrize("net", ["ResNet50", "VGG16"])
+def test_dense_networks_of_dessilbi_table_2_are_those_that_pruning_starts_from(net):
+    """SGD's where sparse networks start from SGD, DessiLBI's where they start from DessiLBI."""
+    table = load_table("dessilbi_table2")
+    runs: dict[str, set[str]] = {}
+    for label in table.rows:
+        dense = table.config(label, 0, part=f"{net} dense")
+        sparse = table.config(label, 0, part=net)
+        (phase,), first = dense.run_phases(), sparse.run_phases()[0]
+        assert phase.method == first.method
+        assert phase.epochs == 200
+        assert [phase.schedule.build(200).factor, dense.model] == [1.0, sparse.model]
+        runs.setdefault(phase.method.kind, set()).add(dense.hashed_name)
+    assert {kind: len(names) for kind, names in runs.items()} == {"sgd": 1, "dessilbi": 1}
+
+
+def test_dessilbi_says_where_it_trains_in_bf16():
+    for number in range(1, 8):
+        table = load_table(f"dessilbi_table{number}")
+        parts = [*table.parts.values(), []]
+        if any("trainer.precision=bf16" in [*table.common, *part] for part in parts):
+            assert any("bf16" in remark for remark in table.remarks), table.name
+
+
 def test_solution_path_is_drawn_from_traces(tmp_path):
     gammas = np.array([[0, 0, 0], [0, 0.5, 0], [0.1, 0.7, 0]])
     assert list(first_selected(gammas)) == [2.0, 1.0, np.inf]
