@@ -7,8 +7,11 @@ import io
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from bregbench.errors import BenchError
+from bregbench.methods.dessilbi import Dessilbi
 from bregbench.run import run_directory, train
 from bregbench.tables import load_table
 from bregbench.tables.cells import fill
@@ -17,6 +20,7 @@ from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
 from bregbench.tables.reproduce import plan
 from bregbench.tables.spec import Column, Figure, Part, Row, Table
+from dessilbi import DessiLBI
 
 PUBLISHED = {
     (row, column): Published(90.0, "%", 20.0, "made up")
@@ -147,6 +151,46 @@ def test_dense_networks_of_dessilbi_table_2_are_those_that_pruning_starts_from(n
         assert [phase.schedule.build(200).factor, dense.model] == [1.0, sparse.model]
         runs.setdefault(phase.method.kind, set()).add(dense.hashed_name)
     assert {kind: len(names) for kind, names in runs.items()} == {"sgd": 1, "dessilbi": 1}
+
+
+def test_rows_of_the_coupling_take_gamma_from_some_layers_and_share_runs():
+    table, starts = load_table("dessilbi_coupling"), load_table("dessilbi_starts")
+    shared = {"nu = 10": "torch default, nu = 10", "nu = 100": "torch default, nu = 100"}
+    shared |= {"He-normal": "He-normal, nu = 10"}
+    assert table.experiment == starts.name
+    for row, other in shared.items():
+        begun = starts.config(other, 0, part="Naive")
+        assert table.config(row, 0).hashed_name == begun.hashed_name
+    uncoupled = {
+        "nu = 10": set(),
+        "first convolution uncoupled": {"conv1"},
+        "convolutions uncoupled": {"conv1", "conv2", "conv3"},
+        "linear layers uncoupled": {"linear1", "linear2"},
+    }
+    for row, without in uncoupled.items():
+        config = table.config(row, 0)
+        assert isinstance(config.method, Dessilbi)
+        network = config.model.build(input_shape=(1, 28, 28), classes=10)
+        groups = config.method.penalty.groups(network, config.method.lam)
+        optimizer = DessiLBI(groups, 0.1, nu=10)
+        layers = {
+            name for name, weight in network.named_parameters() if not optimizer.has_gamma(weight)
+        }
+        found = {name.removesuffix(".weight") for name in layers if name.endswith(".weight")}
+        assert found == without, row
+
+
+def test_start_and_dual_have_a_constant_sum_without_a_gradient():
+    """What `dessilbi_coupling` rests on: the coupling takes from W what it gives to V (kappa = 1)."""
+    layer = nn.Linear(7, 5, bias=False, dtype=torch.float64)
+    start = layer.weight.detach().clone()
+    optimizer = DessiLBI(layer.parameters(), lr=0.1, penalty="l1", lam=1.0, nu=10)
+    for _ in range(200):
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        optimizer.step()
+    assert torch.allclose(layer.weight + optimizer.dual(layer.weight), start, atol=1e-14)
+    assert layer.weight.norm() < 0.2 * start.norm()
+    assert optimizer.gamma(layer.weight).count_nonzero() == 0
 
 
 def test_dessilbi_says_where_it_trains_in_bf16():
