@@ -56,7 +56,8 @@ class SpectralConv2d(nn.Module):
 
     Shapes of weights of different layers can agree (5 x 4 and 5 x 5 modes). A `state_dict` therefore
     says whose it is, and `load_state_dict` raises RuntimeError if that is another number of modes,
-    channels or groups, or other gradients (`balanced`). States from files of bare tensors do not say it.
+    channels or groups (`balanced` changes gradients and no values, and is free). States from files of
+    bare tensors do not say it.
 
     Raises:
         ValueError: a number is out of range, or groups do not divide the channels.
@@ -152,9 +153,9 @@ class SpectralConv2d(nn.Module):
             "like the saved one; dict(state) is loaded without this check)"
         )
 
-    def _meaning(self) -> dict[str, int | bool | Size]:
+    def _meaning(self) -> dict[str, int | Size]:
         """What the numbers of the weight stand for, which its shape leaves open."""
-        names = ("in_channels", "out_channels", "modes", "groups", "balanced")
+        names = ("in_channels", "out_channels", "modes", "groups")
         return {name: getattr(self, name) for name in names}
 
     def multiplier(self, size: int | Sequence[int]) -> Tensor:

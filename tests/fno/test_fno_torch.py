@@ -141,17 +141,17 @@ def test_layers_take_what_convolutions_of_torch_take(build):
             layer(wrong)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
 @pytest.mark.parametrize("modes", [(5, 4), (4, 5), (4, 4), 5])
-def test_states_of_other_layers_are_refused_where_shapes_agree(modes, tmp_path):
+def test_states_of_other_layers_are_refused_where_shapes_agree(modes, balanced, tmp_path):
     def build(**changes: Any) -> SpectralConv2d:
-        options = {"in_channels": 4, "out_channels": 4, "modes": modes, "bias": False}
-        return SpectralConv2d(**(options | changes))
+        options: dict[str, Any] = {"in_channels": 4, "out_channels": 4, "modes": modes}
+        return SpectralConv2d(**(options | {"bias": False, "balanced": balanced} | changes))
 
     first, second = build().modes
     others: dict[str, dict[str, Any]] = {
         f"modes={build().modes}": {"modes": (first, second + 1 - 2 * (second % 2))},
         "in_channels=4, groups=1": {"in_channels": 8, "groups": 2},
-        "balanced=False": {"balanced": True},
     }
     torch.save(build().state_dict(), tmp_path / "state.pt")
     for state in (build().state_dict(), torch.load(tmp_path / "state.pt", weights_only=True)):
@@ -166,9 +166,9 @@ def test_states_of_other_layers_are_refused_where_shapes_agree(modes, tmp_path):
             # Bare tensors do not say whose they are.
             other.load_state_dict(dict(state))
             assert torch.equal(other.weight, state["weight"])
-        same = build()
-        same.load_state_dict(state)
-        assert torch.equal(same.weight, state["weight"])
+        for same in (build(), build(balanced=not balanced)):
+            same.load_state_dict(state)
+            assert torch.equal(same.weight, state["weight"])
     assert set(build().state_dict()) == {"weight"}
 
 
