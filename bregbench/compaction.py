@@ -8,7 +8,7 @@ from torch.fx.proxy import TraceError
 
 from bregbench.errors import BenchError
 from dessilbi import compact
-from dessilbi.removal import compare_outputs
+from dessilbi.removal import OutputsChangedError, compare_outputs
 
 #: inputs on which outputs are compared
 COMPARED = 16
@@ -29,13 +29,26 @@ def compacted(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
         NotFollowed: its layers cannot be followed.
         ValueError: the outputs have changed, which is a mistake of this library.
     """
+    example = example_inputs(input_shape).to(next(network.parameters()))
     try:
-        small = compact(network).eval()
+        small = _compacted(network, example).eval()
+    except OutputsChangedError:
+        raise
     except (ValueError, TypeError, TraceError) as error:
         reason = str(error).splitlines()[0]
         raise NotFollowed(f"units of this network cannot be removed: {reason}") from error
-    compare_outputs(network, small, example_inputs(input_shape).to(next(network.parameters())))
+    compare_outputs(network, small, example)
     return small
+
+
+def _compacted(network: nn.Module, example: torch.Tensor) -> nn.Module:
+    """Mostly the first layer says what the inputs are, and what goes then goes for all sizes."""
+    try:
+        return compact(network)
+    except OutputsChangedError:
+        raise
+    except ValueError:
+        return compact(network, example=example)
 
 
 def example_inputs(input_shape: tuple[int, ...]) -> torch.Tensor:

@@ -128,28 +128,25 @@ class SupportPruning(Rewinding):
             self.go_back(turn)
             apply_masks(turn.network, masks)
             return Begun(network=turn.network, masks=masks)
-        keep, bypassed = self._filters(turn.network, split, turn.phase)
+        keep, bypassed = self._filters(turn, split)
         self.go_back(turn)
         for name in bypassed:
-            bypass_layer(turn.network, name)
-        mask_filters(turn.network, keep)
-        # Compared in double precision: a GPU's own rounding is larger than what may differ.
-        shrink(copy.deepcopy(turn.network).cpu().double(), example=turn.example.cpu().double())
-        return Begun(network=shrink(turn.network))
+            bypass_layer(turn.network, name, example=turn.example)
+        mask_filters(turn.network, keep, example=turn.example)
+        return Begun(network=shrink(turn.network, example=turn.example))
 
-    def _filters(
-        self, network: nn.Module, split: SplitTraining, phase: str
-    ) -> tuple[Masks, list[str]]:
+    def _filters(self, turn: Turn, split: SplitTraining) -> tuple[Masks, list[str]]:
         """Which filters to keep, and the layers to be bypassed."""
+        network, example = turn.network, turn.example
         masks = filter_masks(network, split.optimizer, cap=self.cap, path=split.path)
-        _require_support(masks, phase)
-        fixed = fixed_layers(network)
+        _require_support(masks, turn.phase)
+        fixed = fixed_layers(network, example=example)
         keep: Masks = {}
         bypassed: list[str] = []
         for name, mask in masks.items():
             layer = name.removesuffix(".weight")
             chained = not mask.any() and in_chain(network, layer)
-            if chained and self.by is Selected.layer and _bypassable(network, layer):
+            if chained and self.by is Selected.layer and _bypassable(network, layer, example):
                 bypassed.append(layer)
                 continue
             if not mask.any() and (chained or self.by is Selected.filter):
@@ -160,7 +157,7 @@ class SupportPruning(Rewinding):
             # The summand for which the fewest layers have to get a filter: a shortcut, mostly.
             for layer in min(sums[0], key=len):
                 keep[f"{layer}.weight"] = _strongest(network, split, layer)
-        return align_filters(network, keep), bypassed
+        return align_filters(network, keep, example=example), bypassed
 
 
 @dataclass
@@ -283,13 +280,23 @@ class Grow(TransformConfig):
             GrowthRule.resnet: resnet_growth,
         }
         widths = grown_widths(
-            turn.network, split.optimizer, threshold=self.threshold, rule=rules[self.rule]
+            turn.network,
+            split.optimizer,
+            threshold=self.threshold,
+            rule=rules[self.rule],
+            example=turn.example,
         )
         if not widths:
             return None
         generator = turn.streams.generator(f"growth/{turn.phase}")
         try:
-            grown = grow(turn.network, widths, mode=self.mode.value, generator=generator)
+            grown = grow(
+                turn.network,
+                widths,
+                mode=self.mode.value,
+                generator=generator,
+                example=turn.example,
+            )
         except ValueError as error:
             raise BenchError(f"phases.{turn.phase}.begin: {error}") from error
 
@@ -413,10 +420,10 @@ def _left(network: nn.Module) -> float:
     return sum(int(w.count_nonzero()) for w in weights) / sum(w.numel() for w in weights)
 
 
-def _bypassable(network: nn.Module, layer: str) -> bool:
+def _bypassable(network: nn.Module, layer: str, example: torch.Tensor) -> bool:
     """Whether a layer of a chain keeps the shape of its input."""
     try:
-        bypass_layer(copy.deepcopy(network), layer)
+        bypass_layer(copy.deepcopy(network), layer, example=example)
     except ValueError:
         return False
     return True

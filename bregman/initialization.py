@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from bregman.layers import GROUPINGS, layer_dims, weight_layers
+from bregman.layers import GROUPINGS, check_plain_weights, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative, check_positive
 
 
@@ -24,7 +24,11 @@ def he_normal(model: nn.Module, *, generator: Generator | None = None) -> None:
     fan_in is the number of products that an output adds up, so that inputs of mean square 1 give
     outputs of mean square 2. A transposed convolution adds up `in / groups * prod(kernel) /
     prod(stride)` of them, on average over the output positions.
+
+    Raises:
+        ValueError: Weights are computed from other parameters; nothing is changed.
     """
+    check_plain_weights(model)
     for _, layer, weight in weight_layers(model):
         draw = _like(weight, generator)
         deviation = math.sqrt(2.0 / _fan_in(layer, weight))
@@ -52,10 +56,12 @@ def initialize_biases(
         generator: Source of randomness.
 
     Raises:
-        ValueError: Unknown scheme or negative scale.
+        ValueError: Unknown scheme or negative scale, or weights are computed from other parameters;
+            nothing is changed.
     """
     check_choice("scheme", scheme, ("positive", "symmetric", "zero"))
     check_non_negative("scale", scale)
+    check_plain_weights(model)
     for _, layer, weight in weight_layers(model):
         bias = layer.bias
         if not isinstance(bias, Tensor):
@@ -92,10 +98,12 @@ def sparsify(
         generator: Source of randomness.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or weights are computed from other parameters; nothing
+            is changed.
     """
     check_density(density)
     check_choice("by", by, GROUPINGS)
+    check_plain_weights(model)
     factor = _rescale_factor(rescale, density)
     for _, layer, weight in weight_layers(model):
         dims = layer_dims(layer, by)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bregman.layers import GROUPINGS, layer_dims, weight_layers
+from bregman.layers import GROUPINGS, computed_weights, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative
 
 Masks = dict[str, Tensor]
@@ -81,10 +81,18 @@ def apply_masks(model: nn.Module, masks: Masks) -> None:
     A Bregman optimiser that is to go on afterwards needs `optimizer.reset_dual()`.
 
     Raises:
-        ValueError: A mask names no parameter of the model, or has another shape.
+        ValueError: A mask names no parameter of the model, or one that is computed from others, or
+            has another shape; nothing is changed.
     """
     params = dict(model.named_parameters(remove_duplicate=False))
+    computed = set(computed_weights(model))
     for name, mask in masks.items():
+        if name in computed:
+            raise ValueError(
+                f"mask {name!r} is of a weight that is computed from other parameters: make it plain "
+                "first (torch.nn.utils.parametrize.remove_parametrizations, or the remove function "
+                "of what computes it)"
+            )
         if name not in params:
             raise ValueError(f"mask {name!r} names no parameter of the model")
         if mask.shape != params[name].shape:

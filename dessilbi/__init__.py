@@ -3,9 +3,9 @@
 `DessiLBI` is SGD on dense weights W, coupled to a sparse copy Gamma whose groups become non-zero
 one after the other; what is selected early matters. `weight_masks` and `filter_masks` read off what
 is selected, `mask_filters` and `shrink` make a network physically smaller without changing what it
-computes, `compact` does so with any sparse network, `Ticket` retrains on masks, `grow` appends
-filters; `dessilbi.tickets`, `dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and
-`dessilbi.step_size` hold more of each.
+computes, `compact` does so with any sparse network, `recalibrate` measures the statistics of norm
+layers anew, `Ticket` retrains on masks, `grow` appends filters; `dessilbi.tickets`,
+`dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and `dessilbi.step_size` hold more of each.
 Depends on torch and `bregman` only.
 
 Source: Fu, Liu, Li, Zhong, Sun, Zeng, Yao, "Exploring Structural Sparsity of Deep Networks via
@@ -36,6 +36,7 @@ from dessilbi.loading import load_shrunk
 from dessilbi.masking import mask_filters
 from dessilbi.optimizer import DessiLBI
 from dessilbi.path import SelectionPath
+from dessilbi.recalibration import recalibrate
 from dessilbi.removal import shrink
 from dessilbi.rules import FILTER_RULES, WEIGHT_RULES
 from dessilbi.step_size import check_step, threshold_on_schedule
@@ -57,6 +58,7 @@ __all__ = [
     "load_shrunk",
     "mask_filters",
     "network_cost",
+    "recalibrate",
     "shrink",
     "support_view",
     "threshold_on_schedule",

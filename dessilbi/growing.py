@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from bregman.layers import WEIGHT_LAYERS
 from bregman.optimizer import zero_state
 from bregman.validation import check_choice
-from dessilbi.graph import ChannelGraph, Space
+from dessilbi.comparing import Original
+from dessilbi.graph import UNSURE, ChannelGraph, Space
 from dessilbi.nodes import PaddedShortcut
 from dessilbi.optimizer import DessiLBI
+from dessilbi.probing import Example, Probe
 from dessilbi.resizing import NORM_TENSORS, output_axis, output_channels, sync_sizes
 from dessilbi.supports import filter_masks
 
@@ -51,13 +53,15 @@ def grown_widths(
     *,
     threshold: float = 0.8,
     rule: Callable[[int], int] = vgg_growth,
+    example: Example | None = None,
 ) -> dict[str, int]:
     """New widths of the convolutions whose ratio has reached the threshold, by layer name.
 
     Empty when nothing is to grow: the published stopping rule. Layers that cannot grow, such as the
-    last one, are left out; on a residual stream one layer at the threshold is enough.
+    last one, are left out; on a residual stream one layer at the threshold is enough. For `example`
+    see `grow`.
     """
-    graph = ChannelGraph(model)
+    graph = ChannelGraph(model, example)
     return {
         name: rule(output_channels(model.get_submodule(name)))
         for name, ratio in growth_ratios(model, optimizer).items()
@@ -72,8 +76,11 @@ def grow(
     *,
     mode: str = "reset",
     generator: torch.Generator | None = None,
+    example: Example | None = None,
 ) -> nn.Module:
     """A copy of the network with wider layers; old filters come first in each.
+
+    What was frozen stays frozen.
 
     New filters are He-normal in convolutions (fan out) and N(0, 0.01^2) in Linear layers, their
     biases zero, new norm scales 1 and shifts 0.
@@ -88,13 +95,18 @@ def grow(
             filters starts at zero, so the outputs stay, and statistics stay; take the optimiser's
             state over with `carry_state`.
         generator: For the new entries, on the CPU.
+        example: A batch of inputs, see `dessilbi.shrink`; on it, outputs of the mode `"preserve"`
+            are compared. Without one, features are preferred to tokens.
 
     Raises:
-        ValueError: Unknown mode, an unknown layer, a smaller width, or channels that cannot grow.
+        ValueError: Unknown mode, an unknown layer, a smaller width, or channels that cannot grow;
+            the network cannot be followed, or its outputs would not stay (see `dessilbi.shrink`).
     """
     check_choice("mode", mode, ("reset", "preserve"))
-    grown = copy.deepcopy(model)
-    graph = ChannelGraph(grown)
+    probe = Probe(model, example)
+    original = Original(model, probe) if mode == "preserve" else None
+    grown = copy.deepcopy(model if original is None else original.copied)
+    graph = ChannelGraph(grown, probe)
     targets: dict[str, list[int]] = {}
     for name, layer in grown.named_modules():
         if isinstance(layer, WEIGHT_LAYERS):
@@ -120,7 +132,10 @@ def grow(
     for name, (outputs, inputs) in targets.items():
         _widen(grown.get_submodule(name), outputs, inputs, mode=mode, generator=generator)
     _widen_norms(grown, norms, reset=mode == "reset")
-    return grown
+    if original is None:
+        return grown
+    original.check(grown)
+    return original.in_own_precision(grown)
 
 
 @torch.no_grad()
@@ -148,7 +163,7 @@ def _check(space: Space, wanted: list[int], mode: str) -> None:
     label = ", ".join(map(repr, space.producers))
     if space.rigid is not None:
         raise ValueError(f"layer {label} cannot grow: {space.rigid}")
-    if mode == "preserve" and space.fixed is not None:
+    if mode == "preserve" and space.fixed not in (None, UNSURE):
         raise ValueError(f"layer {label} can only grow with mode 'reset': {space.fixed}")
     if min(wanted) < space.channels:
         raise ValueError(f"Invalid width of {label}: {min(wanted)} (must be >= {space.channels})")
@@ -172,9 +187,10 @@ def _widen(
     weight = (deviation * torch.randn(shape, generator=generator)).to(old)
     if mode == "preserve":
         weight.narrow(axis, 0, old.shape[axis]).zero_()  # old filters do not see new inputs
-    layer.weight = nn.Parameter(_into_corner(weight, old))
+    _put(layer, "weight", _into_corner(weight, old))
     if isinstance(layer.bias, Tensor):
-        layer.bias = nn.Parameter(_into_corner(layer.bias.detach().new_zeros(outputs), layer.bias))
+        bias = layer.bias.detach()
+        _put(layer, "bias", _into_corner(bias.new_zeros(outputs), bias))
     sync_sizes(layer)
 
 
@@ -184,11 +200,19 @@ def _widen_norms(model: nn.Module, widths: Mapping[str, int], *, reset: bool) ->
             for tensor, fill in zip(NORM_TENSORS, (1.0, 0.0, 0.0, 1.0), strict=True):
                 old = getattr(layer, tensor)
                 if isinstance(old, Tensor):
-                    new = _into_corner(old.detach().new_full((widths[name],), fill), old.detach())
-                    setattr(layer, tensor, nn.Parameter(new) if tensor in NORM_TENSORS[:2] else new)
+                    new = old.detach().new_full((widths[name],), fill)
+                    _put(layer, tensor, _into_corner(new, old.detach()))
             sync_sizes(layer)
         if reset and isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.reset_running_stats()
+
+
+def _put(layer: nn.Module, name: str, value: Tensor) -> None:
+    """A new parameter or buffer; a frozen one stays frozen."""
+    old = getattr(layer, name)
+    if isinstance(old, nn.Parameter):
+        value = nn.Parameter(value, requires_grad=old.requires_grad)
+    setattr(layer, name, value)
 
 
 def _into_corner(new: Tensor, old: Tensor) -> Tensor:

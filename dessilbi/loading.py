@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bregman.layers import WEIGHT_LAYERS
 from bregman.modules import make_safe
-from dessilbi.branches import replace_removed
+from dessilbi.branches import replace_removed, writes_into
+from dessilbi.nodes import Nothing, called_layer, is_addition, is_pointwise
+from dessilbi.probing import trace
 from dessilbi.resizing import NORM_TENSORS, resize
 
 
@@ -17,27 +20,107 @@ def load_shrunk(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Make a network as small as a saved one and load its state, in place.
 
     Saved are plain tensors, `torch.save(shrink(model).state_dict(), path)`: what is missing or
-    smaller there is removed here. Layers taken out with `bypass_layer` have to be taken out of the
-    fresh network by hand, because nothing in the state tells them from removed branches.
+    smaller there is removed here, and layers get the biases that `compact` gave them. Layers taken
+    out with `bypass_layer` have to be taken out of the fresh network by hand, because nothing in
+    the state tells them from removed branches.
 
     Args:
-        model: The full network, freshly built.
+        model: The full network, freshly built; as it was if the state is refused.
         state: State dict of its shrunk copy.
 
     Raises:
         RuntimeError: The state is not that of a shrunk copy of this network.
+        ValueError: Layers are missing in the state and the network cannot be traced, or layers
+            compute their weights.
     """
+    _adapt(tried := copy.deepcopy(model), state)
+    tried.load_state_dict(state)
+    _adapt(model, state)
+    model.load_state_dict(state)
+
+
+def _adapt(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Make a network as small as a state, in place."""
+    own = model.state_dict()
+    strange = [key for key in state if key not in own and not _is_new_bias(model, key)]
+    if strange:
+        raise RuntimeError(
+            f"the state is not that of a shrunk copy of this network, which has no {strange[0]!r} "
+            f"({len(strange)} such)"
+        )
     layers = {
         name: layer
         for name, layer in model.named_modules()
-        if isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm))
+        if isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm)) and layer.state_dict()
     }
-    gone = [name for name in layers if not any(key.startswith(f"{name}.") for key in state)]
-    replace_removed(model, gone)
+    gone = {name for name, layer in layers.items() if _is_missing(name, layer, state)}
+    if gone:
+        _remove(model, gone)
     for name, layer in layers.items():
         make_safe(layer)
         for tensor in ("weight", "bias") if isinstance(layer, WEIGHT_LAYERS) else NORM_TENSORS:
             saved = state.get(f"{name}.{tensor}")
             if saved is not None and isinstance(getattr(layer, tensor), Tensor):
                 resize(layer, tensor, saved.shape)
-    model.load_state_dict(state)
+        bias = state.get(f"{name}.bias")
+        if bias is not None and isinstance(layer, WEIGHT_LAYERS) and layer.bias is None:
+            layer.bias = nn.Parameter(layer.weight.new_zeros(bias.shape))  # pyright: ignore[reportCallIssue]
+
+
+def _is_new_bias(model: nn.Module, key: str) -> bool:
+    """Whether a key is the bias of a layer that has none yet."""
+    owner, _, tensor = key.rpartition(".")
+    layer = dict(model.named_modules()).get(owner)
+    return tensor == "bias" and isinstance(layer, WEIGHT_LAYERS) and layer.bias is None
+
+
+def _is_missing(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    prefix = f"{name}." if name else ""
+    return not any(prefix + key in state for key in layer.state_dict())
+
+
+def _remove(model: nn.Module, gone: set[str]) -> None:
+    nodes = trace(model)
+    called = {str(node.target): node for node in nodes if node.op == "call_module"}
+    for name in sorted(gone):
+        if name not in called:
+            raise RuntimeError(f"the state lacks layer {name!r}, which the network does not call")
+        whole = _ends_written(model, called[name], gone)
+        replace_removed(model, [name], whole=whole)
+    # Norm layers without a tensor of their own are in no state: they go with what they read.
+    for node in nodes:
+        if isinstance(called_layer(model, node), _BatchNorm) and _reads_nothing(model, node):
+            model.set_submodule(str(node.target), nn.Identity())
+
+
+def _ends_written(model: nn.Module, node: fx.Node, gone: set[str]) -> bool:
+    """Whether the sum behind a removed branch is written into it.
+
+    Raises:
+        RuntimeError: The layer is on no branch that could have been removed.
+    """
+    last = node
+    while len(last.users) == 1:
+        (user,) = last.users
+        if is_addition(user):
+            return writes_into(user, last)
+        layer = called_layer(model, user)
+        passes = isinstance(layer, (_BatchNorm, nn.Identity, Nothing))
+        if not passes and str(user.target) not in gone and not is_pointwise(layer, user):
+            break
+        last = user
+    raise RuntimeError(
+        f"the state lacks layer {node.target!r}, which no shortcut passes by: it is not that of a "
+        "shrunk copy of this network (layers of a chain are taken out with bypass_layer before)"
+    )
+
+
+def _reads_nothing(model: nn.Module, node: fx.Node) -> bool:
+    while len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
+        layer = called_layer(model, node)
+        if isinstance(layer, Nothing):
+            return True
+        if not is_pointwise(layer, node):
+            return False
+    return False

@@ -61,6 +61,8 @@ class Nothing(nn.Module):
         whole: Give zeros of the shape of the inputs, for a sum that is written into the branch.
     """
 
+    whole = False  # networks pickled before the option have none
+
     def __init__(self, *, whole: bool = False) -> None:
         super().__init__()
         self.whole = whole
