@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bregman.dual import DualOptimizer, recover_
 from bregman.groups import Group
-from bregman.optimizer import Params, group_penalty, zero_state
+from bregman.optimizer import Params, group_penalty, learning_rate, zero_state
 from bregman.penalties import Penalty
 from bregman.updates import adam_, decay_
 from bregman.validation import check_decay, check_non_negative
@@ -36,7 +36,7 @@ class AdaBreg(DualOptimizer):
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
-        lr: Learning rate.
+        lr: Learning rate. A tensor of one number is read at every step: keep it on the CPU.
         betas: Decay of the two moments, each in [0, 1).
         eps: Added to the root of the second moment.
         delta: Weight of the elastic net, > 0: scales the size of the parameters, not their support.
@@ -62,7 +62,7 @@ class AdaBreg(DualOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -121,7 +121,7 @@ class AdaBreg(DualOptimizer):
             [state["exp_avg_sq"] for state in states],
             [state["step"] for state in states],
             group_penalty(group),
-            lr=group["lr"],
+            lr=learning_rate(group),
             betas=group["betas"],
             eps=group["eps"],
             delta=group["delta"],

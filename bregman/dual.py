@@ -27,6 +27,8 @@ class DualOptimizer(PenalisedOptimizer):
     change.
     """
 
+    _steps_on_parameters = False
+
     @torch.no_grad()
     def reset_dual(self) -> None:
         """Choose the dual anew from the present parameters, as at the first step; momenta are kept.
@@ -62,6 +64,15 @@ def recover_(
 
     For the positively homogeneous J of this package that is `prox_{delta lam J}(delta v)`.
     """
+    if delta != 1 and any(
+        param.dtype != dual.dtype for param, dual in zip(params, duals, strict=True)
+    ):
+        # Times delta in the storage of a low-precision parameter would round a second time.
+        for param, dual in zip(params, duals, strict=True):
+            scaled = delta * dual
+            penalty.prox_into(scaled, delta * lam, scaled)
+            param.copy_(scaled)
+        return
     if isinstance(penalty, Zero):
         copy_(params, duals)
     else:

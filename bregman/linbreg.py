@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bregman.dual import DualOptimizer, recover_
 from bregman.groups import Group
-from bregman.optimizer import Params, group_penalty, momentum_buffers
+from bregman.optimizer import Params, group_penalty, learning_rate, momentum_buffers
 from bregman.penalties import Penalty
 from bregman.updates import decay_, descend_, momentum_
 from bregman.validation import check_decay
@@ -34,7 +34,7 @@ class LinBreg(DualOptimizer):
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
-        lr: Learning rate tau.
+        lr: Learning rate tau. A tensor of one number is read at every step: keep it on the CPU.
         momentum: beta of Algorithm 2, in [0, 1).
         delta: Weight of the elastic net, > 0: scales the size of the parameters, not their support.
         weight_decay: Decoupled decay; acts through the dual, so only on active weights.
@@ -57,7 +57,7 @@ class LinBreg(DualOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float,
+        lr: float | Tensor,
         *,
         momentum: float = 0.0,
         delta: float = 1.0,
@@ -104,7 +104,7 @@ class LinBreg(DualOptimizer):
             [state["dual"] for state in states],
             momentum_buffers(params, states) if group["momentum"] else [],
             group_penalty(group),
-            lr=group["lr"],
+            lr=learning_rate(group),
             momentum=group["momentum"],
             delta=group["delta"],
             weight_decay=group["weight_decay"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch import Tensor
 class Nuclear:
     """J = sum of the singular values of x seen as a matrix `(out, everything else)`.
 
-    One step costs a singular value decomposition per tensor: meant for small layers.
+    One step costs a singular value decomposition per tensor: meant for small layers. It does not
+    exist where an entry is NaN or infinite: a RuntimeError says so.
     """
 
     def check(self, shape: Sequence[int]) -> None:
@@ -25,13 +27,14 @@ class Nuclear:
         """`lam` times the sum of the singular values."""
         if x.numel() == 0:
             return x.new_zeros(())
-        return lam * torch.linalg.svdvals(_as_matrix(x)).sum()
+        with _clear_error(x):
+            return lam * torch.linalg.svdvals(_as_matrix(x)).sum()
 
     def prox(self, x: Tensor, lam: float = 1.0) -> Tensor:
         """`U diag(max(s - lam, 0)) V^T`: the soft threshold of the singular values."""
         if x.numel() == 0:
             return x.clone()
-        u, s, vh = torch.linalg.svd(_as_matrix(x), full_matrices=False)
+        u, s, vh = _decompose(x)
         return ((u * (s - lam).clamp(min=0)) @ vh).reshape(x.shape)
 
     def prox_into(self, x: Tensor, lam: float, out: Tensor) -> None:
@@ -42,10 +45,30 @@ class Nuclear:
         """`lam U V^T` over the singular vectors of non-zero singular values."""
         if x.numel() == 0:
             return torch.zeros_like(x)
-        u, s, vh = torch.linalg.svd(_as_matrix(x), full_matrices=False)
+        u, s, vh = _decompose(x)
         # Below this a singular value is rounding (the convention of torch.linalg.matrix_rank).
         cutoff = s[0] * max(u.shape[0], vh.shape[1]) * torch.finfo(s.dtype).eps
         return lam * ((u * (s > cutoff)) @ vh).reshape(x.shape)
+
+
+def _decompose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    with _clear_error(x):
+        u, s, vh = torch.linalg.svd(_as_matrix(x), full_matrices=False)
+    return u, s, vh
+
+
+@contextmanager
+def _clear_error(x: Tensor) -> Iterator[None]:
+    """Say what is wrong with x where the decomposition has failed; it costs nothing elsewhere."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]
+        if bool(x.isfinite().all()):
+            raise
+        raise RuntimeError(
+            f"penalty 'nuclear': a tensor of shape {tuple(x.shape)} holds NaN or infinity "
+            "(training has diverged: lower the learning rate or clip the gradients)"
+        ) from error
 
 
 def _as_matrix(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ function that must agree with it.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -25,7 +26,7 @@ from bregman.checkpoints import (
     saved_states,
 )
 from bregman.penalties import Penalty, make_penalty
-from bregman.validation import check_non_negative
+from bregman.validation import check_non_negative, check_rate
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -39,6 +40,8 @@ class PenalisedOptimizer(Optimizer):
 
     #: Name of the optimiser in its state dicts; None: not written, and not looked at.
     _kind: ClassVar[str | None] = None
+    #: Whether steps are added to the parameter, which may round them off, or to a wider state.
+    _steps_on_parameters: ClassVar[bool] = True
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         super().__init__(params, defaults)  # pyright: ignore[reportArgumentType]
@@ -62,6 +65,20 @@ class PenalisedOptimizer(Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        if self._steps_on_parameters:
+            self._warn_of_narrow(self.param_groups[-1])
+
+    def _warn_of_narrow(self, group: dict[str, Any]) -> None:
+        for index, param in enumerate(group["params"]):
+            if param.dtype != state_dtype(param):
+                name, dtype = type(self).__name__, str(param.dtype).removeprefix("torch.")
+                warnings.warn(
+                    f"{_label(group, index)}: {name} adds its steps to the {dtype} parameter itself, "
+                    f"so that steps below {torch.finfo(param.dtype).eps / 2:.1g} of its size are "
+                    "lost (keep parameters in float32 and use autocast)",
+                    stacklevel=4,
+                )
+                return
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and under `"optimizer"` the name of the optimiser, which is checked on loading."""
@@ -131,12 +148,18 @@ class PenalisedOptimizer(Optimizer):
             What the closure returned, or None without a closure.
 
         Raises:
-            RuntimeError: A parameter has a sparse gradient.
+            RuntimeError: A parameter has a sparse gradient; or the gradient of one with penalty
+                `nuclear` is not finite, and nothing has changed. Under other penalties NaN spreads
+                to the parameter, where the loss shows it: to look for it would make every step
+                wait for the device, as a decomposition does anyway.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for group in self.param_groups:
+            if group["penalty"] == "nuclear":
+                _check_finite(group)
         for group in self.param_groups:
             params, grads, states = self._collect(group)
             if params:
@@ -163,7 +186,7 @@ class PenalisedOptimizer(Optimizer):
 
     def _check_group(self, group: dict[str, Any]) -> None:
         """Raise ValueError unless the group is valid; subclasses add their own checks."""
-        check_non_negative("learning rate", group["lr"])
+        check_rate("learning rate", group["lr"])
         check_non_negative("weight_decay", group["weight_decay"])
         check_non_negative("lam", group["lam"])
         if isinstance(group["group"], Iterable) and not isinstance(group["group"], str):
@@ -208,6 +231,16 @@ def group_penalty(group: dict[str, Any]) -> Penalty:
     return make_penalty(group["penalty"], group=group["group"], group_weight=group["group_weight"])
 
 
+def learning_rate(group: dict[str, Any]) -> float:
+    """The learning rate of a group as a number.
+
+    A tensor is read, as `torch.optim` reads it for a step without `capturable`: for nothing on the
+    CPU, and on another device at the price of waiting for it.
+    """
+    rate = group["lr"]
+    return rate.item() if isinstance(rate, Tensor) else rate
+
+
 def state_dtype(param: Tensor) -> torch.dtype:
     """Type of optimiser state: float32, or the parameter's dtype if that is wider."""
     return torch.promote_types(param.dtype, torch.float32)
@@ -229,6 +262,16 @@ def momentum_buffers(params: list[Tensor], states: list[dict[str, Any]]) -> list
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = zero_state(param)
     return [state["momentum_buffer"] for state in states]
+
+
+def _check_finite(group: dict[str, Any]) -> None:
+    for index, param in enumerate(group["params"]):
+        grad = param.grad
+        if grad is not None and grad.layout == torch.strided and not bool(grad.isfinite().all()):
+            raise RuntimeError(
+                f"{_label(group, index)}: its gradient holds NaN or infinity, with which penalty "
+                "'nuclear' has no step (lower the learning rate, clip gradients or leave the step out)"
+            )
 
 
 def _label(group: dict[str, Any], index: int) -> str:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from bregman.adabreg import adam_direction_, check_adam_options
-from bregman.optimizer import Params, PenalisedOptimizer, zero_state
-from bregman.updates import adam_, scale_
+from bregman.optimizer import Params, PenalisedOptimizer, learning_rate, zero_state
+from bregman.updates import adam_, narrow_, scale_, widen
 
 
 class ProxAdam(PenalisedOptimizer):
@@ -28,7 +28,7 @@ class ProxAdam(PenalisedOptimizer):
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
-        lr: Learning rate.
+        lr: Learning rate. A tensor of one number is read at every step: keep it on the CPU.
         betas: Decay of the two moments, each in [0, 1).
         eps: Added to the root of the second moment.
         weight_decay: Decoupled decay, as in AdamW.
@@ -41,6 +41,10 @@ class ProxAdam(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty is another one.
 
+    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its last
+    place are lost (AdaBreg keeps them in its dual): a warning says so, and float32 parameters under autocast
+    do not lose them.
+
     State per parameter: `step` (an int), `exp_avg`, `exp_avg_sq`; float32 or wider.
     """
 
@@ -49,7 +53,7 @@ class ProxAdam(PenalisedOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -104,7 +108,7 @@ class ProxAdam(PenalisedOptimizer):
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["step"] for state in states],
-            lr=group["lr"],
+            lr=learning_rate(group),
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
@@ -137,7 +141,7 @@ def _single_tensor_proxadam(
             betas=betas,
             eps=eps,
         )
-        theta = param * (1 - lr * weight_decay) - lr * first / denominator
+        theta = param.to(first.dtype) * (1 - lr * weight_decay) - lr * first / denominator
         param.copy_(theta.sign() * (theta.abs() - lr * lam / denominator).clamp(min=0))
 
 
@@ -156,9 +160,10 @@ def _multi_tensor_proxadam(
     maximize: bool,
 ) -> None:
     """Adam's kernel on the parameters, then thresholds, tensor by tensor to save memory."""
-    scale_(params, 1 - lr * weight_decay)
+    thetas = widen(params)
+    scale_(thetas, 1 - lr * weight_decay)
     adam_(
-        params,
+        thetas,
         grads,
         exp_avgs,
         exp_avg_sqs,
@@ -168,10 +173,11 @@ def _multi_tensor_proxadam(
         eps=eps,
         maximize=maximize,
     )
-    if lam == 0:
-        return
-    for param, exp_avg_sq, step in zip(params, exp_avg_sqs, steps, strict=True):
+    for theta, exp_avg_sq, step in zip(thetas, exp_avg_sqs, steps, strict=True):
+        if lam == 0:
+            break
         threshold = exp_avg_sq.sqrt().div_(math.sqrt(1 - betas[1] ** step)).add_(eps)
         threshold.reciprocal_().mul_(lr * lam)
         # shrink(x, t) = x - clamp(x, -t, t), exactly.
-        param.sub_(torch.clamp(param, -threshold, threshold))
+        theta.sub_(torch.clamp(theta, -threshold, threshold))
+    narrow_(params, thetas)

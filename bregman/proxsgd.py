@@ -12,9 +12,16 @@ from typing import Any
 from torch import Tensor
 
 from bregman.groups import Group
-from bregman.optimizer import Params, PenalisedOptimizer, group_penalty, momentum_buffers
+from bregman.optimizer import (
+    Params,
+    PenalisedOptimizer,
+    group_penalty,
+    learning_rate,
+    momentum_buffers,
+    state_dtype,
+)
 from bregman.penalties import Penalty
-from bregman.updates import descend_, momentum_, scale_
+from bregman.updates import descend_, momentum_, scale_, widen
 from bregman.validation import check_decay
 
 
@@ -30,7 +37,7 @@ class ProxSGD(PenalisedOptimizer):
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
-        lr: Learning rate tau.
+        lr: Learning rate tau. A tensor of one number is read at every step: keep it on the CPU.
         momentum: beta, in [0, 1); dampened as in LinBreg, so that equal values compare.
         weight_decay: Decoupled decay.
         penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
@@ -44,6 +51,10 @@ class ProxSGD(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
+    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its last
+    place are lost (LinBreg keeps them in its dual): a warning says so, and float32 parameters under autocast
+    do not lose them.
+
     State per parameter: `momentum_buffer` with momentum, otherwise none.
     """
 
@@ -52,7 +63,7 @@ class ProxSGD(PenalisedOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float,
+        lr: float | Tensor,
         *,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -99,7 +110,7 @@ class ProxSGD(PenalisedOptimizer):
             grads,
             momentum_buffers(params, states) if group["momentum"] else [],
             group_penalty(group),
-            lr=group["lr"],
+            lr=learning_rate(group),
             momentum=group["momentum"],
             weight_decay=group["weight_decay"],
             lam=group["lam"],
@@ -122,15 +133,14 @@ def _single_tensor_proxsgd(
     """Eq. 1.5 as it is printed, plus momentum and decay."""
     for i, (param, grad) in enumerate(zip(params, grads, strict=True)):
         grad = -grad if maximize else grad
-        if weight_decay != 0:
-            param.mul_(1 - lr * weight_decay)
+        theta = (1 - lr * weight_decay) * param.to(state_dtype(param))
         if momentum != 0:
             buffer = momentum_buffers[i]
             buffer.mul_(momentum).add_(grad, alpha=(1 - momentum) * lr)
-            param.sub_(buffer)
+            theta.sub_(buffer)
         else:
-            param.sub_(grad, alpha=lr)
-        param.copy_(penalty.prox(param, lr * lam))
+            theta.sub_(grad, alpha=lr)
+        param.copy_(penalty.prox(theta, lr * lam))
 
 
 def _multi_tensor_proxsgd(
@@ -146,10 +156,11 @@ def _multi_tensor_proxsgd(
     maximize: bool,
 ) -> None:
     """SGD's kernel on the parameters, then the prox in place."""
-    scale_(params, 1 - lr * weight_decay)
+    thetas = widen(params)
+    scale_(thetas, 1 - lr * weight_decay)
     if momentum != 0:
-        momentum_(params, grads, momentum_buffers, lr=lr, momentum=momentum, maximize=maximize)
+        momentum_(thetas, grads, momentum_buffers, lr=lr, momentum=momentum, maximize=maximize)
     else:
-        descend_(params, grads, lr=lr, maximize=maximize)
-    for param in params:
-        penalty.prox_into(param, lr * lam, param)
+        descend_(thetas, grads, lr=lr, maximize=maximize)
+    for param, theta in zip(params, thetas, strict=True):
+        penalty.prox_into(theta, lr * lam, param)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from bregman.layout import memory_axes
+from bregman.optimizer import state_dtype
 
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 FUSED_DTYPES = frozenset({torch.float32, torch.float64})
@@ -45,6 +46,18 @@ def scale_(targets: list[Tensor], factor: float) -> None:
 def copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
     """`target <- source`, rounding if the target's dtype is narrower."""
     torch._foreach_copy_(targets, sources)
+
+
+def widen(params: list[Tensor]) -> list[Tensor]:
+    """The parameters, with copies in the dtype of their state in place of low-precision ones."""
+    return [param.to(state_dtype(param)) for param in params]
+
+
+def narrow_(params: list[Tensor], wide: list[Tensor]) -> None:
+    """Round what `widen` made back into the parameters: once a step, as the references do."""
+    for param, values in zip(params, wide, strict=True):
+        if values is not param:
+            param.copy_(values)
 
 
 def momentum_(
@@ -163,7 +176,7 @@ def fused_buckets(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists],
     rest: TensorLists = tuple([] for _ in lists)
     if not hasattr(torch, kernel):
         return [], lists
-    if _uniform(lists):  # the usual case, worth a short cut for small networks
+    if uniform(lists):  # the usual case, worth a short cut for small networks
         return [lists], rest
     buckets: dict[tuple[torch.device, torch.dtype], TensorLists] = {}
     for tensors in zip(*lists, strict=True):
@@ -178,7 +191,7 @@ def fused_buckets(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists],
     return list(buckets.values()), rest
 
 
-def _uniform(lists: TensorLists) -> bool:
+def uniform(lists: TensorLists) -> bool:
     """Whether one call of a fused kernel takes all the tensors as they are."""
     first = lists[0][0]
     dtype, index = first.dtype, first.get_device()  # a number: comparing devices costs more

@@ -6,11 +6,28 @@ import math
 from numbers import Integral, Real
 from typing import Any
 
+import torch
+from torch import Tensor
+
 
 def check_non_negative(label: str, value: Any) -> None:
     """Raise ValueError unless `value` is a finite number >= 0."""
     if not _is_number(value) or not 0 <= value < math.inf:
         raise ValueError(f"Invalid {label}: {value!r} (must be >= 0 and finite)")
+
+
+def check_rate(label: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a finite number >= 0, or a real tensor that holds one."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_complex() or value.layout != torch.strided:
+            raise ValueError(
+                f"Invalid {label}: a tensor of shape {tuple(value.shape)} and dtype {value.dtype} "
+                "(must hold one real number)"
+            )
+        if not value.is_meta:
+            check_non_negative(label, value.item())
+    else:
+        check_non_negative(label, value)
 
 
 def check_positive(label: str, value: Any) -> None:

@@ -1,107 +1,165 @@
-"""The fast form of one step: torch's fused SGD kernel on W, and in-place passes for V.
+"""The fast form of one step: torch's fused SGD kernel on W, and few passes over V.
 
 Gamma exists only as the residual W - Gamma of a few blocks at a time. On the CPU the lists are cut
-into blocks that stay in the cache; elsewhere all is done at once.
+into blocks that stay in the cache; elsewhere all is done at once. In small networks calls cost more
+than arithmetic: a list is updated by one call, and numbers per group of weights lie in one vector
+for all tensors (`dessilbi.magnitudes`).
 """
 
 # pyright: reportPrivateImportUsage=false
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
-
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from bregman.elementwise import L1, soft_threshold_into
 from bregman.optimizer import state_dtype
-from bregman.updates import fused_buckets, scale_
-from dessilbi.scaling import beta, gamma_of, magnitudes, support_size
-from dessilbi.settings import Settings, Slot
+from bregman.updates import fused_buckets, narrow_, scale_, widen
+from dessilbi.columns import Columns, Plan
+from dessilbi.magnitudes import Magnitudes, betas_of
+from dessilbi.settings import Settings
 
 #: Entries that are stepped together on the CPU: W, V, momentum, gradient and residual fit the cache.
-BLOCK_SIZE = 1 << 18
+BLOCK_SIZE = 1 << 19
 
 
-def fast_step(slots: list[Slot], settings: Settings) -> None:
-    """The same step as `dessilbi.reference.reference_step`."""
-    increment_version([slot.param for slot in slots])
-    if slots[0].dual is None:
-        update, whole = _update_weights, False
+def fast_step(columns: Columns, settings: Settings, kept: Plan | None = None) -> Plan | None:
+    """The same step as `dessilbi.reference.reference_step`.
+
+    Args:
+        columns: The tensors of a parameter group.
+        settings: Its numbers.
+        kept: What the last step of this group has returned.
+
+    Returns:
+        A plan for the next step where making one takes longer than the arithmetic: in small
+        networks, whose tensors are all alike.
+    """
+    if kept is None or not kept.serves(columns):
+        kept = Plan(columns, BLOCK_SIZE) if columns.is_small(BLOCK_SIZE) else None
+    if kept is not None:
+        _run(kept, settings)
+        kept.release()
+        return kept
+    for part in columns.of_one_kind():
+        params = part.params
+        narrow = params[0].dtype != state_dtype(params[0])
+        if narrow:  # stepped as a copy in the dtype of the state, and rounded once
+            part.params = widen(params)
+        whole = bool(part.duals) and settings.scaling != "none"  # eq. 15 counts over a layer
+        _run(Plan(part, BLOCK_SIZE, whole=whole), settings)
+        if narrow:
+            narrow_(params, part.params)
+    return None
+
+
+def _run(plan: Plan, settings: Settings) -> None:
+    increment_version(plan.params)
+    if not plan.split:
+        for block in plan.blocks:
+            _update_weights(block, settings)
     elif settings.scaling == "none":
-        update, whole = _split_step, False
+        plan.find_factors(settings.lam)
+        for block in plan.blocks:
+            residuals = _residuals(block, settings)
+            torch._foreach_add_(block.duals, residuals, alpha=settings.lr / settings.nu)
+            _update_weights(block, settings, residuals)
     else:
-        update, whole = _scaled_step, True  # eq. 15 counts over a layer
-    for block in _blocks(slots, whole=whole):
-        update(block, settings)
+        for block in plan.blocks:
+            _scaled_step(block, settings)
 
 
-def _split_step(slots: list[Slot], settings: Settings) -> None:
-    duals: list[Tensor] = [slot.dual for slot in slots]  # pyright: ignore[reportAssignmentType]
-    residuals = [torch.empty_like(dual) for dual in duals]
-    for slot, dual, residual in zip(slots, duals, residuals, strict=True):
-        slot.penalty.prox_into(dual, settings.lam, residual)
-        torch.sub(slot.param, residual, alpha=settings.kappa, out=residual)
-    torch._foreach_add_(duals, residuals, alpha=settings.lr / settings.nu)
-    _update_weights(slots, settings, residuals)
+def _residuals(columns: Columns, settings: Settings) -> list[Tensor]:
+    """W - Gamma, with Gamma = kappa prox(V)."""
+    params, duals = columns.params, columns.duals
+    if columns.factors:
+        return list(torch._foreach_addcmul(params, duals, columns.factors, value=-settings.kappa))
+    gammas = [torch.empty_like(dual) for dual in duals]
+    for dual, gamma, penalty in zip(duals, gammas, columns.penalties, strict=True):
+        if isinstance(penalty, L1):
+            soft_threshold_into(dual, settings.lam, gamma)
+        else:
+            penalty.prox_into(dual, settings.lam, gamma)
+    if settings.kappa != 1:
+        torch._foreach_mul_(gammas, settings.kappa)
+    return list(torch._foreach_sub(params, gammas))
 
 
-def _scaled_step(slots: list[Slot], settings: Settings) -> None:
-    released = settings.scaling == "released"
-    gammas = [gamma_of(slot, settings) for slot in slots]
-    selected = [
-        support_size(gamma, slot.penalty) for gamma, slot in zip(gammas, slots, strict=True)
-    ]
-    residuals = [slot.param - gamma for slot, gamma in zip(slots, gammas, strict=True)]
-    if released:  # by the size of the new weights
-        _update_weights(slots, settings, residuals)
-    for slot, count, residual in zip(slots, selected, residuals, strict=True):
-        assert slot.dual is not None
-        sizes = magnitudes(slot.param, slot.penalty, slot.dual.dtype)
-        factor = beta(sizes, count, settings)
-        slot.dual.addcmul_(residual, factor, value=settings.lr / settings.nu)
-        if slot.gamma is not None:
-            slot.penalty.prox_into(slot.dual, settings.lam, slot.gamma)
-            slot.gamma.mul_(sizes.mul_(settings.kappa))
-    if not released:
-        _update_weights(slots, settings, residuals)
+def _scaled_step(columns: Columns, settings: Settings) -> None:
+    params, gammas = columns.params, columns.gammas
+    sizes = Magnitudes(params, columns.penalties).measure(params)
+    if settings.scaling == "released":
+        gammas = [torch.empty_like(dual) for dual in columns.duals]
+        _write_gammas(gammas, columns, sizes.flat.clamp(min=1.0), sizes, settings)
+    selected = sizes.like().measure(gammas).count_nonzero()
+    residuals = list(torch._foreach_sub(params, gammas))
+    if settings.scaling == "released":  # by the size of the new weights
+        _update_weights(columns, settings, residuals)
+        sizes.measure(params)
+    betas = sizes.views(betas_of(selected, sizes, settings))
+    rate = settings.lr / settings.nu
+    torch._foreach_addcmul_(columns.duals, residuals, betas, value=rate)
+    if settings.scaling == "magnitude":
+        _write_gammas(gammas, columns, sizes.flat, sizes, settings)
+        _update_weights(columns, settings, residuals)
+
+
+def _write_gammas(
+    gammas: list[Tensor], columns: Columns, scale: Tensor, sizes: Magnitudes, settings: Settings
+) -> None:
+    """`Gamma <- kappa scale prox(V)`, scale one number per group."""
+    duals, scale = columns.duals, settings.kappa * scale
+    factors = sizes.like().measure(duals, entries=False)
+    factors.shrink_(duals, columns.penalties, settings.lam)
+    factors.flat.mul_(scale)
+    for gamma, dual, factor, part, grouped in zip(
+        gammas, duals, factors.parts, sizes.views(scale), sizes.grouped, strict=True
+    ):
+        if grouped:
+            torch.mul(dual, factor, out=gamma)
+        else:
+            soft_threshold_into(dual, settings.lam, gamma)
+            gamma.mul_(part)
 
 
 def _update_weights(
-    slots: list[Slot], settings: Settings, residuals: list[Tensor] | None = None
+    columns: Columns, settings: Settings, residuals: list[Tensor] | None = None
 ) -> None:
     """The step of W, given W - Gamma from before it."""
-    params, grads = [slot.param for slot in slots], [slot.grad for slot in slots]
+    params, grads = columns.params, columns.grads
     scale_(params, 1.0 - settings.shrinkage)
     if residuals is None:
-        _sgd_(slots, grads, settings)
+        _sgd_(columns, grads, settings)
     elif settings.coupling_in_momentum:
         coupled = list(torch._foreach_mul(residuals, 1.0 / settings.nu))
         torch._foreach_add_(coupled, grads)
-        _sgd_(slots, coupled, settings)
+        _sgd_(columns, coupled, settings)
     else:
-        _sgd_(slots, grads, settings)
+        _sgd_(columns, grads, settings)
         rate = settings.kappa * settings.lr / settings.nu
         torch._foreach_add_(params, residuals, alpha=-rate)
 
 
-def _sgd_(slots: list[Slot], grads: list[Tensor], settings: Settings) -> None:
+def _sgd_(columns: Columns, grads: list[Tensor], settings: Settings) -> None:
     """`v <- tau v + g + beta W;  W <- W - kappa lr v` as `torch.optim.SGD` has it."""
-    lists = [[slot.param for slot in slots], grads]
-    if settings.momentum:
-        lists.append([slot.buffer for slot in slots])  # pyright: ignore[reportArgumentType]
-    elif not settings.coupled_decay:
-        torch._foreach_add_(lists[0], grads, alpha=-settings.kappa * settings.lr)
+    params, rate = columns.params, settings.kappa * settings.lr
+    if not settings.momentum and not settings.coupled_decay:
+        torch._foreach_add_(params, grads, alpha=-rate)
         return
-    buckets, rest = fused_buckets("_fused_sgd_", *lists)
-    for params, gradients, *buffers in buckets:
+    lists = [params, grads, *([columns.buffers] if settings.momentum else [])]
+    if columns.kernel:
+        buckets, rest = [lists], [[]]
+    else:
+        buckets, rest = fused_buckets("_fused_sgd_", *lists)
+    for targets, gradients, *buffers in buckets:
         torch._fused_sgd_(
-            params,
+            targets,
             gradients,
             buffers[0] if buffers else [],
             weight_decay=settings.coupled_decay,
             momentum=settings.momentum,
-            lr=settings.kappa * settings.lr,
+            lr=rate,
             dampening=0.0,
             nesterov=settings.nesterov,
             maximize=False,
@@ -129,31 +187,3 @@ def _foreach_sgd_(
         else:
             directions = buffers
     torch._foreach_add_(params, list(directions), alpha=-settings.kappa * settings.lr)
-
-
-def _blocks(slots: list[Slot], *, whole: bool = False) -> Iterator[list[Slot]]:
-    """The parameters, if not `whole` in blocks of rows, in lists of about `BLOCK_SIZE` entries."""
-    if not all(slot.param.is_cpu for slot in slots):
-        yield slots
-        return
-    block: list[Slot] = []
-    size = 0
-    pieces = slots if whole else chain.from_iterable(map(_pieces, slots))
-    for piece in pieces:
-        if block and size + piece.param.numel() > BLOCK_SIZE:
-            yield block
-            block, size = [], 0
-        block.append(piece)
-        size += piece.param.numel()
-    yield block
-
-
-def _pieces(slot: Slot) -> Iterator[Slot]:
-    count = slot.param.numel()
-    if count <= BLOCK_SIZE or not slot.divisible():
-        yield slot
-        return
-    rows = slot.param.shape[0]
-    step = max(1, BLOCK_SIZE * rows // count)
-    for start in range(0, rows, step):
-        yield slot.rows(start, min(start + step, rows))

@@ -15,10 +15,11 @@ from torch import Tensor
 from bregman.groups import Group
 from bregman.optimizer import Params, PenalisedOptimizer, momentum_buffers, zero_state
 from bregman.validation import check_choice, check_decay, check_positive
+from dessilbi.columns import Columns, Plan
 from dessilbi.fast import fast_step
 from dessilbi.reference import reference_step
 from dessilbi.scaling import SCALINGS, gamma_of
-from dessilbi.settings import Settings, Slot, split_penalty
+from dessilbi.settings import Settings, Slot, split_penalties, split_penalty
 
 
 class DessiLBI(PenalisedOptimizer):
@@ -41,7 +42,7 @@ class DessiLBI(PenalisedOptimizer):
         params: Parameters, named parameters, or groups of them, e.g. of
             `bregman.penalize(model, FILTER_RULES, lam=1.0)`. Biases and scales of normalisation
             layers belong into a group with `penalty="none"`.
-        lr: Learning rate alpha.
+        lr: Learning rate alpha. A tensor of one number is read at every step: keep it on the CPU.
         kappa: Factor of the steps of W and of Gamma, > 0.
         nu: Looseness of the coupling, > 0: the larger, the freer W is of Gamma.
         penalty: Name of Omega: `none`, `l1`, `l12`, `nonnegative`, `nuclear`.
@@ -66,6 +67,10 @@ class DessiLBI(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
+    Steps are added to W itself. In bfloat16 or float16, those below half a unit in its last
+    place are lost: a warning says so, and float32 parameters under autocast
+    do not lose them.
+
     State per parameter: `dual` (V) where there is a penalty, `momentum_buffer` with momentum, and
     `gamma` with `scaling="magnitude"`; float32 or wider. Otherwise Gamma is computed from V.
     """
@@ -75,7 +80,7 @@ class DessiLBI(PenalisedOptimizer):
     def __init__(
         self,
         params: Params,
-        lr: float,
+        lr: float | Tensor,
         *,
         kappa: float = 1.0,
         nu: float = 10.0,
@@ -109,7 +114,12 @@ class DessiLBI(PenalisedOptimizer):
             "scaling_floor": scaling_floor,
             "foreach": foreach,
         }
+        self._plans: dict[int, Plan | None] = {}
         super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._plans = {}  # of the groups that were
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; see `PenalisedOptimizer.add_param_group`."""
@@ -204,12 +214,22 @@ class DessiLBI(PenalisedOptimizer):
         states: list[dict[str, Any]],
     ) -> None:
         settings = Settings.of(group)
-        buffers = momentum_buffers(params, states) if settings.momentum else [None] * len(params)
-        slots = [
-            self._slot(group, *tensors)
-            for tensors in zip(params, grads, states, buffers, strict=True)
-        ]
-        (reference_step if group["foreach"] is False else fast_step)(slots, settings)
+        buffers = momentum_buffers(params, states) if settings.momentum else []
+        if group["foreach"] is False:
+            none = [None] * len(params)
+            tensors = zip(params, grads, states, buffers or none, strict=True)
+            reference_step([self._slot(group, *one) for one in tensors], settings)
+            return
+        split = "dual" in states[0]
+        columns = Columns(
+            params,
+            grads,
+            split_penalties(group, params),
+            [state["dual"] for state in states] if split else [],
+            [state["gamma"] for state in states] if split and "gamma" in states[0] else [],
+            buffers,
+        )
+        self._plans[id(group)] = fast_step(columns, settings, self._plans.get(id(group)))
 
     @staticmethod
     def _slot(

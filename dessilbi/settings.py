@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
 
-from bregman.elementwise import L1, NonNegative
-from bregman.groups import group_dims
-from bregman.l12 import L12
-from bregman.optimizer import group_penalty
+from bregman.elementwise import L1
+from bregman.optimizer import group_penalty, learning_rate
 from bregman.penalties import Penalty
 
 _ENTRYWISE = L1()
@@ -35,7 +34,7 @@ class Settings:
     @classmethod
     def of(cls, group: dict[str, Any]) -> Settings:
         """The settings of a parameter group as they are now (schedules change them)."""
-        return cls(**{name: group[name] for name in _NAMES})
+        return cls(**{**{name: group[name] for name in _NAMES}, "lr": learning_rate(group)})
 
     @property
     def coupled_decay(self) -> float:
@@ -53,7 +52,7 @@ _NAMES = tuple(field.name for field in fields(Settings))
 
 @dataclass(slots=True)
 class Slot:
-    """One parameter, or a block of its rows.
+    """One parameter.
 
     Attributes:
         param: W.
@@ -71,18 +70,6 @@ class Slot:
     buffer: Tensor | None
     penalty: Penalty
 
-    def rows(self, start: int, stop: int) -> Slot:
-        """The block `start <= index < stop` along the first axis, sharing memory."""
-        tensors = (self.param, self.grad, self.dual, self.gamma, self.buffer)
-        views = (None if tensor is None else tensor[start:stop] for tensor in tensors)
-        return Slot(*views, self.penalty)  # pyright: ignore[reportArgumentType, reportCallIssue]
-
-    def divisible(self) -> bool:
-        """Whether blocks of rows can be stepped one after the other: no group spans two rows."""
-        if isinstance(self.penalty, L12):
-            return 0 not in group_dims(self.penalty.group, self.param.shape)
-        return self.dual is None or isinstance(self.penalty, (L1, NonNegative))
-
 
 def split_penalty(group: dict[str, Any], param: Tensor) -> Penalty:
     """Omega of one parameter: with `group="filter"` a 2-D weight is penalised entry by entry.
@@ -93,3 +80,11 @@ def split_penalty(group: dict[str, Any], param: Tensor) -> Penalty:
     if group["penalty"] == "l12" and group["group"] == "filter" and param.dim() == 2:
         return _ENTRYWISE
     return group_penalty(group)
+
+
+def split_penalties(group: dict[str, Any], params: Sequence[Tensor]) -> list[Penalty]:
+    """`split_penalty` of several parameters of one group."""
+    penalty = group_penalty(group)
+    if group["penalty"] != "l12" or group["group"] != "filter":
+        return [penalty] * len(params)
+    return [_ENTRYWISE if param.dim() == 2 else penalty for param in params]

@@ -84,7 +84,10 @@ class ExplicitImplicit(Solver):
         super().scale_lr(factor)
         if self.optimizer is not None:
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate * factor
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * factor)  # a compiled step, say, holds on to it
+                else:
+                    group["lr"] = rate * factor
 
     def notes(self) -> list[str]:
         """Warns of a variational R(Theta), which networks pay for with consistency (4.1.2)."""

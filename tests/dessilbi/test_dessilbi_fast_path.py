@@ -7,8 +7,10 @@ import torch
 from dessilbi_cases import SETTINGS, build, network, train
 from torch import nn
 
+from bregman.elementwise import L1
+from bregman.l12 import L12
 from dessilbi import DessiLBI, fast
-from dessilbi.settings import Slot
+from dessilbi.columns import Columns, Plan
 
 #: Penalty, shape and group: divisible into rows or not, single axes, entries.
 PENALTIES = [
@@ -111,6 +113,7 @@ def test_a_missing_kernel_changes_nothing(settings, kernel, monkeypatch):
     assert_agree(first, second)
 
 
+@pytest.mark.filterwarnings("ignore:.*adds its steps")
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_low_precision_parameters_keep_float32_state(settings):
     def make():
@@ -134,26 +137,19 @@ def test_networks_agree_after_training():
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 
-def test_blocks_cover_every_entry_once(monkeypatch):
-    monkeypatch.setattr(fast, "BLOCK_SIZE", 10)
-    params = [
-        nn.Parameter(torch.zeros(7, 3)),
-        nn.Parameter(torch.zeros(2)),
-        nn.Parameter(torch.zeros(40, 1)),
-    ]
-    optimizer = DessiLBI(params, lr=0.1, penalty="l1")
-    slots = [
-        Slot(p, p, torch.zeros_like(p), None, None, optimizer_penalty(optimizer, p)) for p in params
-    ]
-    with torch.no_grad():
-        for block in fast._blocks(slots):
-            assert sum(slot.param.numel() for slot in block) <= 10
-            for slot in block:
-                slot.param.add_(1)
+def test_blocks_cover_every_entry_once():
+    params = [torch.zeros(7, 3), torch.zeros(2), torch.zeros(40, 1), torch.zeros(3, 4)]
+    penalties = [L1(), L1(), L1(), L12("row")]
+    columns = Columns(params, params, penalties, [torch.ones_like(param) for param in params])
+    plan = Plan(columns, 10)
+    plan.find_factors(0.5)
+    for block in plan.blocks:
+        size = sum(param.numel() for param in block.params)
+        assert size <= 10
+        for param, factor in zip(block.params, block.factors, strict=False):
+            assert factor.shape == (len(param), 1)
+            torch.testing.assert_close(factor, torch.full_like(factor, 0.5))
+        for param in block.params:
+            param.add_(1)
     assert all(torch.equal(param, torch.ones_like(param)) for param in params)
-
-
-def optimizer_penalty(optimizer, param):
-    from dessilbi.settings import split_penalty
-
-    return split_penalty(optimizer.group_of(param), param)
+    assert len(Plan(columns, 10, whole=True).blocks) == 4

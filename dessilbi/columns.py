@@ -1,0 +1,181 @@
+"""The tensors of a parameter group as lists, and how a step cuts them into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bregman.elementwise import L1, NonNegative
+from bregman.groups import group_dims
+from bregman.l12 import L12
+from bregman.penalties import Penalty
+from bregman.updates import uniform
+from dessilbi.magnitudes import Magnitudes, has_cheap_norms
+
+
+@dataclass(slots=True)
+class Columns:
+    """One entry per parameter in every list that is not empty.
+
+    Attributes:
+        params: W.
+        grads: Gradients of the data loss.
+        penalties: Omega of each.
+        duals: V; empty for parameters without a penalty.
+        gammas: Gamma where it is stored (`scaling="magnitude"`), otherwise empty.
+        buffers: Momentum; empty without it.
+        factors: Room for what the prox multiplies the groups of V by; empty where it is computed
+            in another way.
+        kernel: Whether one call of torch's fused SGD takes all the tensors as they are.
+    """
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    penalties: list[Penalty]
+    duals: list[Tensor] = field(default_factory=list)
+    gammas: list[Tensor] = field(default_factory=list)
+    buffers: list[Tensor] = field(default_factory=list)
+    factors: list[Tensor] = field(default_factory=list)
+    kernel: bool = False
+
+    def is_small(self, size: int) -> bool:
+        """Whether all tensors are alike, and none has more than `size` entries."""
+        lists = (self.params, self.grads, self.duals, self.gammas, self.buffers)
+        return all(param.numel() <= size for param in self.params) and uniform(lists)
+
+    def of_one_kind(self) -> list[Columns]:
+        """The parameters of each dtype and device by themselves."""
+        kinds: dict[tuple[torch.dtype, int], list[int]] = {}
+        for index, param in enumerate(self.params):
+            kinds.setdefault((param.dtype, param.get_device()), []).append(index)
+        return [self.chosen(indices) for indices in kinds.values()]
+
+    def chosen(self, indices: list[int]) -> Columns:
+        """Some of the parameters."""
+        return self.map(lambda column: [column[index] for index in indices])
+
+    def blocks(self, size: int, *, whole: bool) -> Iterator[Columns]:
+        """On the CPU: parts of about `size` entries, of rows of parameters where not `whole`."""
+        if not self.params[0].is_cpu:
+            yield self
+            return
+        first = total = 0
+        for index, param in enumerate(self.params):
+            count = param.numel()
+            if total + count > size and first < index:
+                yield self.map(lambda column, rows=slice(first, index): column[rows])
+                first, total = index, 0
+            if count > size and not whole and self._divisible(index):
+                yield from self._rows(index, max(1, size * param.shape[0] // count))
+                first, total = index + 1, 0
+            else:
+                total += count
+        if first < len(self.params):
+            yield self.map(lambda column: column[first:])
+
+    def map(self, change: Callable[[list[Any]], list[Any]]) -> Columns:
+        """What a change of lists makes of all of them."""
+        lists = (self.params, self.grads, self.penalties, self.duals, self.gammas, self.buffers)
+        changed = [change(column) if column else [] for column in (*lists, self.factors)]
+        return Columns(*changed, kernel=self.kernel)
+
+    def _rows(self, index: int, step: int) -> Iterator[Columns]:
+        for start in range(0, len(self.params[index]), step):
+            rows = slice(start, start + step)
+            block = self.chosen([index])
+            penalties, block.penalties = block.penalties, []
+            block = block.map(lambda column, rows=rows: [x[rows] for x in column])
+            block.penalties = penalties
+            yield block
+
+    def _divisible(self, index: int) -> bool:
+        """Whether blocks of rows can be stepped one after the other: no group spans two rows."""
+        penalty = self.penalties[index]
+        if isinstance(penalty, L12):
+            return 0 not in group_dims(penalty.group, self.params[index].shape)
+        return not self.duals or isinstance(penalty, (L1, NonNegative))
+
+
+class Plan:
+    """How a step goes through the tensors of a group, all of one dtype and device.
+
+    Args:
+        columns: The tensors.
+        size: Of a block.
+        whole: Whether parameters stay in one piece.
+
+    Attributes:
+        params: W of all.
+        split: Whether they have a V.
+        blocks: To be stepped one after the other. In each, either all parameters or none have
+            `factors`.
+    """
+
+    def __init__(self, columns: Columns, size: int, *, whole: bool = False) -> None:
+        columns.kernel = hasattr(torch, "_fused_sgd_") and uniform(
+            (columns.params, columns.grads, columns.buffers)
+        )
+        self._whole = columns
+        self.params, self.split = columns.params, bool(columns.duals)
+        self.blocks: list[Columns] = []
+        self._grouped: Columns | None = None
+        self._order: list[int] = []
+        count = len(columns.params)
+        grouped: list[int] = []
+        if self.split and not columns.gammas and not whole:
+            pairs = zip(columns.penalties, columns.duals, strict=True)
+            grouped = [index for index, pair in enumerate(pairs) if has_cheap_norms(*pair)]
+        if grouped:
+            self._grouped = columns if len(grouped) == count else columns.chosen(grouped)
+            self._factors = Magnitudes(self._grouped.duals, self._grouped.penalties)
+            self._grouped.factors = self._factors.parts
+            self._add(self._grouped, grouped, size, whole)
+        if len(grouped) < count:
+            others = sorted(set(range(count)) - set(grouped))
+            self._add(columns.chosen(others) if grouped else columns, others, size, whole)
+
+    def serves(self, columns: Columns) -> bool:
+        """Whether these are the tensors of the plan but for the gradients, which it takes over.
+
+        Not of plans with parameters in pieces.
+        """
+        own = self._whole
+        for mine, theirs in (
+            (own.params, columns.params),
+            (own.duals, columns.duals),
+            (own.buffers, columns.buffers),
+            (own.gammas, columns.gammas),
+            (own.penalties, columns.penalties),
+        ):
+            if len(mine) != len(theirs) or not all(map(is_, mine, theirs)):
+                return False
+        if not uniform((columns.params, columns.grads)):  # an assignment to .data changes a layout
+            return False
+        grads = [columns.grads[index] for index in self._order]
+        start = 0
+        for block in self.blocks:
+            stop = start + len(block.params)
+            block.grads = grads[start:stop]
+            start = stop
+        return True
+
+    def release(self) -> None:
+        """Let go of the gradients."""
+        for columns in (self._whole, self._grouped, *self.blocks):
+            if columns is not None:
+                columns.grads = []
+
+    def _add(self, columns: Columns, indices: list[int], size: int, whole: bool) -> None:
+        self.blocks.extend(columns.blocks(size, whole=whole))
+        self._order.extend(indices)
+
+    def find_factors(self, lam: float) -> None:
+        """Compute the `factors` of the blocks from V."""
+        part = self._grouped
+        if part is not None:
+            self._factors.measure(part.duals).shrink_(part.duals, part.penalties, lam)

@@ -1,0 +1,134 @@
+"""Numbers per group of weights - norms, factors of the shrinkage - in one vector for many tensors.
+
+A step needs a handful of operations on those numbers. They are so few that calling an operation once
+per tensor costs more than its arithmetic; on one vector, of which every tensor has a view, it is
+called once.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+
+from bregman.groups import Group, group_dims, group_size
+from bregman.l12 import L12, shrink_factor_
+from bregman.optimizer import state_dtype
+from bregman.penalties import Penalty
+from dessilbi.scaling import RELEASED_CAP
+from dessilbi.settings import Settings
+
+
+class Magnitudes:
+    """Room for one number per group of some tensors: per filter, say, or per entry.
+
+    Args:
+        tensors: They are of one dtype and one device.
+        penalties: Of each tensor; `L12` says what a group is, for others it is an entry.
+
+    Attributes:
+        flat: All numbers, one tensor after the other.
+        parts: Views of it, of the shapes of the tensors with the axes of a group reduced to 1.
+        counts: Number of groups in each tensor.
+        grouped: Whether the groups of each tensor are more than its entries.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor], penalties: Sequence[Penalty]) -> None:
+        layouts = [_layout(p, x.shape) for x, p in zip(tensors, penalties, strict=True)]
+        self._dims = [dims for dims, _ in layouts]
+        self._shapes = [shape for _, shape in layouts]
+        self.grouped = [dims is not None for dims in self._dims]
+        self.counts = [math.prod(shape) for shape in self._shapes]
+        dtype = state_dtype(tensors[0])
+        self.flat = tensors[0].new_empty(sum(self.counts), dtype=dtype)
+        self.parts = self.views(self.flat)
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """Views like `parts` of another vector of the same length."""
+        pieces = flat.split(self.counts)
+        return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+
+    def like(self) -> Magnitudes:
+        """Room for another number per group."""
+        other = copy.copy(self)
+        other.flat = torch.empty_like(self.flat)
+        other.parts = self.views(other.flat)
+        return other
+
+    def measure(self, tensors: Sequence[Tensor], *, entries: bool = True) -> Magnitudes:
+        """Fill in the norms of groups and, with `entries`, the absolute values; return self."""
+        for x, part, dims in zip(tensors, self.parts, self._dims, strict=True):
+            if dims is not None:
+                vector_norm(x, dim=dims, keepdim=True, out=part)
+            elif entries:
+                torch.abs(x, out=part)
+        return self
+
+    def shrink_(self, tensors: Sequence[Tensor], penalties: Sequence[Penalty], lam: float) -> None:
+        """Overwrite norms of the tensors by the factors `max(1 - lam w_g / norm, 0)` of the prox."""
+        weights = {
+            math.sqrt(x.numel() / count) if isinstance(p, L12) and p.sqrt_weight and count else 1.0
+            for x, p, count in zip(tensors, penalties, self.counts, strict=True)
+        }
+        if len(weights) == 1:
+            threshold = lam * weights.pop()
+            if threshold > 0:  # the same in fewer calls: 0 has the factor max(1 - inf, 0)
+                self.flat.reciprocal_().mul_(-threshold).add_(1.0).relu_()
+            else:
+                shrink_factor_(self.flat, threshold)
+            return
+        for x, p, part, count in zip(tensors, penalties, self.parts, self.counts, strict=True):
+            size = x.numel() / count if isinstance(p, L12) and p.sqrt_weight and count else 1.0
+            shrink_factor_(part, lam * math.sqrt(size))
+
+    def count_nonzero(self) -> list[Tensor]:
+        """How many of them are not zero, per tensor, in their dtype."""
+        # As integers they would make shares float32, whatever the dtype of the state.
+        pieces = self.flat.split(self.counts)
+        return [torch.count_nonzero(piece).to(self.flat.dtype) for piece in pieces]
+
+
+def betas_of(selected: Sequence[Tensor], sizes: Magnitudes, settings: Settings) -> Tensor:
+    """`dessilbi.scaling.beta` for all groups of some tensors, in the order of `sizes.flat`."""
+    if settings.scaling == "magnitude":
+        alive = sizes.count_nonzero()
+        shares = torch.stack(list(selected)) / torch.stack(alive).clamp_(min=1)
+        left = (1.0 - shares).clamp_(min=settings.scaling_floor)
+    else:
+        shares = [one / max(count, 1) for one, count in zip(selected, sizes.counts, strict=True)]
+        left = (1.0 - torch.stack(shares)).clamp_(max=RELEASED_CAP)
+    pieces = [one.expand(n) for one, n in zip(left.unbind(), sizes.counts, strict=True)]
+    return torch.cat(pieces).div_(sizes.flat.clamp(min=1.0))
+
+
+def has_cheap_norms(penalty: Penalty, x: Tensor) -> bool:
+    """Whether the groups of l12 lie in memory one after the other, each in one piece."""
+    if not isinstance(penalty, L12):
+        return False
+    _, _, trailing, rows = _grouping(penalty.group, x.shape)
+    return rows or (trailing and x.is_contiguous())
+
+
+def _layout(penalty: Penalty, shape: torch.Size) -> tuple[tuple[int, ...] | None, Sequence[int]]:
+    """Axes of one group (None: entries) and the shape with them reduced to length 1."""
+    return _grouping(penalty.group, shape)[:2] if isinstance(penalty, L12) else (None, shape)
+
+
+@lru_cache(maxsize=4096)
+def _grouping(
+    group: Group, shape: torch.Size
+) -> tuple[tuple[int, ...] | None, tuple[int, ...], bool, bool]:
+    """Axes, reduced shape; whether the axes are the last ones, and all but the first."""
+    dims = group_dims(group, shape)
+    if group_size(dims, shape) == 1:
+        return None, tuple(shape), False, False
+    rank = len(shape)
+    reduced = tuple(1 if axis in dims else length for axis, length in enumerate(shape))
+    trailing = dims == tuple(range(rank - len(dims), rank))
+    # Whole rows stay in one piece in channels_last, too.
+    return dims, reduced, trailing, trailing and len(dims) == rank - 1
