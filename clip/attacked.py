@@ -19,10 +19,15 @@ class Attacked:
             was found, else the one with the smallest margin.
         broken: bool ``(n,)`` for each radius: whether the image is misclassified. Clean errors are
             broken at every radius, and what is broken at a radius stays broken at larger ones.
+        masked: bool ``(n,)``, images at which the gradient of the attack's own loss vanished, was
+            lost in rounding or was not finite at some step, so that another loss took over; None
+            where the attack does not look. Many of them say that the network hides its gradients,
+            and that weaker attacks flatter it.
     """
 
     images: dict[float, Tensor]
     broken: dict[float, Tensor]
+    masked: Tensor | None = None
 
 
 class Attack(Protocol):
@@ -51,7 +56,8 @@ def check_data(
     """Refuse data that no attack makes sense of.
 
     Raises:
-        ValueError: shapes do not fit, a radius is negative, or images leave the range of values.
+        ValueError: shapes do not fit, labels are no integers, a radius is negative, or images are not
+            finite or leave the range of values.
     """
     if images.dim() < 2 or labels.shape != (len(images),):
         raise ValueError(
@@ -60,6 +66,11 @@ def check_data(
         )
     if not radii or not all(radius >= 0 for radius in radii):
         raise ValueError(f"radii={list(radii)}: expected at least one, none negative")
+    if labels.dtype is not torch.int64:
+        raise ValueError(f"labels are {labels.dtype}: must be int64, the index of a class")
+    unknown = int((~images.flatten(1).isfinite().all(dim=1)).sum())
+    if unknown > 0:
+        raise ValueError(f"{unknown} of {len(images)} images are not finite: must be numbers")
     if value_range is not None and len(images) > 0:
         low, high = float(images.min()), float(images.max())
         if low < value_range[0] or high > value_range[1]:

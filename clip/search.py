@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clip.balls import Norm, StepRule, direction, project, random_perturbations
-
-#: What the search ascends: see `clip.attacks.pgd`.
-Loss = Literal["cross_entropy", "margin"]
+from clip.gradients import differentiate, judge
+from clip.losses import Loss, wrong_margins
 
 
 @dataclass
@@ -25,6 +23,7 @@ class State:
         found: misclassified if possible, else with the largest wrong margin, shaped as images.
         broken: bool ``(n,)``, whether found is misclassified.
         margins: ``(n,)``, of found: largest wrong logit minus the right one.
+        masked: bool ``(n,)``, whether the gradient of a loss was of no use at some step.
     """
 
     images: Tensor
@@ -32,6 +31,30 @@ class State:
     found: Tensor
     broken: Tensor
     margins: Tensor
+    masked: Tensor
+
+    @classmethod
+    def begin(cls, model: nn.Module, images: Tensor, labels: Tensor) -> State:
+        """Judge the clean images.
+
+        Raises:
+            ValueError: outputs are no finite logits, or a label is none of their classes.
+        """
+        logits = judge(model, images)
+        classes = logits.shape[1]
+        if len(labels) > 0 and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise ValueError(
+                f"labels lie in {int(labels.min())}..{int(labels.max())} and the model has {classes} "
+                f"classes: they must lie in 0..{classes - 1}"
+            )
+        broken = logits.argmax(dim=1) != labels
+        margins = wrong_margins(logits, labels)
+        return cls(images, labels, images.clone(), broken, margins, torch.zeros_like(broken))
+
+    @property
+    def active(self) -> Tensor:
+        """Indices of the images that are not broken."""
+        return (~self.broken).nonzero()[:, 0]
 
     def update(self, indices: Tensor, candidates: Tensor, logits: Tensor) -> None:
         """Keep candidates for the images with the given indices where they are better."""
@@ -70,17 +93,6 @@ class Search:
         if self.step_size is not None and not self.step_size > 0:
             raise ValueError(f"step_size={self.step_size}: must be positive")
 
-    def begin(self, model: nn.Module, images: Tensor, labels: Tensor) -> State:
-        """Judge the clean images."""
-        with torch.no_grad():
-            logits = model(images)
-        if logits.dim() != 2 or logits.shape[1] < 2:
-            raise ValueError(
-                f"the model must return logits (n, classes), got shape {tuple(logits.shape)}"
-            )
-        broken = logits.argmax(dim=1) != labels
-        return State(images, labels, images.clone(), broken, wrong_margins(logits, labels))
-
     def run(
         self, model: nn.Module, state: State, radius: float, generator: torch.Generator
     ) -> None:
@@ -94,42 +106,24 @@ class Search:
 
     def _climb(self, model: nn.Module, state: State, start: Tensor, radius: float) -> None:
         size = 2.5 * radius / self.steps if self.step_size is None else self.step_size
-        active = (~state.broken).nonzero()[:, 0]
-        points = self._limit(state.images[active] + start[active])
+        active = state.active
+        points = limit(state.images[active] + start[active], self.value_range)
         for _ in range(self.steps):
             if len(active) == 0:
                 return
-            logits, gradients = self._differentiate(model, points, state.labels[active])
-            state.update(active, points, logits)
+            slope = differentiate(model, points, state.labels[active], self.loss)
+            state.update(active, points, slope.outputs)
             remain = ~state.broken[active]
             active, points = active[remain], points[remain]
-            points = points + size * direction(gradients[remain], self.step_rule, self.norm)
+            state.masked[active] |= slope.masked[remain]
+            points = points + size * direction(slope.gradients[remain], self.step_rule, self.norm)
             clean = state.images[active]
-            points = self._limit(clean + project(points - clean, radius, self.norm))
+            points = clean + project(points - clean, radius, self.norm)
+            points = limit(points, self.value_range)
         if len(active) > 0:
-            with torch.no_grad():
-                state.update(active, points, model(points))
-
-    def _differentiate(
-        self, model: nn.Module, points: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Logits, and the gradient of each image's loss at that image."""
-        points = points.detach().requires_grad_()
-        logits = model(points)
-        if self.loss == "margin":
-            losses = wrong_margins(logits, labels)
-        else:
-            losses = F.cross_entropy(logits, labels, reduction="none")
-        # Not backward(), which would fill the gradients of the parameters.
-        (gradients,) = torch.autograd.grad(losses.sum(), points)
-        return logits.detach(), gradients
-
-    def _limit(self, points: Tensor) -> Tensor:
-        return points if self.value_range is None else points.clamp(*self.value_range)
+            state.update(active, points, judge(model, points))
 
 
-def wrong_margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Largest logit of a wrong class minus the right one's, ``(n,)``: positive if misclassified."""
-    right = logits.gather(1, labels[:, None])
-    wrong = logits.scatter(1, labels[:, None], float("-inf")).amax(dim=1)
-    return wrong - right[:, 0]
+def limit(points: Tensor, value_range: tuple[float, float] | None) -> Tensor:
+    """The nearest points within the range of values."""
+    return points if value_range is None else points.clamp(*value_range)

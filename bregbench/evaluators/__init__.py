@@ -6,7 +6,7 @@ from bregbench.evaluators.compaction import Compaction
 from bregbench.evaluators.curve import Curve
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.resolution import Conversion, Resolution
-from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness
+from bregbench.evaluators.robust import Lipschitz, PaperRobustness, Robustness, StrongRobustness
 from bregbench.evaluators.standard import Accuracy, Cost, Density, Structure
 from bregbench.evaluators.units import Units
 from bregbench.evaluators.worst_pairs import WorstPairs
@@ -18,6 +18,7 @@ EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
     Lipschitz,
     Robustness,
     PaperRobustness,
+    StrongRobustness,
     Reconstruction,
     FeatureMaps,
     Curve,
@@ -46,6 +47,7 @@ __all__ = [
     "Reconstruction",
     "Resolution",
     "Robustness",
+    "StrongRobustness",
     "Structure",
     "Units",
     "WorstPairs",

@@ -14,7 +14,8 @@ from bregbench.data import Digits
 from bregbench.data.batch_loader import to_unit_interval
 from bregbench.errors import BenchError
 from bregbench.evaluation import evaluate
-from bregbench.evaluators import PaperRobustness
+from bregbench.evaluators import PaperRobustness, Robustness, StrongRobustness
+from bregbench.evaluators.robust import Norm
 from bregbench.run import run_directory, train
 
 SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
@@ -183,6 +184,39 @@ def test_robustness_as_the_paper_measures_it(make_config):
     assert len(set(found.values())) == 1  # nothing is disturbed, and all look at the same images
     with pytest.raises(BenchError, match=r"paper_robustness\.radius=0"):
         evaluate(network, data, [PaperRobustness(radius=0.0)])
+
+
+def test_union_of_attacks_is_never_above_the_attacks_of_the_table(make_config):
+    settings = [
+        f"evaluators.{name}.{setting}"
+        for name in ("paper_robustness", "strong_robustness")
+        for setting in ("images=100", "radius=0.7", "steps=10")
+    ]
+    for more in (["trainer.epochs=10"], ["trainer.epochs=4", "model.activate_output=true"]):
+        evaluators = "evaluators=[accuracy,paper_robustness,strong_robustness]"
+        config = make_config("method=sgd", "method.lr=0.5", *more, evaluators, *settings)
+        final = train(config)["final"]["trained"]["last"]
+        weak, gradient, strong = (
+            final[f"robustness/{name}"] for name in ("pgd", "pgd_strong", "strong")
+        )
+        assert strong <= min(weak, gradient) < final["test/accuracy"]
+        assert 0 <= final["robustness/masked"] <= 1
+    network = load_run(run_directory(config).path)
+    data = Digits().build(torch.device("cpu"))
+    maximum = StrongRobustness(images=20, radius=0.02, norm=Norm.linf, steps=5, restarts=1)
+    assert 0 < evaluate(network, data, [maximum])["robustness/strong"] <= 1
+    with pytest.raises(BenchError, match=r"strong_robustness\.radius=0"):
+        evaluate(network, data, [StrongRobustness(radius=0.0)])
+
+
+@pytest.mark.parametrize("evaluator", [Robustness, PaperRobustness, StrongRobustness])
+def test_outputs_that_are_no_numbers_have_no_robust_accuracy(make_config, evaluator):
+    train(make_config("method=sgd", "trainer.epochs=0"))
+    network = load_run(run_directory(make_config("method=sgd", "trainer.epochs=0")).path)
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(BenchError, match=r"accuracy under attack: .*outputs are not finite"):
+        evaluate(network, Digits().build(torch.device("cpu")), [evaluator(images=20, steps=2)])
 
 
 def test_pairs_climb_to_the_steepest_place(make_config):

@@ -10,7 +10,7 @@ from clip_cases import class_means, train
 from torch import nn
 
 from bregbench.models import Mlp
-from clip.attacks import fgsm, gaussian_noise, paper_pgd, pgd, robust_accuracy
+from clip.attacks import auto_pgd, fgsm, gaussian_noise, paper_pgd, pgd, robust_accuracy, strong
 from clip.balls import project, random_perturbations
 
 RADII = [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6]
@@ -213,18 +213,6 @@ def test_model_is_left_as_it_was(trained):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_saturated_model_gives_no_step_and_no_nan():
-    model = nn.Linear(2, 2)
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([[1e4, 0.0], [0.0, 1e4]]))
-        model.bias.zero_()
-    points = torch.tensor([[0.9, 0.1]])
-    result = pgd(model, points, torch.tensor([0]), radii=[2.0], steps=3)
-    assert torch.equal(result.images[2.0], points)
-    result = pgd(model, points, torch.tensor([0]), radii=[2.0], steps=3, loss="margin")
-    assert bool(result.broken[2.0].all())
-
-
 def test_projection_is_the_nearest_point():
     inside, outside = torch.tensor([[0.3, 0.4]]), torch.tensor([[3.0, 4.0]])
     assert torch.equal(project(inside, 1.0, "l2"), inside)
@@ -268,6 +256,9 @@ def test_gaussian_noise():
         ({"radii": [-1.0]}, r"radii=\[-1.0\]: expected at least one, none negative"),
         ({"value_range": (0.0, 0.5)}, r"images lie in \[0, 1\], outside value_range=\(0.0, 0.5\)"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels \(n,\), got \(2, 2\) and \(3,\)"),
+        ({"labels": torch.tensor([0, 2])}, r"labels lie in 0\.\.2 and the model has 2 classes"),
+        ({"labels": torch.tensor([0.0, 1.0])}, "labels are torch.float32: must be int64"),
+        ({"images": torch.full((2, 2), float("nan"))}, "2 of 2 images are not finite"),
         ({"model": nn.Linear(2, 1)}, r"must return logits \(n, classes\), got shape \(2, 1\)"),
     ],
 )
@@ -279,8 +270,12 @@ def test_settings_out_of_range(settings, message):
         "radii": [0.5],
         **settings,
     }
-    with pytest.raises(ValueError, match=message):
-        pgd(**settings)
+    attacks = [pgd]
+    if not {"step_rule", "loss", "step_size"} & set(settings):
+        attacks += [auto_pgd, strong]
+    for attack in attacks:
+        with pytest.raises(ValueError, match=message):
+            attack(**settings)
 
 
 def test_no_images():

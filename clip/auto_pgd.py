@@ -1,0 +1,258 @@
+"""Gradient ascent whose step size follows its progress: Auto-PGD.
+
+Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", ICML 2020, Section 3 and Algorithm 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from clip.attacked import Attacked, check_data
+from clip.balls import Norm, direction, project, random_perturbations
+from clip.evaluation import differentiating, like_model
+from clip.gradients import differentiate
+from clip.losses import Loss
+from clip.search import State, limit
+
+# Weight of the new step against the one before (the paper's alpha).
+_MOMENTUM = 0.75
+# Steps that rise, as a share of all since the last checkpoint, that let the step size be (rho).
+_ENOUGH = 0.75
+
+
+def auto_pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    radii: Sequence[float],
+    norm: Norm = "l2",
+    steps: int = 100,
+    restarts: int = 1,
+    loss: Loss = "cross_entropy",
+    value_range: tuple[float, float] | None = (0.0, 1.0),
+    generator: torch.Generator | None = None,
+) -> Attacked:
+    """Ascent with momentum that halves its step where it stalls, and returns to the best point.
+
+    The first step has twice the radius. At checkpoints, which come ever closer, the step of an image
+    is halved if less than three quarters of the steps since the last checkpoint raised the loss, or
+    if neither step size nor best loss has changed since; the search then goes on from the best
+    point. Losses are taken of the scores before a final activation. Every iterate is judged, and an
+    image that is misclassified is not searched any further. The first start is the image, later ones
+    are random points of the ball.
+
+    Args:
+        model: returns logits ``(n, classes)``.
+        images: ``(n, *input_shape)``; converted to the model's precision and device.
+        labels: int64 ``(n,)``.
+        radii: of the balls, at least 0.
+        norm: of the balls; steps follow the gradient in l2, its signs in linf.
+        steps: for each start, at least 1.
+        restarts: number of starts, at least 1.
+        loss: ``cross_entropy``, ``margin`` or ``dlr``, see `clip.attacks.pgd`.
+        value_range: lowest and highest value of an input; None for no limits.
+        generator: of the random starts; None always draws the same.
+
+    Raises:
+        ValueError: as `clip.attacks.pgd`.
+    """
+    check_data(images, labels, radii, value_range)
+    climb = AutoClimb(norm=norm, steps=steps, restarts=restarts, value_range=value_range)
+    climb.check_loss(loss)
+    generator = generator or torch.Generator().manual_seed(0)
+    found_images: dict[float, Tensor] = {}
+    found_broken: dict[float, Tensor] = {}
+    with differentiating(model):
+        images = like_model(images, model)
+        state = State.begin(model, images, labels.to(images.device))
+        for radius in sorted(set(map(float, radii))):
+            for restart in range(restarts if radius > 0 else 0):
+                climb.run(
+                    model, state, climb.start(state, radius, restart, generator), radius, loss
+                )
+            found_images[radius] = state.found.clone()
+            found_broken[radius] = state.broken.clone()
+    return Attacked(images=found_images, broken=found_broken, masked=state.masked)
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Numbers of steps after which step sizes are looked at: ``ceil(p_j steps)`` without the first.
+
+    p_0 = 0, p_1 = 0.22, and p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) up to 1.
+    """
+    # In hundredths, which are exact.
+    before, now, found = 0, 22, []
+    while now <= 100:
+        found.append(math.ceil(now * steps / 100))
+        before, now = now, now + max(now - before - 3, 6)
+    return sorted(set(found))
+
+
+@dataclass
+class _Climbers:
+    """The images that are still searched; all tensors have a row for each.
+
+    Attributes:
+        indices: of the images in the state.
+        points: where they are.
+        before: where they were a step earlier.
+        losses: at the points.
+        gradients: at the points.
+        best: the points with the largest losses so far.
+        best_losses: there.
+        best_gradients: there.
+        sizes: of the steps.
+        rises: steps since the last checkpoint that raised the loss.
+        halved: whether the last checkpoint halved the step.
+        best_then: largest loss at the last checkpoint.
+    """
+
+    indices: Tensor
+    points: Tensor
+    before: Tensor
+    losses: Tensor
+    gradients: Tensor
+    best: Tensor
+    best_losses: Tensor
+    best_gradients: Tensor
+    sizes: Tensor
+    rises: Tensor
+    halved: Tensor
+    best_then: Tensor
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some of the images."""
+        if not bool(rows.all()):
+            for field in fields(self):
+                setattr(self, field.name, getattr(self, field.name)[rows])
+
+    def remember_best(self) -> None:
+        """Note the points that are better than all before."""
+        better = self.losses > self.best_losses
+        self.best[better] = self.points[better]
+        self.best_losses[better] = self.losses[better]
+        self.best_gradients[better] = self.gradients[better]
+
+    def look_back(self, steps: int) -> None:
+        """A checkpoint, so many steps after the last one: halve steps that do not pay."""
+        stalls = self.rises < _ENOUGH * steps
+        idle = ~self.halved & (self.best_losses == self.best_then)
+        self.halved = stalls | idle
+        self.sizes[self.halved] /= 2
+        for now, best in (
+            (self.points, self.best),
+            (self.before, self.best),
+            (self.losses, self.best_losses),
+            (self.gradients, self.best_gradients),
+        ):
+            now[self.halved] = best[self.halved]
+        self.rises = torch.zeros_like(self.rises)
+        self.best_then = self.best_losses.clone()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoClimb:
+    """Settings of the ascent, as in `auto_pgd`."""
+
+    norm: Norm
+    steps: int
+    restarts: int
+    value_range: tuple[float, float] | None
+
+    def __post_init__(self) -> None:
+        if self.norm not in get_args(Norm):
+            raise ValueError(f"norm={self.norm!r}: must be one of {get_args(Norm)}")
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+
+    @staticmethod
+    def check_loss(loss: Loss) -> None:
+        """Refuse unknown names."""
+        if loss not in get_args(Loss):
+            raise ValueError(f"loss={loss!r}: must be one of {get_args(Loss)}")
+
+    def start(
+        self, state: State, radius: float, restart: int, generator: torch.Generator
+    ) -> Tensor:
+        """Where a start lies: the image itself for the first, then random points of the ball."""
+        if restart == 0:
+            return state.images.clone()
+        # Drawn for all images, so that one's start does not depend on the others' fates.
+        drawn = random_perturbations(state.images, radius, self.norm, generator)
+        return limit(state.images + drawn, self.value_range)
+
+    def run(self, model: nn.Module, state: State, start: Tensor, radius: float, loss: Loss) -> None:
+        """One ascent for every image that is not broken yet, from a point of its ball."""
+        climbers = self._begin(model, state, start, radius, loss)
+        last = 0
+        looks = checkpoints(self.steps)
+        for step in range(1, self.steps + 1):
+            if len(climbers.indices) == 0:
+                return
+            self._step(climbers, state.images[climbers.indices], radius, first=step == 1)
+            self._look(model, state, climbers, loss)
+            if step in looks:
+                climbers.look_back(step - last)
+                last = step
+
+    def _begin(
+        self, model: nn.Module, state: State, start: Tensor, radius: float, loss: Loss
+    ) -> _Climbers:
+        indices = state.active
+        points = start[indices].clone()
+        count, like = len(indices), points.new_zeros
+        climbers = _Climbers(
+            indices=indices,
+            points=points,
+            before=points.clone(),
+            losses=like(count) - math.inf,
+            gradients=torch.zeros_like(points),
+            best=points.clone(),
+            best_losses=like(count) - math.inf,
+            best_gradients=torch.zeros_like(points),
+            sizes=like(count) + 2 * radius,
+            rises=like(count),
+            halved=torch.zeros_like(indices, dtype=torch.bool),
+            best_then=like(count) - math.inf,
+        )
+        if count > 0:
+            self._look(model, state, climbers, loss)
+        climbers.rises.zero_()  # arriving is no step
+        climbers.best_then = climbers.best_losses.clone()
+        return climbers
+
+    def _step(self, climbers: _Climbers, images: Tensor, radius: float, *, first: bool) -> None:
+        sizes = climbers.sizes.reshape(-1, *[1] * (images.dim() - 1))
+        rule = "gradient" if self.norm == "l2" else "sign"
+        points = climbers.points
+        ahead = points + sizes * direction(climbers.gradients, rule, self.norm)
+        ahead = self._inside(ahead, images, radius)
+        if not first:
+            momentum = (1 - _MOMENTUM) * (points - climbers.before)
+            ahead = self._inside(points + _MOMENTUM * (ahead - points) + momentum, images, radius)
+        climbers.before, climbers.points = points, ahead
+
+    def _inside(self, points: Tensor, images: Tensor, radius: float) -> Tensor:
+        points = images + project(points - images, radius, self.norm)
+        return limit(points, self.value_range)
+
+    def _look(self, model: nn.Module, state: State, climbers: _Climbers, loss: Loss) -> None:
+        """Judge where the climbers are, and let those go whose image is broken."""
+        labels = state.labels[climbers.indices]
+        slope = differentiate(model, climbers.points, labels, loss, scores=True)
+        state.update(climbers.indices, climbers.points, slope.outputs)
+        climbers.rises += slope.losses > climbers.losses
+        climbers.losses, climbers.gradients = slope.losses.to(climbers.points), slope.gradients
+        remain = ~state.broken[climbers.indices]
+        state.masked[climbers.indices[remain]] |= slope.masked[remain]
+        climbers.keep(remain)
+        climbers.remember_best()
