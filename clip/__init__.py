@@ -38,7 +38,7 @@ from clip.objective import Clip, Evaluated, PenalisedLoss, Penalty
 from clip.pairs import PairSet
 from clip.product import ProductNorm
 from clip.quotients import difference_quotients
-from clip.rules import register_rule
+from clip.rules import accept_subclass, register_rule
 from clip.sources import DataPairs, GivenPairs, NoisyData, PairSource, UniformPoints
 from clip.upper import check_bounds, layer_bounds, upper_bound
 from clip.weights import WeightPenalty
@@ -62,6 +62,7 @@ __all__ = [
     "ProductNorm",
     "UniformPoints",
     "WeightPenalty",
+    "accept_subclass",
     "add",
     "attacks",
     "chain",

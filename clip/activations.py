@@ -45,8 +45,6 @@ _CONSTANTS: dict[type[nn.Module], float] = {
     nn.SiLU: SILU,
     nn.Mish: MISH,
     nn.SELU: SELU,
-    # The Jacobian diag(p) - p p^T is largest at two equal probabilities.
-    nn.Softmax: 0.5,
 }
 
 
@@ -81,11 +79,28 @@ def _softplus(module: Any, _: Shape) -> float:
     return 1.0
 
 
+def _softmax(module: Any, shape: Shape) -> float:
+    """The Jacobian diag(p) - p p^T is largest at two equal probabilities."""
+    _class_axis(module, shape)
+    return 0.5
+
+
 def _log_softmax(module: Any, shape: Shape) -> float:
     """The Jacobian I - 1 p^T is an oblique projection, with norm sqrt(n) |p| <= sqrt(n)."""
+    return math.sqrt((1, *shape)[_class_axis(module, shape)])
+
+
+def _class_axis(module: Any, shape: Shape) -> int:
+    """The dimension of a softmax, which must not be that of the batch."""
     if module.dim is None:
-        raise ValueError("name the dimension, as in LogSoftmax(dim=1)")
-    return math.sqrt((1, *shape)[module.dim])
+        raise ValueError(f"name the dimension, as in {type(module).__name__}(dim=1)")
+    if not -len(shape) - 1 <= module.dim <= len(shape):
+        raise ValueError(f"dim={module.dim} does not exist in inputs of shape {shape}")
+    if module.dim in (0, -len(shape) - 1):
+        raise ValueError(
+            f"dim={module.dim} is the batch, whose images it mixes: use dim=1 for the next one"
+        )
+    return module.dim
 
 
 _FORMULAS: dict[type[nn.Module], Callable[[Any, Shape], float]] = {
@@ -95,6 +110,7 @@ _FORMULAS: dict[type[nn.Module], Callable[[Any, Shape], float]] = {
     nn.CELU: _celu,
     nn.GELU: _gelu,
     nn.Softplus: _softplus,
+    nn.Softmax: _softmax,
     nn.LogSoftmax: _log_softmax,
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from clip.composition import Bound, BoundOf, Rule, Shape, chain
-from clip.evaluation import output_shape
+from clip.evaluation import check_batch, output_shape
 from clip.spectral import as_double, spectral_norm
 
 
@@ -49,6 +49,7 @@ def _sequential(module: Any, shape: Shape, bound: BoundOf) -> Bound:
 
 def _rearrangement(module: nn.Module, shape: Shape, _: BoundOf) -> Bound:
     """Every entry keeps its value and none is repeated: an isometry."""
+    check_batch(module, shape)
     return Bound(1.0, output_shape(module, shape))
 
 

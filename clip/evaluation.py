@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from clip.composition import Shape
 
@@ -54,6 +54,39 @@ def output_shape(module: nn.Module, shape: Shape) -> Shape:
             return tuple(module(example_input(module, shape)).shape[1:])
     except (RuntimeError, IndexError) as error:
         raise ValueError(f"does not accept inputs of shape {shape}: {error}") from error
+
+
+def check_batch(module: nn.Module, shape: Shape) -> None:
+    """Make sure that the output for an image does not depend on the others of its batch.
+
+    Args:
+        module: in evaluation mode.
+        shape: of one input, without the batch.
+
+    Raises:
+        ValueError: outputs of two images differ from those of each alone, or are not one row each.
+    """
+    generator = Generator().manual_seed(1)
+    images = like_model(torch.rand(2, *shape, generator=generator), module)
+    with torch.no_grad():
+        try:
+            both = module(images.clone())
+            alone = [module(image[None].clone()) for image in images]
+        except (RuntimeError, IndexError, TypeError) as error:
+            raise ValueError(f"does not accept batches of shape {shape}: {error}") from error
+    if not isinstance(both, Tensor) or not all(isinstance(one, Tensor) for one in alone):
+        raise ValueError("must return one tensor")
+    singly = torch.cat([one.reshape(1, *one.shape) if one.dim() == 0 else one for one in alone])
+    size = float(singly.abs().max()) if singly.numel() > 0 else 0.0
+    if (
+        both.shape != singly.shape
+        or len(both) != 2
+        or not torch.allclose(both.double(), singly.double(), rtol=1e-2, atol=1e-3 * size)
+    ):
+        raise ValueError(
+            "mixes the images of a batch: the output for one depends on the others, and no constant "
+            "of the map from one image to its output exists"
+        )
 
 
 def _reference(model: nn.Module) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from clip import activations, affine, convolution, pooling
@@ -13,13 +15,61 @@ _RULES: dict[type[nn.Module], Rule] = {
     **convolution.RULES,
     **pooling.RULES,
 }
+_ACCEPTED: set[type[nn.Module]] = set()
+#: What a subclass may replace without changing what it computes once it is built.
+_HARMLESS = frozenset(
+    {
+        "__init__",
+        "__new__",
+        "__init_subclass__",
+        "__doc__",
+        "__module__",
+        "__qualname__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__dict__",
+        "__weakref__",
+        "__slots__",
+        "__constants__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__parameters__",
+        "__orig_bases__",
+        "__type_params__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__repr__",
+        "__str__",
+        "__eq__",
+        "__hash__",
+        "__dir__",
+        "__getstate__",
+        "__setstate__",
+        "__reduce__",
+        "__reduce_ex__",
+        "__deepcopy__",
+        "__copy__",
+        "_version",
+        "_get_name",
+        "extra_repr",
+        "reset_parameters",
+        "_load_from_state_dict",
+        "_save_to_state_dict",
+        "state_dict",
+        "load_state_dict",
+        "get_extra_state",
+        "set_extra_state",
+    }
+)
 
 
 def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
     """Bound modules of a type by a rule, in place of an earlier rule or of tracing.
 
-    Subclasses that inherit the forward are covered too. A rule is trusted: it must hold for all
-    inputs in evaluation mode.
+    Subclasses that override nothing of the type are covered too, and those that `accept_subclass`
+    names. A rule is trusted: it must hold for all inputs in evaluation mode.
 
     Args:
         module_type: a class of modules.
@@ -44,11 +94,70 @@ def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
     _RULES[module_type] = rule
 
 
+def accept_subclass(module_type: type[nn.Module]) -> None:
+    """Bound a subclass by its base's rule, although it overrides methods.
+
+    For classes that compute the same map in another way. A class may say so itself, without `clip`:
+    with ``computes_like_base = True`` in its own body (subclasses of it have to say it again).
+
+    Args:
+        module_type: a class of modules; must compute, for all inputs in evaluation mode, what its
+            base computes with the same parameters.
+
+    Raises:
+        TypeError: the type is not a class of modules.
+    """
+    if not (isinstance(module_type, type) and issubclass(module_type, nn.Module)):
+        raise TypeError(f"expected a subclass of torch.nn.Module, got {module_type!r}")
+    _ACCEPTED.add(module_type)
+
+
 def find_rule(module: nn.Module) -> Rule | None:
-    """The rule of the module's type, or of the nearest base class whose forward it inherits."""
-    if "forward" in vars(module):  # replaced on this object alone
+    """The rule of the module's type, or of a base class whose map it keeps.
+
+    A base's rule holds if no class in between, and nothing set on the object itself, replaces an
+    attribute of the base's class that may compute: `forward`, `_conv_forward`, `__call__`, the
+    iteration over a container, and so on.
+    """
+    if replaced_methods(module):
         return None
     for kind in type(module).__mro__:
-        if kind in _RULES and type(module).forward is kind.forward:
-            return _RULES[kind]
+        if kind in _RULES:
+            return _RULES[kind] if _keeps_map(type(module), kind) else None
     return None
+
+
+def replaced_methods(module: nn.Module) -> list[str]:
+    """Names of methods that were replaced on this object alone."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and callable(getattr(type(module), name, None))
+    ]
+
+
+def overridden(kind: type, base: type) -> list[str]:
+    """Attributes of a base class that a class, or one between the two, replaces; the harmless apart."""
+    between = kind.__mro__[: kind.__mro__.index(base)]
+    return sorted(
+        {
+            name
+            for middle in between
+            if not _says_same(middle)
+            for name in vars(middle)
+            if hasattr(base, name) and name not in _HARMLESS
+        }
+    )
+
+
+def ruled_base(module: nn.Module) -> type | None:
+    """The nearest base class with a rule, whether or not the rule holds for the module."""
+    return next((kind for kind in type(module).__mro__ if kind in _RULES), None)
+
+
+def _keeps_map(kind: type, base: type) -> bool:
+    return not overridden(kind, base)
+
+
+def _says_same(kind: Any) -> bool:
+    return kind in _ACCEPTED or vars(kind).get("computes_like_base") is True

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from clip.composition import Bound, BoundOf, Shape
-from clip.evaluation import example_input
+from clip.evaluation import check_batch, example_input
 from clip.operations import Call, is_shape_query, operation_rule
 
 #: Notes the bound of an operation by the name of its node.
@@ -52,6 +52,7 @@ def trace_bound(module: nn.Module, shape: Shape, bound: BoundOf, record: Record)
             "does something else when it is traced than when it runs (random numbers, tests on "
             "types, values changed in place): register a rule for it with clip.register_rule"
         )
+    check_batch(module, shape)
     return Bound(interpreter.result, tuple(output.shape[1:]))
 
 

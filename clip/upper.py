@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from clip.composition import Bound, BoundError, Shape
-from clip.evaluation import evaluating
-from clip.rules import find_rule
+from clip.evaluation import check_batch, evaluating
+from clip.hooks import prepare_hooks
+from clip.rules import find_rule, overridden, replaced_methods, ruled_base
 from clip.tracing import trace_bound
 
 # Rounding of a lower bound in float32 that a comparison has to forgive, as a share.
@@ -27,14 +28,18 @@ def upper_bound(model: nn.Module, input_shape: Sequence[int]) -> float:
 
     Layers in sequence multiply, branches that are added add. A module without a rule is traced by
     `torch.fx`, if its forward is made of sub-modules and of known operations, and compared with the
-    traced graph on one input; hooks are taken to leave values alone.
+    traced graph on one input. Weights that are computed when they are read (parametrisations,
+    `weight_norm`, `spectral_norm`, `torch.nn.utils.prune`) count with their present value; other
+    forward hooks may change what a module computes and are refused, as is whatever lets one image's
+    output depend on the others of its batch.
 
     Args:
         model: any module with one input; judged in evaluation mode, left as it was.
         input_shape: shape of one input, without the batch.
 
     Raises:
-        BoundError: a module or an operation has no rule; the message names it and its type.
+        BoundError: a module or an operation has no rule, a module has forward hooks, or images of a
+            batch are mixed; the message names the module and its type.
     """
     return _walk(model, input_shape)[0]
 
@@ -76,7 +81,10 @@ def _walk(model: nn.Module, input_shape: Sequence[int]) -> tuple[float, dict[str
     walk = _Walk(original)
     # Tensors made in inference mode do not count their changes, which tracing watches.
     with evaluating(original), torch.inference_mode(False), torch.no_grad():
+        if model is not original:
+            walk.refuse_hooks(model)
         value = walk.bound(original, tuple(input_shape)).value
+        walk.refuse_mixing(original, tuple(input_shape))
     return value, walk.contributions
 
 
@@ -104,12 +112,47 @@ class _Walk:
             self._record(self._name(module), result.value)
         return result
 
+    def refuse_hooks(self, module: nn.Module) -> None:
+        """Refuse a module whose hooks may change what it computes; compute weights that hooks set."""
+        try:
+            prepare_hooks(module)
+        except ValueError as error:
+            raise BoundError(f"{self._describe(module)}: {error}") from error
+
+    def refuse_mixing(self, module: nn.Module, shape: Shape) -> None:
+        """Refuse a module for which one image's output depends on the others of its batch."""
+        try:
+            check_batch(module, shape)
+        except ValueError as error:
+            raise BoundError(f"{self._describe(module)}: {error}") from error
+
     def _apply(self, module: nn.Module, shape: Shape) -> Bound:
+        self.refuse_hooks(module)
         rule = find_rule(module)
         if rule is not None:
             return rule(module, shape, self.bound)
+        replaced = replaced_methods(module)
         if type(module).__module__.startswith("torch.nn.modules"):
+            if replaced:
+                raise ValueError(
+                    f"{', '.join(replaced)} was replaced on this object: bound unknown"
+                )
             raise ValueError("this type has no rule: see clip.register_rule")
+        try:
+            return self._trace(module, shape)
+        except BoundError:
+            raise
+        except ValueError as error:
+            base = ruled_base(module)
+            if base is None or replaced:
+                raise
+            names = ", ".join(overridden(type(module), base))
+            raise ValueError(
+                f"overrides {names} of {base.__name__}, whose rule therefore need not hold, and {error} "
+                "(or clip.accept_subclass, if it computes what its base does)"
+            ) from error
+
+    def _trace(self, module: nn.Module, shape: Shape) -> Bound:
         prefix = f"{self._names[module]}." if self._names.get(module) else ""
 
         def record(operation: str, value: float) -> None:
