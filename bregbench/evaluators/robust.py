@@ -165,8 +165,8 @@ class PaperRobustness(EvaluatorConfig):
 class StrongRobustness(EvaluatorConfig):
     """Robustness under the union of attacks `clip.attacks.strong`: the number to report.
 
-    A name of its own, because `robustness/pgd_strong` of older records is one attack alone, which leaves
-    up to half as many images again.
+    A name of its own, because `robustness/pgd_strong` of older records is one attack with fixed steps, which
+    leaves more images: on the CLIP networks of Table 1 about half as many again.
 
     Attributes:
         images: how many test images are attacked: the first of those of `paper_robustness`, alike for all

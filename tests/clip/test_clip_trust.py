@@ -34,7 +34,7 @@ class Backwards(nn.Sequential):
 class Looked(nn.Linear):
     def __getattr__(self, name):
         found = super().__getattr__(name)
-        return 3 * found if name == "weight" else found
+        return found.mul(3) if name == "weight" else found  # type: ignore[operator]
 
 
 class Inherits(Standardised):
@@ -74,14 +74,14 @@ class Subsampled(nn.Conv2d):
 
     computes_like_base = True
 
-    def forward(self, inputs):
+    def forward(self, input):  # noqa: A002
         step_h, step_w = self.stride
-        return F.conv2d(inputs[..., ::step_h, ::step_w], self.weight, self.bias)
+        return F.conv2d(input[..., ::step_h, ::step_w], self.weight, self.bias)
 
 
 class SubsampledAgain(Subsampled):
-    def forward(self, inputs):
-        return 7 * super().forward(inputs)
+    def forward(self, input):  # noqa: A002
+        return 7 * super().forward(input)
 
 
 def test_subclass_that_says_that_it_computes_the_same_is_covered():
@@ -145,7 +145,9 @@ def register(layer: nn.Module, kind: str):
         return layer.register_forward_pre_hook(lambda _, inputs: (5 * inputs[0],))
     if kind == "global post":
         return nn.modules.module.register_module_forward_hook(lambda *call: 5 * call[2])
-    return nn.modules.module.register_module_forward_pre_hook(lambda _, inputs: (5 * inputs[0],))
+    return nn.modules.module.register_module_forward_pre_hook(
+        lambda _, inputs: (5 * inputs[0],)  # type: ignore[arg-type]
+    )
 
 
 class Traced(nn.Module):
