@@ -134,10 +134,6 @@ class PenalisedOptimizer(Optimizer):
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
 
-    # Left out of compiled graphs, which continue behind it: the kernels are fused already, and a
-    # compiled update would be compiled anew whenever the step count or the learning rate changes.
-    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
-    @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step.
 
@@ -153,6 +149,19 @@ class PenalisedOptimizer(Optimizer):
                 to the parameter, where the loss shows it: to look for it would make every step
                 wait for the device, as a decomposition does anyway.
         """
+        # Left out of compiled graphs, which continue behind it: the kernels are fused already, and a
+        # compiled update would be compiled anew whenever the step count or the learning rate changes.
+        # Elsewhere the switch would slow down every Python call inside.
+        if torch.compiler.is_compiling():
+            return self._uncompiled_step(closure)
+        return self._step(closure)
+
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
+    def _uncompiled_step(self, closure: Callable[[], Any] | None) -> Any:
+        return self._step(closure)
+
+    @torch.no_grad()
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

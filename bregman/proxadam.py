@@ -41,9 +41,9 @@ class ProxAdam(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty is another one.
 
-    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its last
-    place are lost (AdaBreg keeps them in its dual): a warning says so, and float32 parameters under autocast
-    do not lose them.
+    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its
+    last place are lost (AdaBreg keeps them in its dual): a warning says so, and float32 parameters
+    under autocast do not lose them.
 
     State per parameter: `step` (an int), `exp_avg`, `exp_avg_sq`; float32 or wider.
     """

@@ -51,9 +51,9 @@ class ProxSGD(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
-    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its last
-    place are lost (LinBreg keeps them in its dual): a warning says so, and float32 parameters under autocast
-    do not lose them.
+    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its
+    last place are lost (LinBreg keeps them in its dual): a warning says so, and float32 parameters
+    under autocast do not lose them.
 
     State per parameter: `momentum_buffer` with momentum, otherwise none.
     """

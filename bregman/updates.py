@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ FUSED_DEVICES = frozenset({"cpu", "cuda"})
 FUSED_DTYPES = frozenset({torch.float32, torch.float64})
 
 TensorLists = tuple[list[Tensor], ...]
+_DTYPE = attrgetter("dtype")
 
 
 def descend_(targets: list[Tensor], grads: list[Tensor], *, lr: float, maximize: bool) -> None:
@@ -194,13 +196,15 @@ def fused_buckets(kernel: str, *lists: list[Tensor]) -> tuple[list[TensorLists],
 def uniform(lists: TensorLists) -> bool:
     """Whether one call of a fused kernel takes all the tensors as they are."""
     first = lists[0][0]
-    dtype, index = first.dtype, first.get_device()  # a number: comparing devices costs more
-    if first.device.type not in FUSED_DEVICES or dtype not in FUSED_DTYPES:
+    if first.device.type not in FUSED_DEVICES or first.dtype not in FUSED_DTYPES:
         return False
-    for tensor in chain.from_iterable(lists):
-        if tensor.dtype is not dtype or not tensor.is_contiguous() or tensor.get_device() != index:
-            return False
-    return True
+    tensors = list(chain.from_iterable(lists))
+    # Loops without Python calls, which small networks would feel. Numbers: comparing devices costs more.
+    return (
+        all(map(Tensor.is_contiguous, tensors))
+        and len(set(map(_DTYPE, tensors))) == 1
+        and len(set(map(Tensor.get_device, tensors))) == 1
+    )
 
 
 def _kernel_views(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

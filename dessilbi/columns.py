@@ -156,11 +156,13 @@ class Plan:
                 return False
         if not uniform((columns.params, columns.grads)):  # an assignment to .data changes a layout
             return False
-        grads = [columns.grads[index] for index in self._order]
+        if len(self.blocks) == 1:
+            self.blocks[0].grads = columns.grads
+            return True
         start = 0
         for block in self.blocks:
             stop = start + len(block.params)
-            block.grads = grads[start:stop]
+            block.grads = [columns.grads[index] for index in self._order[start:stop]]
             start = stop
         return True
 
@@ -178,4 +180,4 @@ class Plan:
         """Compute the `factors` of the blocks from V."""
         part = self._grouped
         if part is not None:
-            self._factors.measure(part.duals).shrink_(part.duals, part.penalties, lam)
+            self._factors.measure(part.duals).shrink_(lam)

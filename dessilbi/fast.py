@@ -55,7 +55,8 @@ def fast_step(columns: Columns, settings: Settings, kept: Plan | None = None) ->
 
 
 def _run(plan: Plan, settings: Settings) -> None:
-    increment_version(plan.params)
+    if not plan.split or settings.coupling_in_momentum:
+        increment_version(plan.params)  # which the fused kernel does not do
     if not plan.split:
         for block in plan.blocks:
             _update_weights(block, settings)
@@ -75,12 +76,14 @@ def _residuals(columns: Columns, settings: Settings) -> list[Tensor]:
     params, duals = columns.params, columns.duals
     if columns.factors:
         return list(torch._foreach_addcmul(params, duals, columns.factors, value=-settings.kappa))
-    gammas = [torch.empty_like(dual) for dual in duals]
-    for dual, gamma, penalty in zip(duals, gammas, columns.penalties, strict=True):
+    gammas = []
+    for dual, penalty in zip(duals, columns.penalties, strict=True):
         if isinstance(penalty, L1):
-            soft_threshold_into(dual, settings.lam, gamma)
+            gamma = torch._C._nn.softshrink(dual, settings.lam)  # pyright: ignore[reportAttributeAccessIssue]
         else:
+            gamma = torch.empty_like(dual)
             penalty.prox_into(dual, settings.lam, gamma)
+        gammas.append(gamma)
     if settings.kappa != 1:
         torch._foreach_mul_(gammas, settings.kappa)
     return list(torch._foreach_sub(params, gammas))
@@ -92,12 +95,12 @@ def _scaled_step(columns: Columns, settings: Settings) -> None:
     if settings.scaling == "released":
         gammas = [torch.empty_like(dual) for dual in columns.duals]
         _write_gammas(gammas, columns, sizes.flat.clamp(min=1.0), sizes, settings)
-    selected = sizes.like().measure(gammas).count_nonzero()
+    selected = sizes.like().count(gammas)
     residuals = list(torch._foreach_sub(params, gammas))
     if settings.scaling == "released":  # by the size of the new weights
         _update_weights(columns, settings, residuals)
         sizes.measure(params)
-    betas = sizes.views(betas_of(selected, sizes, settings))
+    betas = betas_of(selected, sizes, settings)
     rate = settings.lr / settings.nu
     torch._foreach_addcmul_(columns.duals, residuals, betas, value=rate)
     if settings.scaling == "magnitude":
@@ -111,7 +114,7 @@ def _write_gammas(
     """`Gamma <- kappa scale prox(V)`, scale one number per group."""
     duals, scale = columns.duals, settings.kappa * scale
     factors = sizes.like().measure(duals, entries=False)
-    factors.shrink_(duals, columns.penalties, settings.lam)
+    factors.shrink_(settings.lam)
     factors.flat.mul_(scale)
     for gamma, dual, factor, part, grouped in zip(
         gammas, duals, factors.parts, sizes.views(scale), sizes.grouped, strict=True

@@ -5,6 +5,7 @@ per tensor costs more than its arithmetic; on one vector, of which every tensor 
 called once.
 """
 
+# pyright: reportPrivateImportUsage=false
 from __future__ import annotations
 
 import copy
@@ -44,6 +45,10 @@ class Magnitudes:
         self._shapes = [shape for _, shape in layouts]
         self.grouped = [dims is not None for dims in self._dims]
         self.counts = [math.prod(shape) for shape in self._shapes]
+        self._weights = [
+            math.sqrt(x.numel() / n) if isinstance(p, L12) and p.sqrt_weight and n else 1.0
+            for x, p, n in zip(tensors, penalties, self.counts, strict=True)
+        ]
         dtype = state_dtype(tensors[0])
         self.flat = tensors[0].new_empty(sum(self.counts), dtype=dtype)
         self.parts = self.views(self.flat)
@@ -69,41 +74,46 @@ class Magnitudes:
                 torch.abs(x, out=part)
         return self
 
-    def shrink_(self, tensors: Sequence[Tensor], penalties: Sequence[Penalty], lam: float) -> None:
+    def shrink_(self, lam: float) -> None:
         """Overwrite norms of the tensors by the factors `max(1 - lam w_g / norm, 0)` of the prox."""
-        weights = {
-            math.sqrt(x.numel() / count) if isinstance(p, L12) and p.sqrt_weight and count else 1.0
-            for x, p, count in zip(tensors, penalties, self.counts, strict=True)
-        }
-        if len(weights) == 1:
-            threshold = lam * weights.pop()
-            if threshold > 0:  # the same in fewer calls: 0 has the factor max(1 - inf, 0)
-                self.flat.reciprocal_().mul_(-threshold).add_(1.0).relu_()
-            else:
-                shrink_factor_(self.flat, threshold)
+        if len(set(self._weights)) > 1:
+            for part, weight in zip(self.parts, self._weights, strict=True):
+                shrink_factor_(part, lam * weight)
             return
-        for x, p, part, count in zip(tensors, penalties, self.parts, self.counts, strict=True):
-            size = x.numel() / count if isinstance(p, L12) and p.sqrt_weight and count else 1.0
-            shrink_factor_(part, lam * math.sqrt(size))
+        threshold = lam * self._weights[0]
+        if threshold > 0:  # the same in fewer calls: 0 has the factor max(1 - inf, 0)
+            self.flat.reciprocal_().mul_(-threshold).add_(1.0).relu_()
+        else:
+            shrink_factor_(self.flat, threshold)
 
-    def count_nonzero(self) -> list[Tensor]:
-        """How many of them are not zero, per tensor, in their dtype."""
-        # As integers they would make shares float32, whatever the dtype of the state.
-        pieces = self.flat.split(self.counts)
-        return [torch.count_nonzero(piece).to(self.flat.dtype) for piece in pieces]
+    def count(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """How many groups of each tensor are not zero; overwrites the norms of groups."""
+        self.measure(tensors, entries=False)
+        return _counts(
+            [
+                part if grouped else x
+                for x, part, grouped in zip(tensors, self.parts, self.grouped, strict=True)
+            ]
+        )
 
 
-def betas_of(selected: Sequence[Tensor], sizes: Magnitudes, settings: Settings) -> Tensor:
-    """`dessilbi.scaling.beta` for all groups of some tensors, in the order of `sizes.flat`."""
+def betas_of(selected: list[Tensor], sizes: Magnitudes, settings: Settings) -> list[Tensor]:
+    """`dessilbi.scaling.beta` for several tensors, of the shapes of `sizes.parts`."""
     if settings.scaling == "magnitude":
-        alive = sizes.count_nonzero()
-        shares = torch.stack(list(selected)) / torch.stack(alive).clamp_(min=1)
-        left = (1.0 - shares).clamp_(min=settings.scaling_floor)
+        alive = torch.stack(_counts(sizes.parts)).clamp_(min=1)
+        left = (1.0 - torch.stack(selected) / alive).clamp_(min=settings.scaling_floor)
     else:
-        shares = [one / max(count, 1) for one, count in zip(selected, sizes.counts, strict=True)]
+        shares = torch._foreach_div(selected, [max(count, 1) for count in sizes.counts])
         left = (1.0 - torch.stack(shares)).clamp_(max=RELEASED_CAP)
-    pieces = [one.expand(n) for one, n in zip(left.unbind(), sizes.counts, strict=True)]
-    return torch.cat(pieces).div_(sizes.flat.clamp(min=1.0))
+    betas = sizes.views(sizes.flat.clamp(min=1.0).reciprocal_())
+    torch._foreach_mul_(betas, left.unbind())
+    return betas
+
+
+def _counts(tensors: list[Tensor]) -> list[Tensor]:
+    """The number of entries of each that are not zero, in their own dtype."""
+    # The "norm" of order 0. As integers, counts would make shares float32 whatever the state is.
+    return list(torch._foreach_norm(tensors, 0))
 
 
 def has_cheap_norms(penalty: Penalty, x: Tensor) -> bool:

@@ -67,9 +67,12 @@ class DessiLBI(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
-    Steps are added to W itself. In bfloat16 or float16, those below half a unit in its last
-    place are lost: a warning says so, and float32 parameters under autocast
-    do not lose them.
+    Steps are added to W itself. In bfloat16 or float16, those below half a unit in its last place
+    are lost: a warning says so, and float32 parameters under autocast do not lose them.
+
+    A gradient that is not finite spreads to W at once, where the loss shows it, and through V to
+    Gamma. To look for it would make every step wait for the device, so that `gamma`, and with it
+    masks, views and paths, refuses it instead; with penalty `nuclear` the step does.
 
     State per parameter: `dual` (V) where there is a penalty, `momentum_buffer` with momentum, and
     `gamma` with `scaling="magnitude"`; float32 or wider. Otherwise Gamma is computed from V.
@@ -131,14 +134,24 @@ class DessiLBI(PenalisedOptimizer):
     def gamma(self, param: Tensor) -> Tensor:
         """Gamma of a parameter: a new tensor of its shape; zeros before the first step.
 
+        Waits for the device: whoever reads what is selected (masks, views, paths) is told here that
+        there is nothing to read.
+
         Raises:
             ValueError: The parameter is not in the optimiser, or carries no penalty.
+            RuntimeError: Gamma is not finite, as it becomes two steps after a gradient that is not.
         """
         group, state = self._penalised(param)
         if not state:
             return zero_state(param)
         slot = self._slot(group, param, param, state, None)
-        return gamma_of(slot, Settings.of(group)).clone()
+        gamma = gamma_of(slot, Settings.of(group)).clone()
+        if not bool(gamma.isfinite().all()):
+            raise RuntimeError(
+                f"Gamma of the parameter of shape {tuple(param.shape)} holds NaN or infinity "
+                "(training has diverged: lower the learning rate or kappa, or clip the gradients)"
+            )
+        return gamma
 
     def dual(self, param: Tensor) -> Tensor:
         """V of a parameter: a new tensor of its shape; zeros before the first step.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from torch import Tensor
@@ -34,7 +36,7 @@ class Settings:
     @classmethod
     def of(cls, group: dict[str, Any]) -> Settings:
         """The settings of a parameter group as they are now (schedules change them)."""
-        return cls(**{**{name: group[name] for name in _NAMES}, "lr": learning_rate(group)})
+        return _settings(learning_rate(group), *_values(group))
 
     @property
     def coupled_decay(self) -> float:
@@ -48,6 +50,12 @@ class Settings:
 
 
 _NAMES = tuple(field.name for field in fields(Settings))
+_values = itemgetter(*_NAMES[1:])
+
+
+@lru_cache(maxsize=64)
+def _settings(*values: Any) -> Settings:
+    return Settings(**dict(zip(_NAMES, values, strict=True)))
 
 
 @dataclass(slots=True)

@@ -200,6 +200,7 @@ def test_same_support_from_a_sparse_start_in_float32(case, penalty, lam):
         torch.testing.assert_close(other, reference, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*adds its steps")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("case", OPTIMIZERS, ids=str)
 def test_low_precision_parameters(case, dtype):
@@ -218,9 +219,7 @@ def test_low_precision_parameters(case, dtype):
             optimizer.step()
         assert all(param.dtype is dtype for param in params)
         results.append([param.detach() for param in params])
-    # With a float32 dual the paths differ by one rounding at most; without, by one in every operation.
-    tolerance = 1e-2 if case.cls in (LinBreg, AdaBreg) else 0.1
-    torch.testing.assert_close(results[1], results[0], rtol=1e-2, atol=tolerance)
+    torch.testing.assert_close(results[1], results[0], rtol=1e-2, atol=1e-2)
 
 
 def test_a_low_precision_parameter_with_a_float32_dual_does_not_stagnate():
