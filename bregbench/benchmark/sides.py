@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from bregbench.models import Cnn, Mlp, Resnet18
+from bregbench.models import Cnn, Lenet5, Mlp, Resnet18, ResnetCifar
 from bregman import DEFAULT_RULES, AdaBreg, LinBreg, Rule, penalize
 
 LEARNING_RATE = 1e-3
@@ -51,6 +51,13 @@ NETWORKS = {
     ),
     "cnn": Network("cnn", lambda: Cnn().build(input_shape=(1, 28, 28), classes=10), 50),
     "mlp": Network("mlp", lambda: Mlp().build(input_shape=(1, 28, 28), classes=10), 50),
+}
+#: 62 and 270 thousand parameters in 10 and 59 tensors: calls cost as much as arithmetic
+SMALL_NETWORKS = {
+    "lenet5": Network("lenet5", lambda: Lenet5().build(input_shape=(1, 28, 28), classes=10), 50),
+    "resnet20": Network(
+        "resnet20", lambda: ResnetCifar().build(input_shape=(3, 32, 32), classes=10), 20
+    ),
 }
 
 

@@ -13,16 +13,25 @@ from torch.optim import Optimizer
 
 from bregbench.benchmark.memory import peak_bytes, state_bytes_per_parameter
 from bregbench.benchmark.rows import Row
-from bregbench.benchmark.sides import LEARNING_RATE, NETWORKS, YARDSTICKS, with_gradients
+from bregbench.benchmark.sides import (
+    LEARNING_RATE,
+    NETWORKS,
+    SMALL_NETWORKS,
+    YARDSTICKS,
+    Network,
+    with_gradients,
+)
 from bregbench.benchmark.timing import interleave, median_milliseconds, median_ratio
 from bregbench.models import Vgg16
 from bregman import penalize
 from dessilbi import FILTER_RULES, DessiLBI
+from dessilbi.scaling import SCALINGS
 
 #: of the paper's Table 8
 BATCH, SHAPE, CLASSES = 64, (3, 32, 32), 10
 #: a batch of VGG16 takes a CPU core about two seconds: more rounds would take minutes
 BATCH_ROUNDS = 7
+SMALL_STEP_GOAL = 4.0
 STEP_GOAL, BATCH_GOAL, TEMPORARY_GOAL = 4.3, 1.03, 0.6
 #: with these the steps of the comparison select some groups and leave others
 COMPARED_STEPS = 20
@@ -33,6 +42,8 @@ COMPARED_LAM = 0.106
 def split_rows(*, rounds: int) -> Iterator[Row]:
     """Every row about DessiLBI."""
     yield from split_step_rows(rounds=rounds)
+    for network in SMALL_NETWORKS.values():
+        yield from small_step_rows(network, rounds=rounds)
     yield from agreement_rows()
     yield from batch_rows(rounds=min(rounds, BATCH_ROUNDS))
 
@@ -64,6 +75,27 @@ def split_step_rows(*, rounds: int) -> Iterator[Row]:
     yield Row(section, "DessiLBI, state", state, "B/parameter", adams)
     temporary = peak_bytes(optimizer.step) / parameters
     yield Row(section, "DessiLBI, temporaries", temporary, "B/parameter", TEMPORARY_GOAL)
+
+
+def small_step_rows(network: Network, *, rounds: int) -> Iterator[Row]:
+    """The step of a small network against fused SGD, with each scaling of V."""
+    model = network.build()
+    sides: dict[str, Optimizer] = {"S": YARDSTICKS["S"](list(with_gradients(model).parameters()))}
+    for scaling in SCALINGS:
+        sides[scaling] = split_iteration(with_gradients(model), scaling=scaling)
+    seconds = interleave(
+        {name: side.step for name, side in sides.items()}, rounds=rounds, repeats=network.repeats
+    )
+    for scaling in SCALINGS:
+        plain = scaling == "none"
+        yield Row(
+            f"{network.name}, DessiLBI",
+            "DessiLBI, filters, momentum" + ("" if plain else f", scaling {scaling}"),
+            median_ratio(seconds, scaling, "S"),
+            "x S",
+            SMALL_STEP_GOAL if plain else None,
+            milliseconds=median_milliseconds(seconds, scaling),
+        )
 
 
 def agreement_rows() -> Iterator[Row]:
@@ -156,9 +188,10 @@ def batch_rows(*, rounds: int, config: Vgg16 | None = None) -> Iterator[Row]:
         yield Row(section, f"{name}, memory", value, "MB", goal)
 
 
-def split_iteration(model: nn.Module) -> DessiLBI:
+def split_iteration(model: nn.Module, *, scaling: str = "none") -> DessiLBI:
     """DessiLBI as the paper's tables have it: filters and single linear weights, momentum."""
-    return DessiLBI(penalize(model, FILTER_RULES, lam=1.0), lr=LEARNING_RATE, momentum=0.9)
+    groups = penalize(model, FILTER_RULES, lam=1.0)
+    return DessiLBI(groups, lr=LEARNING_RATE, momentum=0.9, scaling=scaling)
 
 
 def _batch(

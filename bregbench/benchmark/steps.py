@@ -8,7 +8,7 @@ from torch import nn
 
 from bregbench.benchmark.memory import peak_bytes, state_bytes_per_parameter
 from bregbench.benchmark.rows import Row
-from bregbench.benchmark.sides import NETWORKS, OURS, Network, ours, yardstick
+from bregbench.benchmark.sides import NETWORKS, OURS, SMALL_NETWORKS, Network, ours, yardstick
 from bregbench.benchmark.timing import Seconds, interleave, median_milliseconds, median_ratio
 
 #: (network, optimiser, penalty) -> (yardstick, goal); without an entry a row has no goal.
@@ -100,7 +100,7 @@ def memory_rows(network: Network) -> Iterator[Row]:
 
 def all_step_rows(*, rounds: int) -> Iterator[Row]:
     """Every row about `optimizer.step()`."""
-    for network in NETWORKS.values():
+    for network in (NETWORKS | SMALL_NETWORKS).values():
         yield from step_rows(network, rounds=rounds)
     yield from layout_rows(NETWORKS["resnet18"], rounds=rounds)
     yield from memory_rows(NETWORKS["resnet18"])

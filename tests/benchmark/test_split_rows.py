@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 from bregbench.benchmark import split
-from bregbench.benchmark.sides import Network
+from bregbench.benchmark.sides import SMALL_NETWORKS, Network
 from bregbench.models import Resnet18, Vgg16
 
 
@@ -36,6 +37,18 @@ def test_step_is_held_to_its_goals():
     # V and momentum of weights, momentum alone of biases and scales: less than Adam's two.
     assert 7.5 < rows["DessiLBI, state"].value < 8.0
     assert rows["DessiLBI, state"].goal == 8.0
+
+
+def test_small_networks_have_a_goal_of_their_own():
+    """Their rows are about 62 and 270 thousand parameters, of which DessiLBI steps every one."""
+    sizes = {}
+    for name, network in SMALL_NETWORKS.items():
+        rows = list(split.small_step_rows(dataclasses.replace(network, repeats=1), rounds=3))
+        assert [row.goal for row in rows] == [4.0, None, None]
+        assert [row.value for row in rows] == [1.5, 1.5, 1.5]
+        assert {row.section for row in rows} == {f"{name}, DessiLBI"}
+        sizes[name] = sum(param.numel() for param in network.build().parameters())
+    assert sizes == {"lenet5": 61_706, "resnet20": 269_722}
 
 
 def test_paths_agree_where_something_is_selected_and_something_not():

@@ -148,6 +148,7 @@ def test_nuclear_refuses_gradients_that_are_not_finite(case, foreach, value):
     optimizer = build(case, groups, foreach=foreach, group=None)
     descend(optimizer, 1)
     before = copy.deepcopy((free, matrix, optimizer.state_dict()["state"]))
+    assert matrix.grad is not None
     matrix.grad[1, 1] = value
     with pytest.raises(RuntimeError, match="parameter 'matrix': its gradient holds NaN") as error:
         optimizer.step()
@@ -161,9 +162,8 @@ def test_nuclear_refuses_gradients_that_are_not_finite(case, foreach, value):
 def test_the_nuclear_norm_says_that_a_matrix_is_not_finite(name):
     matrix = torch.ones(3, 2)
     matrix[0, 0] = torch.nan
-    with pytest.raises(RuntimeError, match=r"penalty 'nuclear': .*\(3, 2\) holds NaN") as error:
+    with pytest.raises(RuntimeError, match=r"^penalty 'nuclear': .*\(3, 2\) holds NaN"):
         getattr(make_penalty("nuclear"), name)(matrix, 0.1)
-    assert not isinstance(error.value, torch.linalg.LinAlgError)
 
 
 def test_nan_in_other_gradients_shows_in_the_parameter():
@@ -181,6 +181,7 @@ def test_a_gamma_that_is_not_finite_is_refused_where_it_is_read(scaling, foreach
     weight = nn.Parameter(torch.randn(4, 3))
     optimizer = DessiLBI([weight], lr=0.1, penalty="l1", scaling=scaling, foreach=foreach)
     descend(optimizer, 1)
+    assert weight.grad is not None
     weight.grad[0, 0] = torch.nan
     optimizer.step()
     weight.grad = torch.zeros(4, 3)
