@@ -28,6 +28,8 @@ from bregman.checkpoints import (
 from bregman.penalties import Penalty, make_penalty
 from bregman.validation import check_non_negative, check_rate
 
+#: A group, its parameters that have a gradient, their gradients and their states.
+Collected = tuple[dict[str, Any], list[Tensor], list[Tensor], list[dict[str, Any]]]
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 
@@ -169,11 +171,14 @@ class PenalisedOptimizer(Optimizer):
         for group in self.param_groups:
             if group["penalty"] == "nuclear":
                 _check_finite(group)
-        for group in self.param_groups:
-            params, grads, states = self._collect(group)
-            if params:
-                self._update(group, params, grads, states)
+        collected = [(group, *self._collect(group)) for group in self.param_groups]
+        self._update_groups([one for one in collected if one[1]])
         return loss
+
+    def _update_groups(self, collected: list[Collected]) -> None:
+        """One step on all groups that have a gradient."""
+        for one in collected:
+            self._update(*one)
 
     @abstractmethod
     def _update(

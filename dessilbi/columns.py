@@ -48,6 +48,19 @@ class Columns:
         lists = (self.params, self.grads, self.duals, self.gammas, self.buffers)
         return all(param.numel() <= size for param in self.params) and uniform(lists)
 
+    def same_as(self, earlier: Columns) -> bool:
+        """Whether all but the gradients are the objects of an earlier step, which was small."""
+        for mine, theirs in (
+            (self.params, earlier.params),
+            (self.duals, earlier.duals),
+            (self.buffers, earlier.buffers),
+            (self.gammas, earlier.gammas),
+            (self.penalties, earlier.penalties),
+        ):
+            if len(mine) != len(theirs) or not all(map(is_, mine, theirs)):
+                return False
+        return uniform((self.params, self.grads))  # an assignment to .data changes a layout
+
     def of_one_kind(self) -> list[Columns]:
         """The parameters of each dtype and device by themselves."""
         kinds: dict[tuple[torch.dtype, int], list[int]] = {}
@@ -144,17 +157,7 @@ class Plan:
 
         Not of plans with parameters in pieces.
         """
-        own = self._whole
-        for mine, theirs in (
-            (own.params, columns.params),
-            (own.duals, columns.duals),
-            (own.buffers, columns.buffers),
-            (own.gammas, columns.gammas),
-            (own.penalties, columns.penalties),
-        ):
-            if len(mine) != len(theirs) or not all(map(is_, mine, theirs)):
-                return False
-        if not uniform((columns.params, columns.grads)):  # an assignment to .data changes a layout
+        if not columns.same_as(self._whole):
             return False
         if len(self.blocks) == 1:
             self.blocks[0].grads = columns.grads
@@ -181,3 +184,58 @@ class Plan:
         part = self._grouped
         if part is not None:
             self._factors.measure(part.duals).shrink_(lam)
+
+
+class JointPlan:
+    """How a step goes through all groups of a small network at once.
+
+    Args:
+        groups: The tensors of each group; all are alike, and together they make one block.
+
+    Attributes:
+        whole: The tensors of all groups.
+        plans: Of each group that has a V; None for the others.
+        params: W of the parameters that have a V, in the order of the blocks of the plans.
+        duals: Their V.
+    """
+
+    def __init__(self, groups: list[Columns], size: int) -> None:
+        self.whole = joined(groups)
+        self.whole.kernel = hasattr(torch, "_fused_sgd_")
+        self._lengths = [len(columns.params) for columns in groups]
+        self.plans = [Plan(columns, size) if columns.duals else None for columns in groups]
+        blocks = [block for plan in self.plans if plan is not None for block in plan.blocks]
+        self.params = [param for block in blocks for param in block.params]
+        self.duals = [dual for block in blocks for dual in block.duals]
+        for plan in self.plans:
+            if plan is not None:
+                plan.release()
+
+    def serves(self, groups: list[Columns]) -> bool:
+        """Whether these are the tensors of the plan but for the gradients, which it takes over."""
+        if [len(columns.params) for columns in groups] != self._lengths:
+            return False
+        whole = joined(groups)
+        if not whole.same_as(self.whole):
+            return False
+        self.whole.grads = whole.grads
+        return True
+
+
+def joined(groups: list[Columns]) -> Columns:
+    """The lists of several groups, one after the other."""
+    whole = Columns([], [], [])
+    for columns in groups:
+        whole.params += columns.params
+        whole.grads += columns.grads
+        whole.penalties += columns.penalties
+        whole.duals += columns.duals
+        whole.gammas += columns.gammas
+        whole.buffers += columns.buffers
+    return whole
+
+
+def fit_one_block(groups: list[Columns], size: int) -> bool:
+    """Whether the tensors of all groups are alike and have at most `size` entries together."""
+    whole = joined(groups)
+    return sum(param.numel() for param in whole.params) <= size and whole.is_small(size)

@@ -9,6 +9,8 @@ for all tensors (`dessilbi.magnitudes`).
 # pyright: reportPrivateImportUsage=false
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
@@ -16,7 +18,7 @@ from torch.autograd.graph import increment_version
 from bregman.elementwise import L1, soft_threshold_into
 from bregman.optimizer import state_dtype
 from bregman.updates import fused_buckets, narrow_, scale_, widen
-from dessilbi.columns import Columns, Plan
+from dessilbi.columns import Columns, JointPlan, Plan
 from dessilbi.magnitudes import Magnitudes, betas_of
 from dessilbi.settings import Settings
 
@@ -52,6 +54,30 @@ def fast_step(columns: Columns, settings: Settings, kept: Plan | None = None) ->
         if narrow:
             narrow_(params, part.params)
     return None
+
+
+def joint_step(joint: JointPlan, settings: Sequence[Settings]) -> None:
+    """A step of all groups of a small network, which agree in all but lam, in fewer calls.
+
+    Args:
+        joint: The tensors.
+        settings: Of each group; without `scaling` and `coupling_in_momentum`.
+    """
+    common, whole = settings[0], joint.whole
+    residuals: list[Tensor] = []
+    for plan, one in zip(joint.plans, settings, strict=True):
+        if plan is not None:
+            plan.find_factors(one.lam)
+            for block in plan.blocks:
+                residuals += _residuals(block, one)
+    increment_version(whole.params)
+    scale_(whole.params, 1.0 - common.shrinkage)
+    _sgd_(whole, whole.grads, common)
+    if residuals:
+        rate = common.lr / common.nu
+        torch._foreach_add_(joint.duals, residuals, alpha=rate)
+        torch._foreach_add_(joint.params, residuals, alpha=-common.kappa * rate)
+    whole.grads = []
 
 
 def _run(plan: Plan, settings: Settings) -> None:

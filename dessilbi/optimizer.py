@@ -13,13 +13,20 @@ import torch
 from torch import Tensor
 
 from bregman.groups import Group
-from bregman.optimizer import Params, PenalisedOptimizer, momentum_buffers, zero_state
+from bregman.optimizer import (
+    Collected,
+    Params,
+    PenalisedOptimizer,
+    momentum_buffers,
+    zero_state,
+)
 from bregman.validation import check_choice, check_decay, check_positive
-from dessilbi.columns import Columns, Plan
-from dessilbi.fast import fast_step
+from dessilbi import fast
+from dessilbi.columns import Columns, JointPlan, Plan, fit_one_block
+from dessilbi.fast import fast_step, joint_step
 from dessilbi.reference import reference_step
 from dessilbi.scaling import SCALINGS, gamma_of
-from dessilbi.settings import Settings, Slot, split_penalties, split_penalty
+from dessilbi.settings import Settings, Slot, can_join, split_penalties, split_penalty
 
 
 class DessiLBI(PenalisedOptimizer):
@@ -118,11 +125,14 @@ class DessiLBI(PenalisedOptimizer):
             "foreach": foreach,
         }
         self._plans: dict[int, Plan | None] = {}
+        self._joint: JointPlan | None = None
+        self._seen: tuple[Settings, ...] = ()
+        self._can_join = False
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._plans = {}  # of the groups that were
+        self._plans, self._joint, self._seen = {}, None, ()  # of the groups that were
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; see `PenalisedOptimizer.add_param_group`."""
@@ -227,22 +237,51 @@ class DessiLBI(PenalisedOptimizer):
         states: list[dict[str, Any]],
     ) -> None:
         settings = Settings.of(group)
-        buffers = momentum_buffers(params, states) if settings.momentum else []
-        if group["foreach"] is False:
-            none = [None] * len(params)
-            tensors = zip(params, grads, states, buffers or none, strict=True)
-            reference_step([self._slot(group, *one) for one in tensors], settings)
+        if group["foreach"] is not False:
+            fast_step(self._columns(group, params, grads, states), settings)
             return
+        buffers = momentum_buffers(params, states) if group["momentum"] else [None] * len(params)
+        tensors = zip(params, grads, states, buffers, strict=True)
+        reference_step([self._slot(group, *one) for one in tensors], settings)
+
+    def _update_groups(self, collected: list[Collected]) -> None:
+        if not collected or any(group["foreach"] is False for group, *_ in collected):
+            super()._update_groups(collected)
+            return
+        settings = tuple(Settings.of(group) for group, *_ in collected)
+        columns = [self._columns(*one) for one in collected]
+        if settings != self._seen:  # quick where they are the same objects
+            self._seen, self._can_join = settings, can_join(settings)
+        if not self._can_join:
+            joint = None
+        elif self._joint is not None and self._joint.serves(columns):
+            joint = self._joint
+        else:
+            small = fit_one_block(columns, fast.BLOCK_SIZE)
+            joint = JointPlan(columns, fast.BLOCK_SIZE) if small else None
+        self._joint = joint
+        if joint is not None:
+            joint_step(joint, settings)
+            return
+        for (group, *_), own, one in zip(collected, columns, settings, strict=True):
+            self._plans[id(group)] = fast_step(own, one, self._plans.get(id(group)))
+
+    @staticmethod
+    def _columns(
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        states: list[dict[str, Any]],
+    ) -> Columns:
         split = "dual" in states[0]
-        columns = Columns(
+        return Columns(
             params,
             grads,
             split_penalties(group, params),
             [state["dual"] for state in states] if split else [],
             [state["gamma"] for state in states] if split and "gamma" in states[0] else [],
-            buffers,
+            momentum_buffers(params, states) if group["momentum"] else [],
         )
-        self._plans[id(group)] = fast_step(columns, settings, self._plans.get(id(group)))
 
     @staticmethod
     def _slot(

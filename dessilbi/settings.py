@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -56,6 +56,14 @@ _values = itemgetter(*_NAMES[1:])
 @lru_cache(maxsize=64)
 def _settings(*values: Any) -> Settings:
     return Settings(**dict(zip(_NAMES, values, strict=True)))
+
+
+def can_join(settings: tuple[Settings, ...]) -> bool:
+    """Whether groups can be stepped by the same calls: plain steps that agree in all but lam."""
+    first = settings[0]
+    if first.scaling != "none" or first.coupling_in_momentum:
+        return False
+    return all(replace(one, lam=first.lam) == first for one in settings)
 
 
 @dataclass(slots=True)

@@ -154,19 +154,22 @@ def steps_of_both(first, second, count):
     assert_agree(first, second)
 
 
-def test_a_kept_plan_notices_what_has_changed(monkeypatch):
+@pytest.mark.parametrize("name", ["momentum", "magnitude", "coupled", "decoupled-decay"])
+def test_a_kept_plan_notices_what_has_changed(name):
     """States that were replaced or loaded, parameters in another layout, momentum, penalties, groups."""
 
     def make():
         torch.manual_seed(0)
         return [nn.Parameter(torch.randn(6, 3, 3, 2, dtype=torch.float64)) for _ in range(3)]
 
-    first, second = pair(make, {"momentum": 0.5})
+    settings = SETTINGS[name]
+    first, second = pair(make, settings)
     steps_of_both(first, second, 2)
-    kept = second[1]._plans.copy()
+    kept = second[1]._joint, second[1]._plans.copy()
+    assert (kept[0] is None) == (settings in (SETTINGS["magnitude"], SETTINGS["coupled"]))
     steps_of_both(first, second, 2)
-    assert kept
-    assert all(second[1]._plans[key] is kept[key] for key in kept)
+    assert second[1]._joint is kept[0]
+    assert all(second[1]._plans[key] is plan for key, plan in kept[1].items())
     for params, optimizer in (first, second):
         state = optimizer.state[params[0]]
         state["dual"] = state["dual"] + 0.3
@@ -183,17 +186,22 @@ def test_a_kept_plan_notices_what_has_changed(monkeypatch):
     steps_of_both(first, second, 2)
     late = [nn.Parameter(torch.ones(4, 2, dtype=torch.float64)) for _ in range(2)]
     for param, (params, optimizer) in zip(late, (first, second), strict=True):
-        optimizer.add_param_group({"params": [param], "penalty": "none", "momentum": 0.9})
+        optimizer.add_param_group({"params": [param], "penalty": "none"})
         params.append(param)
+    steps_of_both(first, second, 2)
+    for _, optimizer in (first, second):
+        optimizer.param_groups[0]["momentum"] = 0.5  # the groups no longer agree
+        optimizer.param_groups[1]["momentum"] = 0.9
     steps_of_both(first, second, 2)
     params, optimizer = second
     twins, other = copy.deepcopy((params, optimizer))
     steps_of_both((params, optimizer), (twins, other), 2)
 
 
-def test_a_kept_plan_holds_no_gradients():
+@pytest.mark.parametrize("coupled", [False, True])
+def test_a_kept_plan_holds_no_gradients(coupled):
     param = nn.Parameter(torch.ones(4, 3))
-    optimizer = DessiLBI([param], lr=0.1, momentum=0.9)
+    optimizer = DessiLBI([param], lr=0.1, momentum=0.9, coupling_in_momentum=coupled)
     for _ in range(2):
         param.grad = torch.ones(4, 3)
         gone = weakref.ref(param.grad)
@@ -201,6 +209,28 @@ def test_a_kept_plan_holds_no_gradients():
         param.grad = None
         gc.collect()
         assert gone() is None
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_groups_of_a_small_network_are_stepped_together(settings):
+    """Filters, entries and no penalty, in groups with a lam each, beside the reference."""
+    models = [network().double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    optimizers = [
+        build(model, settings, foreach=foreach)
+        for model, foreach in zip(models, (False, None), strict=True)
+    ]
+    for optimizer in optimizers:
+        optimizer.param_groups[0]["lam"] *= 0.5
+    for step in range(4):
+        for model, optimizer in zip(models, optimizers, strict=True):
+            train(model, optimizer, [step])
+            optimizer.param_groups[-1]["lr"] = 0.1 if step < 2 else 0.05
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+        for name, value in optimizers[0].state[a].items():
+            twin = optimizers[1].state[b][name]
+            torch.testing.assert_close(value, twin, rtol=1e-11, atol=1e-12)
 
 
 def test_networks_agree_after_training():
