@@ -115,7 +115,8 @@ def _constants(graph: ChannelGraph) -> dict[fx.Node, Tensor]:
     values: dict[fx.Node, Tensor] = {}
     for node in graph.nodes:
         space = graph.space(node)
-        found = torch.zeros(1) if space is None else _value(graph, node, values)
+        known = space is None or graph.layout(node) is not None
+        found = torch.zeros(1) if space is None else _value(graph, node, values) if known else None
         if found is not None and (space is None or found.shape == (space.channels,)):
             values[node] = found
     return values

@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from dessilbi.probing import Example, Inputs, Probe, fitting, shadow, traced
+from dessilbi.probing import (
+    ERRORS,
+    NO_INPUTS,
+    Example,
+    Inputs,
+    Probe,
+    first_line,
+    fitting,
+    shadow,
+    traced,
+)
 
 #: What is no difference, relative to the largest output: in double precision, and in units of the
 #: precision of a finished network, or of one that insists on it.
@@ -41,6 +51,7 @@ class Original:
         self._model = model
         self.probe = example if isinstance(example, Probe) else Probe(model, example)
         _check_modes(model)
+        _confirm(model, self.probe)
         self.copied, self._expected = _precise(model, self.probe.compared)
         single = any(param.dtype is torch.float32 for param in model.parameters())
         _check_trace(model if single else self.copied, self.probe)  # the faster, where it can be
@@ -54,10 +65,10 @@ class Original:
         for inputs, expected in zip(self.probe.compared, self._expected, strict=True):
             try:
                 found = _outputs(small, inputs)
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            except ERRORS as error:
                 raise OutputsChangedError(
                     "removal changed the outputs: the smaller network does not run "
-                    f"({(str(error).splitlines() or [type(error).__name__])[0]}); {_ADVICE}"
+                    f"({first_line(error)}); {_ADVICE}"
                 ) from error
             _check_same(expected, found)
 
@@ -173,6 +184,24 @@ def _check_tensor(expected: Tensor, found: Tensor, what: str, relative: float | 
             f"{what} changed the outputs by {float(error):.3g} (largest output "
             f"{float(size):.3g}); {_ADVICE}"
         )
+
+
+def _confirm(model: nn.Module, probe: Probe) -> None:
+    """Refuse inputs that only seem to fit: without values, torch does not check everything."""
+    while probe.inputs:
+        for inputs in probe.compared:
+            try:
+                _outputs(model, inputs)
+            except ERRORS as error:
+                if probe.given and inputs is probe.inputs[-1]:
+                    raise ValueError(
+                        f"the network does not accept the example: {first_line(error)}"
+                    ) from error
+                probe.inputs = [other for other in probe.inputs if other is not inputs]
+                break
+        else:
+            return
+    raise ValueError(NO_INPUTS)
 
 
 def _check_trace(model: nn.Module, probe: Probe) -> None:

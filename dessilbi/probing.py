@@ -32,7 +32,14 @@ _SIDES = (32, 64, 28, 224, 16, 96, 128, 299, *range(1, 65))
 _VOLUMES = (16, 8, 32, *range(1, 17))
 #: How many different shapes are kept for one number of axes.
 _KEPT = 2
-_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
+#: What a forward raises on inputs that it does not accept.
+ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
+
+
+NO_INPUTS = (
+    "no inputs could be made up for this network, on which to compare it: pass example=, a batch of "
+    "its inputs"
+)
 
 
 class Probe:
@@ -60,10 +67,7 @@ class Probe:
         else:
             self.inputs = _made_up(model, nodes)
         if not self.inputs:
-            raise ValueError(
-                "no inputs could be made up for this network, on which to compare it: pass "
-                "example=, a batch of its inputs"
-            )
+            raise ValueError(NO_INPUTS)
 
     @property
     def compared(self) -> list[Inputs]:
@@ -91,9 +95,8 @@ def traced(model: nn.Module) -> fx.GraphModule:
     """
     try:
         return fx.GraphModule(model, Tracer().trace(model))
-    except (*_ERRORS, AttributeError, KeyError, TraceError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the network cannot be traced: {reason}") from error
+    except (*ERRORS, AttributeError, KeyError, TraceError) as error:
+        raise ValueError(f"the network cannot be traced: {first_line(error)}") from error
 
 
 def shadow(model: nn.Module, *, as_is: bool = False) -> nn.Module:
@@ -125,18 +128,13 @@ def run_shapes(model: nn.Module, nodes: Sequence[fx.Node], inputs: Inputs) -> di
         ValueError: The network changes in place a value that it uses later.
         RuntimeError: It does not accept the inputs (or another error of its forward).
     """
-    copied = fx.GraphModule(shadow(model), nodes[0].graph)
-    batch = [tensor.to(device="meta", dtype=_dtype_for(model, tensor)) for tensor in inputs]
     try:
-        return _Shapes(copied).shapes_of(batch)
+        return _Shapes(shadow(model), nodes).shapes_of(inputs)
     except ChangedInPlaceError:
         raise
-    except _ERRORS:
-        if any(tensor.is_meta for tensor in inputs):
-            raise
-    # Some operations need values; the network itself shows then whether it accepts the inputs.
-    real = fx.GraphModule(copy.deepcopy(model).eval(), nodes[0].graph)
-    return _Shapes(real).shapes_of(fitting(model, inputs))
+    except ERRORS:
+        # Some operations need values; the network itself shows then whether it accepts the inputs.
+        return _Shapes(copy.deepcopy(model).eval(), nodes).shapes_of(inputs)
 
 
 class ChangedInPlaceError(ValueError):
@@ -146,16 +144,17 @@ class ChangedInPlaceError(ValueError):
 class _Shapes(fx.Interpreter):
     """Runs a graph, notes shapes, and watches what is changed in place."""
 
-    def __init__(self, graph_module: fx.GraphModule) -> None:
-        super().__init__(graph_module)
-        self._nodes = list(graph_module.graph.nodes)
+    def __init__(self, model: nn.Module, nodes: Sequence[fx.Node]) -> None:
+        super().__init__(fx.GraphModule(model, nodes[0].graph))
+        self._model, self._nodes = model, nodes
         self.extra_traceback = False  # an error of ours would otherwise be wrapped into a report
         self._found: dict[str, Shape] = {}
 
     @torch.no_grad()
-    def shapes_of(self, batch: Sequence[Tensor]) -> dict[fx.Node, Shape]:
+    def shapes_of(self, inputs: Inputs) -> dict[fx.Node, Shape]:
+        self._found = {}
         with torch.random.fork_rng():
-            self.run(*batch)
+            self.run(*fitting(self._model, inputs))
         return {n: self._found[n.name] for n in self._nodes if n.name in self._found}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -176,6 +175,11 @@ class _Shapes(fx.Interpreter):
         if isinstance(value, Tensor):
             self._found[n.name] = tuple(value.shape)
         return value
+
+
+def first_line(error: BaseException) -> str:
+    """The part of a message that says what is wrong."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def fitting(model: nn.Module, inputs: Inputs) -> Inputs:
@@ -200,35 +204,37 @@ def _given_inputs(model: nn.Module, nodes: list[fx.Node], example: Example) -> l
         run_shapes(model, nodes, inputs)
     except ChangedInPlaceError:
         raise
-    except _ERRORS as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"the network does not accept the example: {reason}") from error
+    except ERRORS as error:
+        message = f"the network does not accept the example: {first_line(error)}"
+        raise ValueError(message) from error
     if any(tensor.dim() == 0 or len(tensor) != 1 for tensor in inputs):
         return [inputs]
     # A single sample hides what is broadcast along the batch: compare several, too.
     several = tuple(torch.cat([tensor, tensor.flip(-1), tensor]) for tensor in inputs)
-    return [several, inputs] if _accepts(model, nodes, several) else [inputs]
+    accepted = _accepts(_Shapes(shadow(model), nodes), several)
+    return [several, inputs] if accepted else [inputs]
 
 
-def _accepts(model: nn.Module, nodes: list[fx.Node], inputs: Inputs) -> bool:
+def _accepts(shapes: _Shapes, inputs: Inputs) -> bool:
     try:
-        run_shapes(model, nodes, inputs)
+        shapes.shapes_of(inputs)
     except ChangedInPlaceError:
         raise
-    except _ERRORS:
+    except ERRORS:
         return False
     return True
 
 
 def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
     kept: list[Inputs] = []
-    shapes: set[Shape] = set()
+    found: set[Shape] = set()
+    tried = _Shapes(shadow(model), nodes)
     for shape in _candidates(model, nodes):
-        alike = [known for known in shapes if len(known) == len(shape)]
-        if shape in shapes or len(alike) == _KEPT:
+        alike = [known for known in found if len(known) == len(shape)]
+        if shape in found or len(alike) == _KEPT:
             continue
-        if _accepts(model, nodes, (torch.empty(shape, device="meta"),)):
-            shapes.add(shape)
+        if _accepts(tried, (torch.empty(shape, device="meta"),)):
+            found.add(shape)
             kept.append((_noise(shape),))
     return kept
 
