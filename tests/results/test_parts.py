@@ -118,7 +118,7 @@ def test_cells_of_parts_show_their_runs(table, tmp_path):
 
 def test_unknown_parts_are_refused(table):
     table.columns["units"].part = "Medium"
-    with pytest.raises(BenchError, match="columns.units.part names Medium, which is not there"):
+    with pytest.raises(BenchError, match=r"columns\.units\.part names Medium, which is not there"):
         table.check()
 
 
