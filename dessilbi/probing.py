@@ -27,9 +27,9 @@ Example = Tensor | tuple[Tensor, ...]
 
 #: Samples of a batch that is made up; no layer is likely to have so many channels.
 BATCH = 4
-#: Lengths of the sides of images, those that networks are built for first.
-_SIDES = (32, 64, 28, 224, 16, 96, 128, 299, *range(1, 65))
-_VOLUMES = (16, 8, 32, *range(1, 17))
+#: Sides of images (of volumes): those that networks are built for, and what is tried if none fits.
+_SIDES = {False: (32, 64, 28, 224, 16, 96), True: (16, 8, 32)}
+_MORE_SIDES = {False: (*range(1, 65), 128, 299), True: tuple(range(1, 17))}
 #: How many different shapes are kept for one number of axes.
 _KEPT = 2
 #: What a forward raises on inputs that it does not accept.
@@ -230,6 +230,10 @@ def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
     found: set[Shape] = set()
     tried = _Shapes(shadow(model), nodes)
     for shape in _candidates(model, nodes):
+        if shape is None and found:  # the usual ones are through
+            break
+        if shape is None:
+            continue
         alike = [known for known in found if len(known) == len(shape)]
         if shape in found or len(alike) == _KEPT:
             continue
@@ -246,8 +250,11 @@ def _noise(shape: Shape) -> Tensor:
     return scales * torch.randn(shape, generator=generator)
 
 
-def _candidates(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape]:
-    """Shapes that the first layer could read; none where the network has several inputs."""
+def _candidates(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape | None]:
+    """Shapes that the first layer could read; none where the network has several inputs.
+
+    None stands before those that are tried only if nothing has been accepted yet.
+    """
     if sum(node.op == "placeholder" and not node.args for node in nodes) != 1:
         return
     layers = [layer for node in nodes if (layer := called_layer(model, node)) is not None]
@@ -264,8 +271,12 @@ def _candidates(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape]:
         yield from _features(first.in_features, layers)
     else:
         axes = len(first.kernel_size)  # pyright: ignore[reportArgumentType]
-        sides = _VOLUMES if axes == 3 else _SIDES
-        yield from ((BATCH, first.in_channels, *[side] * axes) for side in sides)  # pyright: ignore[reportReturnType]
+        for sides in (_SIDES, _MORE_SIDES):
+            for side in sides[axes == 3]:
+                yield (BATCH, first.in_channels, *[side] * axes)  # pyright: ignore[reportReturnType]
+                if sides is _MORE_SIDES:
+                    yield None
+            yield None
 
 
 def _features(count: int, layers: Sequence[nn.Module]) -> Iterator[Shape]:
