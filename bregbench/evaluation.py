@@ -22,7 +22,7 @@ from bregbench.run_dir import RunDirectory
 from bregbench.streams import Streams
 from bregbench.tasks import Classification, TaskConfig
 from bregbench.trainer_config import Precision
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 
 def evaluate(

@@ -11,7 +11,7 @@ from bregbench.context import RunContext
 from bregbench.data import evaluation_batches
 from bregbench.streams import Streams
 from bregbench.tasks import TaskConfig
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 if TYPE_CHECKING:
     from bregbench.data import Split

@@ -11,7 +11,7 @@ from torch import nn
 from bregbench.checks import require
 from bregbench.errors import BenchError
 from bregbench.identity import local
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 #: scores of which more is better; of the loss, and of everything else that epochs measure, less is
 LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "pgd", "psnr")

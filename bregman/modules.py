@@ -1,6 +1,9 @@
-"""A convolution layer that is safe at every number of channels."""
+"""Modules: a convolution layer that is safe at every number of channels, and evaluation mode for a while."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,3 +54,15 @@ def make_safe(layer: nn.Module) -> None:
     """
     if type(layer) is nn.Conv2d and strided_pointwise(layer):
         layer.__class__ = Conv2d
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; each module's own mode afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

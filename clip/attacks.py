@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bregman.modules import evaluating
 from clip.attacked import Attack, Attacked
 from clip.auto_pgd import auto_pgd
-from clip.evaluation import evaluating
 from clip.projected import fgsm, paper_pgd, pgd
 from clip.strong import strong
 

@@ -8,19 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Generator, Tensor, nn
 
+from bregman.modules import evaluating
 from clip.composition import Shape
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; each module's own mode afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 @contextlib.contextmanager

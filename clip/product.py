@@ -8,8 +8,9 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from bregman.modules import evaluating
 from clip.composition import BoundError, Shape
-from clip.evaluation import evaluating, example_input
+from clip.evaluation import example_input
 from clip.quotients import Power
 from clip.upper import layer_bounds, upper_bound
 

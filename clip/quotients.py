@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 #: Exponent of the quotients in a penalty: Lip as in the paper, Lip^2 as in its published code.
 Power = Literal[1, 2]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from bregman.modules import evaluating
 from clip.composition import Bound, BoundError, Shape
-from clip.evaluation import check_batch, evaluating
+from clip.evaluation import check_batch
 from clip.hooks import prepare_hooks
 from clip.rules import find_rule, overridden, replaced_methods, ruled_base
 from clip.tracing import trace_bound

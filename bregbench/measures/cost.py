@@ -15,7 +15,7 @@ from torch import nn
 
 from bregbench.measures.density import to_host
 from bregbench.measures.layers import TRANSPOSED, WeightLayer, uncompiled, weight_layers
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 from fno import SpectralConv2d
 
 

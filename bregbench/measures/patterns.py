@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 STEPS, RATE, STARTS = 150, 0.05, 8
 

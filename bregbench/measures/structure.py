@@ -9,7 +9,7 @@ from torch import nn
 
 from bregbench.measures.cost import count_macs, count_parameters
 from bregbench.measures.layers import WeightLayer, weight_layers
-from clip.evaluation import evaluating
+from bregman.modules import evaluating
 
 
 @dataclass(frozen=True)
