@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from bregman.modules import evaluating
 from fno.convert import is_circular, to_spatial, to_spectral
 from fno.sizes import Size, as_size, smaller
 from fno.spectral_conv import SpectralConv2d
@@ -114,14 +115,11 @@ def _input_sizes(
                 "only one of them can be converted exactly"
             )
 
-    modes = {module: module.training for module in network.modules()}
     hooks = [module.register_forward_pre_hook(note) for module in names]
     try:
-        with torch.no_grad():
-            network.eval()(example)
+        with evaluating(network), torch.no_grad():
+            network(example)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     return sizes
