@@ -272,9 +272,12 @@ def zero_state(param: Tensor) -> Tensor:
 
 def momentum_buffers(params: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
     """The buffers, zero where momentum was switched on after the first step."""
-    for param, state in zip(params, states, strict=True):
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = zero_state(param)
+    try:
+        return [state["momentum_buffer"] for state in states]
+    except KeyError:
+        for param, state in zip(params, states, strict=True):
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = zero_state(param)
     return [state["momentum_buffer"] for state in states]
 
 
