@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from bregman.layers import GROUPINGS, check_plain_weights, layer_dims, weight_layers
+from bregman.layers import GROUPINGS, WEIGHT_LAYERS, check_plain_weights, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative, check_positive
 
 
@@ -28,7 +28,7 @@ def he_normal(model: nn.Module, *, generator: Generator | None = None) -> None:
     Raises:
         ValueError: Weights are computed from other parameters; nothing is changed.
     """
-    check_plain_weights(model)
+    check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("weight",))
     for _, layer, weight in weight_layers(model):
         draw = _like(weight, generator)
         deviation = math.sqrt(2.0 / _fan_in(layer, weight))
@@ -56,12 +56,12 @@ def initialize_biases(
         generator: Source of randomness.
 
     Raises:
-        ValueError: Unknown scheme or negative scale, or weights are computed from other parameters;
+        ValueError: Unknown scheme or negative scale, or biases are computed from other parameters;
             nothing is changed.
     """
     check_choice("scheme", scheme, ("positive", "symmetric", "zero"))
     check_non_negative("scale", scale)
-    check_plain_weights(model)
+    check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("bias",))
     for _, layer, weight in weight_layers(model):
         bias = layer.bias
         if not isinstance(bias, Tensor):
@@ -103,7 +103,7 @@ def sparsify(
     """
     check_density(density)
     check_choice("by", by, GROUPINGS)
-    check_plain_weights(model)
+    check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("weight",))
     factor = _rescale_factor(rescale, density)
     for _, layer, weight in weight_layers(model):
         dims = layer_dims(layer, by)

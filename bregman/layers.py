@@ -46,7 +46,12 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:
             yield f"{name}.weight" if name else "weight", module, weight
 
 
-def computed_weights(model: nn.Module) -> list[str]:
+def computed_weights(
+    model: nn.Module,
+    *,
+    modules: tuple[type[nn.Module], ...] = (*WEIGHT_LAYERS, *NORM_LAYERS),
+    tensors: tuple[str, ...] = ("weight", "bias"),
+) -> list[str]:
     """Names of the weights, biases and norm scales that are computed at every call, in order.
 
     So it is under weight_norm, spectral_norm, orthogonal and prune of `torch.nn.utils`, in their
@@ -55,20 +60,25 @@ def computed_weights(model: nn.Module) -> list[str]:
     return [
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
-        if isinstance(module, (*WEIGHT_LAYERS, *NORM_LAYERS))
-        for name in ("weight", "bias")
+        if isinstance(module, modules)
+        for name in tensors
         # To look at a parametrized weight would compute it, which spectral_norm takes for a call.
         if is_parametrized(module, name) or isinstance(module.__dict__.get(name), Tensor)
     ]
 
 
-def check_plain_weights(model: nn.Module) -> None:
+def check_plain_weights(
+    model: nn.Module,
+    *,
+    modules: tuple[type[nn.Module], ...] = (*WEIGHT_LAYERS, *NORM_LAYERS),
+    tensors: tuple[str, ...] = ("weight", "bias"),
+) -> None:
     """Refuse what would be written into weights that the next call computes again.
 
     Raises:
         ValueError: Weights are computed; they are named.
     """
-    computed = computed_weights(model)
+    computed = computed_weights(model, modules=modules, tensors=tensors)
     if computed:
         raise ValueError(
             f"{', '.join(map(repr, computed))} are computed from other parameters at every call "

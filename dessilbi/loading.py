@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from bregman.layers import WEIGHT_LAYERS
 from bregman.modules import make_safe
 from dessilbi.branches import replace_removed, writes_into
 from dessilbi.nodes import Nothing, called_layer, is_addition, is_pointwise
 from dessilbi.probing import trace
-from dessilbi.resizing import NORM_TENSORS, resize
+from dessilbi.resizing import NORM_TENSORS, output_axis, resize
 
 
 def load_shrunk(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -58,6 +59,8 @@ def _adapt(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         _remove(model, gone)
     for name, layer in layers.items():
         make_safe(layer)
+        if name not in gone:
+            _check_sizes(name, layer, state)
         for tensor in ("weight", "bias") if isinstance(layer, WEIGHT_LAYERS) else NORM_TENSORS:
             saved = state.get(f"{name}.{tensor}")
             if saved is not None and isinstance(getattr(layer, tensor), Tensor):
@@ -65,6 +68,30 @@ def _adapt(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         bias = state.get(f"{name}.bias")
         if bias is not None and isinstance(layer, WEIGHT_LAYERS) and layer.bias is None:
             layer.bias = nn.Parameter(layer.weight.new_zeros(bias.shape))  # pyright: ignore[reportCallIssue]
+
+
+def _check_sizes(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of which no layer of this kind could consist."""
+    weight = state.get(f"{name}.weight")
+    if isinstance(layer, WEIGHT_LAYERS):
+        own: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
+        fits = weight is None or (
+            weight.dim() == own.dim() and weight.shape[2:] == own.shape[2:] and weight.numel() > 0
+        )
+        outputs = None if weight is None or not fits else weight.shape[output_axis(layer)]
+        if outputs is not None and isinstance(layer, _ConvTransposeNd):
+            outputs *= layer.groups
+        tensors = ("bias",)
+    else:
+        fits, outputs, tensors = True, None, NORM_TENSORS
+    sizes = {tuple(state[key].shape) for t in tensors if (key := f"{name}.{t}") in state}
+    if outputs is not None:
+        sizes.add((outputs,))
+    if not fits or len(sizes) > 1:
+        raise RuntimeError(
+            f"the state is not that of a shrunk copy of this network: the tensors of {name!r} do "
+            "not fit together"
+        )
 
 
 def _is_new_bias(model: nn.Module, key: str) -> bool:

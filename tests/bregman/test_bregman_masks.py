@@ -7,8 +7,18 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
-from bregman import LinBreg, apply_masks, magnitude_masks, nonzero_masks, penalize, sparsify
+from bregman import (
+    LinBreg,
+    apply_masks,
+    he_normal,
+    initialize_biases,
+    magnitude_masks,
+    nonzero_masks,
+    penalize,
+    sparsify,
+)
 
 
 def network() -> nn.Sequential:
@@ -129,6 +139,32 @@ def test_shared_weights_have_one_mask():
     model = nn.Sequential(nn.Linear(5, 5), nn.Linear(5, 5))
     model[1].weight = model[0].weight
     assert list(magnitude_masks(model, density=0.2)) == ["0.weight"]
+
+
+def test_weights_that_are_computed_are_seen_but_not_written_into():
+    """weight_norm and its like compute the weight anew at every call; its id is then another's."""
+    model = nn.Sequential(*[parametrizations.weight_norm(nn.Linear(4, 4)) for _ in range(6)])
+    model.append(prune.random_unstructured(nn.Linear(4, 4), "weight", 3))
+    model.append(nn.utils.spectral_norm(nn.Linear(4, 4)))
+    model.append(nn.Linear(4, 4))
+    names = [f"{index}.weight" for index in range(9)]
+    assert list(nonzero_masks(model)) == names
+    masks = magnitude_masks(model, density=0.5)
+    assert list(masks) == names
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"'0\.weight' is of a weight that is computed"):
+        apply_masks(model, masks)
+    for change in (lambda: sparsify(model, 0.5), lambda: he_normal(model)):
+        with pytest.raises(ValueError, match=r"'5\.weight', '6\.weight', '7\.weight' are computed"):
+            change()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    initialize_biases(model, scheme="zero")  # those are plain
+    assert all(layer.bias.count_nonzero() == 0 for layer in model)  # type: ignore[union-attr]
+    prune.identity(model[8], "bias")
+    with pytest.raises(ValueError, match=r"'8\.bias' are computed"):
+        initialize_biases(model)
+    apply_masks(model, {"8.weight": masks["8.weight"]})
+    assert torch.equal(model[8].weight != 0, masks["8.weight"])
 
 
 def test_only_layers_of_the_given_types_are_looked_at():

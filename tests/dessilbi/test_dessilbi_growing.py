@@ -223,6 +223,49 @@ def test_inner_filters_of_blocks_with_padded_shortcuts_are_removed():
     torch.testing.assert_close(outputs(small, images), expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("mode", ["reset", "preserve"])
+def test_what_is_frozen_stays_frozen(mode):
+    model: Any = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1)
+    )
+    for layer in model[:2]:
+        layer.requires_grad_(False)
+    model[3].bias.requires_grad_(False)
+    grown: Any = grow(model, {"0": 6, "3": 7}, mode=mode)
+    assert grown[0].weight.shape[0] == grown[1].num_features == 6
+    frozen = {name for name, param in grown.named_parameters() if not param.requires_grad}
+    assert frozen == {"0.weight", "0.bias", "1.weight", "1.bias", "3.bias"}
+    assert {param.dtype for param in grown.parameters()} == {torch.float32}
+
+
+def test_layers_behind_a_flattening_that_mixes_cannot_grow():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(20, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(inputs).flatten(1))
+
+    with pytest.raises(ValueError, match="'first' cannot grow: 'last' reads them behind"):
+        grow(Net(), {"first": 6}, example=torch.randn(2, 5, 3))
+
+
+def test_growing_that_would_change_outputs_is_found_out():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(inputs)) * self.first.out_features
+
+    net = Net()
+    with pytest.raises(ValueError, match="changed the outputs"):
+        grow(net, {"first": 6}, mode="preserve")
+    assert net.first.out_features == 4
+
+
 def test_wrong_widths_are_refused():
     model = build("cnn")
     for widths, message in (

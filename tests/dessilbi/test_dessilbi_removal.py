@@ -202,6 +202,73 @@ def test_saved_and_loaded_again_it_is_smaller_with_the_same_outputs(name):
     assert torch.equal(outputs(loaded, images), outputs(small, images))
 
 
+class Written(nn.Module):
+    """A residual block as torchvision writes them, and a norm layer without a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3)
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.stateless = nn.BatchNorm2d(4, affine=False, track_running_stats=False)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.end = nn.BatchNorm2d(4, affine=False, track_running_stats=False)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, images):
+        features = self.stem(images)
+        out = self.second(self.stateless(self.first(features)).relu())
+        out += features
+        return self.last(self.end(out))
+
+
+def test_norm_layers_without_a_tensor_of_their_own_survive_loading():
+    model, images = Written().double(), torch.randn(3, 1, 6, 6, dtype=torch.float64)
+    for tensor in model.second.parameters():
+        nn.init.zeros_(tensor)
+    small: Any = shrink(model)
+    assert isinstance(small.first, Nothing)
+    loaded = Written().double()
+    load_shrunk(loaded, small.state_dict())
+    assert isinstance(loaded.end, nn.BatchNorm2d)
+    assert isinstance(loaded.stateless, nn.Identity)
+    assert torch.equal(outputs(loaded, images), outputs(model, images))
+    untouched = Written().double()
+    load_shrunk(untouched, model.state_dict())
+    assert isinstance(untouched.stateless, nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("kind", ["prefixed", "partial", "other"])
+def test_a_state_that_is_refused_leaves_the_network_as_it_was(kind):
+    model = build("resnet")
+    state = dict(shrink(masked("resnet")).state_dict())
+    if kind == "prefixed":
+        state = {f"module.{name}": value for name, value in state.items()}
+    elif kind == "partial":
+        state = {name: value for name, value in state.items() if not name.startswith("conv.")}
+    else:
+        state["linear.bias"] = torch.zeros(3)
+        state["linear.weight"] = torch.zeros(10, 7)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(RuntimeError):
+        load_shrunk(model, state)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+
+
+def test_biases_of_a_compact_network_are_loaded():
+    def build_two() -> Any:
+        return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2, bias=False))
+
+    model = build_two()
+    with torch.no_grad():
+        model[0].weight[1] = 0.0
+        model[0].bias[1] = 2.0
+    small, loaded = compact(model), build_two()
+    load_shrunk(loaded, small.state_dict())
+    assert torch.equal(loaded(torch.ones(2, 3)), small(torch.ones(2, 3)))
+
+
 def test_a_shrunk_network_trains_on():
     small: Any = shrink(masked("resnet"))
     optimizer = torch.optim.SGD(small.parameters(), lr=0.1)
