@@ -12,10 +12,11 @@ from functools import cached_property
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dessilbi.channels import Space, is_altered
 from dessilbi.layouts import Layout, Shape
 from dessilbi.nodes import called_layer, is_addition
 from dessilbi.probing import Example, Probe, run_shapes, trace
-from dessilbi.spaces import Space, Walk, is_altered
+from dessilbi.spaces import Walk
 
 __all__ = ["ChannelGraph", "Space"]
 

@@ -6,15 +6,14 @@ has. What it does not understand fixes the spaces that it touches, so that nothi
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bregman.layers import WEIGHT_LAYERS
+from dessilbi.channels import Space, is_altered, own_axis, shared_layers
 from dessilbi.layouts import Layout, Move, Shape, moved
 from dessilbi.nodes import (
     Nothing,
@@ -25,39 +24,6 @@ from dessilbi.nodes import (
     summands,
 )
 from dessilbi.resizing import input_channels, output_channels
-
-
-@dataclass(eq=False)
-class Space:
-    """One set of channels.
-
-    Attributes:
-        channels: How many there are; 0 where it does not matter.
-        producers: Names of the Linear and Conv layers whose outputs they are.
-        norms: Names of the BatchNorm layers in between.
-        readers: Names of the Linear and Conv layers that read them, each with the number of times
-            that all channels follow each other in what it reads (1 but behind some flattenings).
-        shortcuts: Names of the `PaddedShortcut` layers that end in it.
-        fixed: Why channels cannot be removed, or None.
-        rigid: Why channels cannot be added, or None.
-    """
-
-    channels: int = 0
-    producers: list[str] = field(default_factory=list)
-    norms: list[str] = field(default_factory=list)
-    readers: dict[str, int] = field(default_factory=dict)
-    shortcuts: list[str] = field(default_factory=list)
-    fixed: str | None = None
-    rigid: str | None = None
-
-    def fix(self, reason: str, *, rigid: bool = True) -> None:
-        """Say why channels cannot be removed (and added); the first reason counts."""
-        self.fixed = self.fixed or reason
-        self.rigid = self.rigid or (reason if rigid else None)
-
-    def signature(self) -> tuple[frozenset[str], frozenset[str], frozenset[tuple[str, int]]]:
-        """What it consists of, to be compared with another walk through the same network."""
-        return frozenset(self.producers), frozenset(self.norms), frozenset(self.readers.items())
 
 
 @dataclass
@@ -90,7 +56,7 @@ class Walk:
         self.kept: set[fx.Node] = set()
         self._sized: dict[fx.Node, list[tuple[fx.Node, int | None]]] = {}
         self._targets: dict[str, Space] = {}
-        self.shared = _shared_layers(model, nodes)
+        self.shared = shared_layers(model, nodes)
         for node in nodes:
             self._visit(node)
 
@@ -162,7 +128,7 @@ class Walk:
             target.fix(reason)
         elif not self._reads(layer, name, inputs[0]):
             self._fix(inputs, f"{name!r} does not read whole channels")
-        axis = _own_axis(layer, len(self.shapes[node]))
+        axis = own_axis(layer, len(self.shapes[node]))
         return Placed(target, Layout(axis))
 
     def _reads(self, layer: nn.Module, name: str, source: fx.Node) -> bool:
@@ -171,7 +137,7 @@ class Walk:
         if placed is None:
             return True
         layout, shape = placed.layout, self.shapes[source]
-        if layout is None or layout.axis != _own_axis(layer, len(shape)):
+        if layout is None or layout.axis != own_axis(layer, len(shape)):
             return False
         if shape[layout.axis] != input_channels(layer):
             return False
@@ -311,37 +277,3 @@ class Walk:
             return f"read by {str(node.target)!r}, a {type(layer).__name__}"
         name = getattr(node.target, "__name__", node.target)
         return f"read by {name!s}, which removal does not understand here"
-
-
-def _own_axis(layer: nn.Module, rank: int) -> int:
-    """The axis of its inputs and outputs that a Linear or Conv layer mixes."""
-    return rank - 1 if isinstance(layer, nn.Linear) else rank - 1 - len(layer.kernel_size)  # pyright: ignore[reportArgumentType]
-
-
-def is_altered(layer: nn.Module) -> bool:
-    """Whether a layer does more, when it is called, than its class says."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__)
-
-
-def _shared_layers(model: nn.Module, nodes: Iterable[fx.Node]) -> set[str]:
-    """Names of layers that are called twice, or of which a tensor is used apart from the layer."""
-    calls: Counter[nn.Module] = Counter()
-    names: dict[nn.Module, str] = {}
-    read: set[int] = set()
-    for node in nodes:
-        layer = called_layer(model, node)
-        if layer is not None:
-            calls[layer] += 1
-            names[layer] = str(node.target)
-        elif node.op == "get_attr":
-            owner, _, name = str(node.target).rpartition(".")
-            read.add(id(getattr(model.get_submodule(owner), name)))
-    return {
-        names[layer]
-        for layer, count in calls.items()
-        if count > 1 or any(id(tensor) in read for tensor in _tensors(layer))
-    }
-
-
-def _tensors(layer: nn.Module) -> list[torch.Tensor]:
-    return [*layer.parameters(), *layer.buffers()]

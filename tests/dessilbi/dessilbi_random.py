@@ -201,7 +201,7 @@ def _reshape(draw: _Draw) -> None:
     rest = draw.dice.sample(range(1, len(shape)), len(shape) - 1)
     functions: dict[str, Callable[..., Any]] = {
         "flatten": lambda _, x: x.flatten(1),
-        "flatten_2": lambda _, x: torch.flatten(x, min(2, x.dim() - 1)),
+        "flatten_2": lambda _, x: torch.flatten(x, min(2, len(shape) - 1)),
         "flatten_12": lambda _, x: x.flatten(1, 2),
         "view": lambda _, x: x.view(x.size(0), -1),
         "reshape": lambda _, x: x.reshape(x.shape[0], x.shape[1], -1),
