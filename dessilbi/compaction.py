@@ -82,7 +82,9 @@ def _fold_constants(graph: ChannelGraph) -> None:
         constant = ~values[source].isnan()
         columns = by_input(layer, space.channels, space.readers[str(node.target)])
         given = columns.flatten(2).sum(dim=2) @ values[source].nan_to_num(0.0)
-        if layer.bias is None:
+        if layer.bias is None and not given.any():
+            pass  # zeros, or no constants at all: no bias has to hold them
+        elif layer.bias is None:
             layer.bias = nn.Parameter(given, requires_grad=layer.weight.requires_grad)  # pyright: ignore[reportArgumentType]
         else:
             layer.bias.add_(given)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]

@@ -8,28 +8,22 @@ features, tokens. What the network accepts is kept, so that removal can hold for
 from __future__ import annotations
 
 import copy
-import itertools
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from bregman.layers import NORM_LAYERS, WEIGHT_LAYERS, check_plain_weights
+from bregman.layers import check_plain_weights
+from dessilbi.candidates import candidate_shapes
 from dessilbi.layouts import Shape
-from dessilbi.nodes import Tracer, called_layer
+from dessilbi.nodes import Tracer
 
 #: What a call is given: one tensor per input of the network.
 Inputs = tuple[Tensor, ...]
 Example = Tensor | tuple[Tensor, ...]
 
-#: Samples of a batch that is made up; no layer is likely to have so many channels.
-BATCH = 4
-#: Sides of images (of volumes): those that networks are built for, and what is tried if none fits.
-_SIDES = {False: (32, 64, 28, 224, 16, 96), True: (16, 8, 32)}
-_MORE_SIDES = {False: (*range(1, 65), 128, 299), True: tuple(range(1, 17))}
 #: How many different shapes are kept for one number of axes.
 _KEPT = 2
 #: What a forward raises on inputs that it does not accept.
@@ -229,7 +223,7 @@ def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
     kept: list[Inputs] = []
     found: set[Shape] = set()
     tried = _Shapes(shadow(model), nodes)
-    for shape in _candidates(model, nodes):
+    for shape in candidate_shapes(model, nodes):
         if shape is None and found:  # the usual ones are through
             break
         if shape is None:
@@ -248,69 +242,3 @@ def _noise(shape: Shape) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     scales = torch.logspace(-1, 1, shape[0]).view(-1, *[1] * (len(shape) - 1))
     return scales * torch.randn(shape, generator=generator)
-
-
-def _candidates(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape | None]:
-    """Shapes that the first layer could read; none where the network has several inputs.
-
-    None stands before those that are tried only if nothing has been accepted yet.
-    """
-    if sum(node.op == "placeholder" and not node.args for node in nodes) != 1:
-        return
-    layers = [layer for node in nodes if (layer := called_layer(model, node)) is not None]
-    first = next((layer for layer in layers if isinstance(layer, WEIGHT_LAYERS)), None)
-    if first is None:
-        return
-    for node in nodes:  # what is added to an input, or divides it, tells its shape
-        if node.op == "get_attr":
-            owner, _, name = str(node.target).rpartition(".")
-            shape = getattr(model.get_submodule(owner), name).shape
-            if math.prod(shape[1:]) > 1 and min(shape[1:]) > 1:
-                yield (BATCH, *shape[1:])
-    if isinstance(first, nn.Linear):
-        yield from _features(first.in_features, layers)
-    else:
-        axes = len(first.kernel_size)  # pyright: ignore[reportArgumentType]
-        for sides in (_SIDES, _MORE_SIDES):
-            for side in sides[axes == 3]:
-                yield (BATCH, first.in_channels, *[side] * axes)  # pyright: ignore[reportReturnType]
-                if sides is _MORE_SIDES:
-                    yield None
-            yield None
-
-
-def _features(count: int, layers: Sequence[nn.Module]) -> Iterator[Shape]:
-    yield (BATCH, count)
-    for channels in (1, 3, 2):
-        side = math.isqrt(count // channels)
-        if channels * side * side == count and side > 1:
-            yield (BATCH, channels, side, side)
-    tokens = sorted(_token_counts(layers))
-    for number in (*tokens, 3, 5):
-        yield (BATCH, number, count)
-    for number, other in itertools.product((2, 3), repeat=2):
-        yield (BATCH, number, other, count)
-    for number in tokens:
-        side = math.isqrt(number)
-        if side * side == number:
-            yield (BATCH, side, side, count)
-
-
-def _token_counts(layers: Sequence[nn.Module]) -> set[int]:
-    """Numbers of tokens that a layer behind could want."""
-    found: set[int] = set()
-    outputs = {layer.out_features for layer in layers if isinstance(layer, nn.Linear)}
-    for layer in layers:
-        if _counts_features(layer):
-            found.add(layer.num_features)
-        elif isinstance(layer, nn.Linear):
-            found |= {
-                layer.in_features // width for width in outputs if layer.in_features % width == 0
-            }
-        elif isinstance(layer, WEIGHT_LAYERS):
-            found.add(layer.in_channels)  # pyright: ignore[reportArgumentType]
-    return {number for number in found if 1 < number <= 4096}
-
-
-def _counts_features(layer: nn.Module) -> TypeGuard[Any]:
-    return isinstance(layer, NORM_LAYERS) and hasattr(layer, "num_features")
