@@ -51,8 +51,7 @@ class Original:
         self._model = model
         self.probe = example if isinstance(example, Probe) else Probe(model, example)
         _check_modes(model)
-        _confirm(model, self.probe)
-        self.copied, self._expected = _precise(model, self.probe.compared)
+        self.copied, self._expected = _confirmed(model, self.probe)
         single = any(param.dtype is torch.float32 for param in model.parameters())
         _check_trace(model if single else self.copied, self.probe)  # the faster, where it can be
 
@@ -119,7 +118,7 @@ def _precise(model: nn.Module, batches: list[Inputs]) -> tuple[nn.Module, list[l
     try:
         copied = copy.deepcopy(model).double()
         return copied, [_outputs(copied, inputs) for inputs in batches]
-    except (RuntimeError, TypeError):  # something in the forward insists on its precision
+    except ERRORS:  # something in the forward insists on its precision
         copied = copy.deepcopy(model)
         return copied, [_outputs(copied, inputs) for inputs in batches]
 
@@ -186,22 +185,29 @@ def _check_tensor(expected: Tensor, found: Tensor, what: str, relative: float | 
         )
 
 
-def _confirm(model: nn.Module, probe: Probe) -> None:
-    """Refuse inputs that only seem to fit: without values, torch does not check everything."""
+def _confirmed(model: nn.Module, probe: Probe) -> tuple[nn.Module, list[list[Any]]]:
+    """See `_precise`; inputs that only seemed to fit are dropped from the probe.
+
+    Without values, torch does not check everything.
+    """
     while probe.inputs:
-        for inputs in probe.compared:
-            try:
-                _outputs(model, inputs)
-            except ERRORS as error:
-                if probe.given and inputs is probe.inputs[-1]:
-                    raise ValueError(
-                        f"the network does not accept the example: {first_line(error)}"
-                    ) from error
-                probe.inputs = [other for other in probe.inputs if other is not inputs]
-                break
-        else:
-            return
+        try:
+            return _precise(model, probe.compared)
+        except ERRORS as error:
+            wrong = [id(inputs) for inputs in probe.compared if not _runs(model, inputs)]
+            if not wrong or (probe.given and id(probe.inputs[-1]) in wrong):
+                message = f"the network does not accept the example: {first_line(error)}"
+                raise ValueError(message) from error
+            probe.inputs = [inputs for inputs in probe.inputs if id(inputs) not in wrong]
     raise ValueError(NO_INPUTS)
+
+
+def _runs(model: nn.Module, inputs: Inputs) -> bool:
+    try:
+        _outputs(model, inputs)
+    except ERRORS:
+        return False
+    return True
 
 
 def _check_trace(model: nn.Module, probe: Probe) -> None:
