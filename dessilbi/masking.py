@@ -13,7 +13,7 @@ from bregman.layers import WEIGHT_LAYERS
 from bregman.masks import Masks
 from dessilbi.graph import ChannelGraph
 from dessilbi.probing import Example
-from dessilbi.resizing import output_axis, output_channels
+from dessilbi.resizing import clear_outputs, output_channels
 
 
 @torch.no_grad()
@@ -135,8 +135,7 @@ def _silence(graph: ChannelGraph, node: fx.Node, dead: Tensor) -> None:
     """Zero these outputs of a layer, and scale and shift of the norm layer behind it."""
     layer, norm = graph.layer(node), graph.norm_after(node)
     assert layer is not None
-    weight: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
-    weight.transpose(0, output_axis(layer))[dead.to(weight.device)] = 0.0
+    clear_outputs(layer, dead)
     affine = [layer.bias]
     if norm is not None:
         owner = graph.layer(norm)

@@ -64,6 +64,16 @@ def by_output(layer: nn.Module) -> Tensor:
     return grouped.transpose(1, 2).flatten(0, 1).flatten(1)
 
 
+def clear_outputs(layer: nn.Module, dead: Tensor) -> None:
+    """Set the weights of these outputs (bool, ``(outputs,)``) to zero, in place."""
+    weight = _weight(layer)
+    if isinstance(layer, _ConvTransposeNd):
+        grouped = weight.unflatten(0, (layer.groups, -1)).transpose(1, 2)
+        grouped[dead.to(weight.device).view(layer.groups, -1)] = 0.0
+    else:
+        weight[dead.to(weight.device)] = 0.0
+
+
 def by_input(layer: nn.Module, channels: int, outer: int) -> Tensor:
     """A view of the weight as ``(outputs, channels, outer, inner, *kernel)``."""
     weight = _weight(layer).transpose(0, output_axis(layer))

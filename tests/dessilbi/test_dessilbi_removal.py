@@ -44,6 +44,17 @@ def test_removal_keeps_the_outputs(name):
     assert model.training  # as it was
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolutions_in_groups_are_masked_by_output(groups):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 6, 3, groups=groups)).double()
+    images = torch.randn(2, 1, 5, 5, dtype=torch.float64)
+    expected = outputs(model, images).clone()
+    keep = torch.tensor([True, False, True, True, True, False])
+    mask_filters(model, {"1.weight": keep})
+    expected[:, ~keep] = 0.0
+    torch.testing.assert_close(outputs(model, images), expected, **EXACT)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_removal_keeps_the_training_mode_outputs_too(name):
     model, images = masked(name), example(name, 6)
