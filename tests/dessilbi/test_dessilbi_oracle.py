@@ -50,6 +50,7 @@ NETWORKS = {
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Torch-Pruning are its own
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_same_layers_share_their_channels(name):
     torchvision = pytest.importorskip("torchvision")
