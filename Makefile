@@ -47,7 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a table and a figure
-	$(BIN)/python -m bregbench.demo
+	$(BIN)/python -m bregbench.cli.demo
 
 test: $(STAMP) ## Run the test suite
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bregbench.loading import load_run
+    from bregbench.runs.load import load_run
 
 __version__ = version("bregbench")
 
@@ -19,7 +19,7 @@ __all__ = ["__version__", "load_run"]
 def __getattr__(name: str) -> Any:
     # Late, so that the command line can check for shadowed packages before importing any of ours.
     if name == "load_run":
-        from bregbench.loading import load_run
+        from bregbench.runs.load import load_run
 
         return load_run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,6 +29,9 @@ class Conv2d(nn.Conv2d):
         torch.Size([1, 8, 5, 5])
     """
 
+    #: says to `clip.upper_bound` that bounds of `nn.Conv2d` hold for this layer
+    computes_like_base = True
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         if not strided_pointwise(self):
             return super()._conv_forward(input, weight, bias)

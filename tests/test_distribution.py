@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bregbench.config import GROUPS, compose
+from bregbench.schema.compose import compose
+from bregbench.schema.groups import GROUPS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
+PACKAGES = ("bregman", "dessilbi", "lifted", "clip", "fno", "bregbench")
 
 
 def options(group: str) -> list[str]:
@@ -49,10 +51,9 @@ def test_every_config_file_composes(group, option):
 def test_packages_are_all_listed():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     listed = set(project["tool"]["setuptools"]["packages"])
-    top = ("bregman", "dessilbi", "lifted", "clip", "fno", "bregbench")
     found = {
         str(path.parent.relative_to(ROOT)).replace("/", ".")
-        for package in top
+        for package in PACKAGES
         for path in (ROOT / package).rglob("__init__.py")
     }
     assert found | {"bregbench.configs"} == listed
@@ -62,8 +63,15 @@ def test_packages_are_all_listed():
 def test_wheel_contains_code_configs_and_marks(tmp_path):
     # A copy, so that nothing left over from an earlier build in the checkout can be picked up.
     source = tmp_path / "source"
-    ignored = shutil.ignore_patterns(".*", "runs", "build", "*.egg-info", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=ignored)
+    kept = {"pyproject.toml", "README.md", "LICENSE", "configs", *PACKAGES}
+    caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(
+        ROOT,
+        source,
+        ignore=lambda folder, names: (
+            set(names) - kept if Path(folder) == ROOT else caches(folder, names)
+        ),
+    )
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source],
         check=True,
@@ -73,7 +81,7 @@ def test_wheel_contains_code_configs_and_marks(tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in CONFIGS.rglob("*.yaml"):
         assert f"bregbench/configs/{path.relative_to(CONFIGS)}" in names
-    assert {"bregman/py.typed", "clip/py.typed", "bregbench/bregbench.mplstyle"} <= names
+    assert {"bregman/py.typed", "clip/py.typed", "bregbench/figures/bregbench.mplstyle"} <= names
     assert not any(name.startswith(("tests/", "scripts/", "configs/")) for name in names)
 
 

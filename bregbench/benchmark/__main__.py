@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from bregbench.benchmark.fourier import fourier_rows
+from bregbench.benchmark.clip import lipschitz_rows
+from bregbench.benchmark.dessilbi import split_rows
+from bregbench.benchmark.fno import fourier_rows
 from bregbench.benchmark.lifted import lifted_rows
-from bregbench.benchmark.lipschitz import lipschitz_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
-from bregbench.benchmark.split import split_rows
 from bregbench.benchmark.steps import all_step_rows
 
 PARTS = {

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from bregbench.cli.outcome import guarded
-from bregbench.data.batch_loader import to_unit_interval
-from bregbench.errors import BenchError
-from bregbench.evaluators.sampling import sample_of
-from bregbench.files import write_json
-from bregbench.loading import load_run, read_config
-from bregbench.provenance import commit, device_name
-from bregbench.run_dir import RunDirectory
+from bregbench.data.loader import to_unit_interval
+from bregbench.evaluators.sample import sample_of
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import write_json
+from bregbench.foundations.provenance import commit, device_name
+from bregbench.runs.load import load_run, read_config
+from bregbench.storage.directory import RunDirectory
 from clip import attacks
 from clip.scores import outputs_and_scores
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from bregbench.benchmark.rows import Row
-from bregbench.files import write_json, write_text
-from bregbench.provenance import commit, device_name
+from bregbench.foundations.files import write_json, write_text
+from bregbench.foundations.provenance import commit, device_name
 
 JSON_NAME, MARKDOWN_NAME = "optimizer_steps.json", "optimizer_steps.md"
 

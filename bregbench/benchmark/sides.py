@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 
-from bregbench.models import Cnn, Lenet5, Mlp, Resnet18, ResnetCifar
+from bregbench.models import Cnn, Lenet5, Mlp, Resnet18
+from bregbench.papers.dessilbi import ResnetCifar
 from bregman import DEFAULT_RULES, AdaBreg, LinBreg, Rule, penalize
 
 LEARNING_RATE = 1e-3

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.errors import BenchError
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.own_packages import refuse_shadowed
 
 
 @dataclass
@@ -43,9 +43,10 @@ def _command() -> int:
     others = [argument for argument in sys.argv[1:] if argument not in settings]
     options = parse(Options, others, command="bregbench-evaluate")
     refuse_shadowed()
-    from bregbench.config import compose
-    from bregbench.evaluation import evaluate_run, find_run
-    from bregbench.loading import read_config
+    from bregbench.runs.evaluate import evaluate_run
+    from bregbench.runs.load import read_config
+    from bregbench.schema.compose import compose
+    from bregbench.storage.find import find_run
 
     if not options.run:
         raise BenchError("run= is missing: give a run directory or a record")

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.errors import BenchError
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.own_packages import refuse_shadowed
 
 
 @dataclass
@@ -35,10 +35,11 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-export")
     refuse_shadowed()
-    from bregbench.compaction import NotFollowed, compacted
-    from bregbench.evaluation import find_run, variant_of
-    from bregbench.exporting import size_of, write_network
-    from bregbench.loading import load_run, read_config
+    from bregbench.evaluators.compacting import NotFollowed, compacted
+    from bregbench.runs.evaluate import variant_of
+    from bregbench.runs.export import size_of, write_network
+    from bregbench.runs.load import load_run, read_config
+    from bregbench.storage.find import find_run
 
     if not options.run:
         raise BenchError("run= is missing: give a run directory or a record")

@@ -9,8 +9,8 @@ from importlib import resources
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from bregbench.console import fail
-from bregbench.errors import BenchError, Interrupted
+from bregbench.foundations.console import fail
+from bregbench.foundations.errors import BenchError, Interrupted
 
 #: exit codes: bad input or a failed run, and 128 + signal for an interrupted one
 FAILED = 1

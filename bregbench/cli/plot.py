@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.console import say
+from bregbench.foundations.console import say
 
 
 @dataclass
@@ -36,8 +36,8 @@ def main() -> None:
 
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-plot")
-    from bregbench.plotting import draw
-    from bregbench.saved_runs import find_runs
+    from bregbench.figures.curves import draw
+    from bregbench.storage.find import find_runs
 
     runs = find_runs(options.runs)
     output = Path(options.output)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.console import fail, say
-from bregbench.durations import parse_duration
-from bregbench.errors import BenchError, Interrupted
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.console import fail, say
+from bregbench.foundations.durations import parse_duration
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.own_packages import refuse_shadowed
 
 if TYPE_CHECKING:
-    from bregbench.tables.reproduce import Job
+    from bregbench.reproduce.plan import Job
     from bregbench.tables.spec import Table
 
 
@@ -53,9 +53,10 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-reproduce")
     refuse_shadowed()
+    from bregbench.figures.specs import load_table
+    from bregbench.reproduce.plan import plan
+    from bregbench.reproduce.train import keep_records, run_missing
     from bregbench.tables.published import read_published
-    from bregbench.tables.reproduce import keep_records, plan, run_missing
-    from bregbench.tables.spec import load_table
 
     if not options.table:
         raise BenchError("table= is missing: name a file of configs/table, such as bregman_table1")
@@ -102,7 +103,7 @@ def _without_cuda(table: Table, jobs: list[Job], options: Options) -> list[Job]:
     Raises:
         BenchError: nothing but runs that want CUDA is missing, there is none, and `device` is `auto`.
     """
-    from bregbench.tables.reproduce import lacks_cuda
+    from bregbench.reproduce.train import lacks_cuda
 
     missing = [job for job in jobs if not job.done]
     wanting = [job for job in missing if job.cuda]
@@ -156,14 +157,14 @@ def _print_plan(table: Table, jobs: list[Job]) -> None:
 
 
 def _render(table: Table, options: Options, records: Path) -> None:
-    from bregbench.files import write_text
+    from bregbench.figures.all_methods import gather, render_methods
+    from bregbench.figures.base import Figure
+    from bregbench.figures.drawing import draw_figure
+    from bregbench.foundations.files import write_text
     from bregbench.tables import scoreboard
     from bregbench.tables.cells import fill
-    from bregbench.tables.drawing import draw_figure
-    from bregbench.tables.methods import gather, render_methods
     from bregbench.tables.published import read_published
     from bregbench.tables.rendering import replace_section, to_markdown, write_table
-    from bregbench.tables.spec import Figure
 
     results = Path(options.results_dir)
     reduced = options.epochs is not None

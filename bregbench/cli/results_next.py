@@ -7,12 +7,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bregbench.checks import require
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.console import fail
-from bregbench.durations import parse_duration
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.console import fail
+from bregbench.foundations.durations import parse_duration
+from bregbench.foundations.errors import require
+from bregbench.foundations.own_packages import refuse_shadowed
 
 
 @dataclass
@@ -38,8 +38,8 @@ def _command() -> int:
     require(options.workers >= 1, "workers", options.workers, "at least 1")
     deadline = time.monotonic() + parse_duration(options.budget, key="budget")
     refuse_shadowed()
-    from bregbench.tables.queue import jobs_in_order, read_priorities, work
-    from bregbench.tables.reproduce import lacks_cuda
+    from bregbench.reproduce.queue import jobs_in_order, read_priorities, work
+    from bregbench.reproduce.train import lacks_cuda
 
     results = Path(options.results_dir)
     local = (

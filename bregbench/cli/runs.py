@@ -13,10 +13,11 @@ from rich.table import Table
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.console import duration, say
-from bregbench.errors import BenchError
-from bregbench.run_dir import RunDirectory
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.console import say
+from bregbench.foundations.durations import duration
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.own_packages import refuse_shadowed
+from bregbench.storage.directory import RunDirectory
 
 
 @dataclass
@@ -87,7 +88,7 @@ def _list(arguments: list[str]) -> None:
 
 def _show(arguments: list[str]) -> None:
     options = parse(ShowOptions, arguments, command="bregbench-runs show")
-    from bregbench.evaluation import find_run
+    from bregbench.storage.find import find_run
 
     run = find_run(options.run)
     rows = run.read_metrics()
@@ -104,7 +105,7 @@ def _show(arguments: list[str]) -> None:
 
 def _pack(arguments: list[str]) -> None:
     options = parse(PackOptions, arguments, command="bregbench-runs pack")
-    from bregbench.transport import pack
+    from bregbench.runs.archive import pack
 
     output = Path(options.output)
     count = pack(_find(options.runs), output)
@@ -113,7 +114,7 @@ def _pack(arguments: list[str]) -> None:
 
 def _merge(arguments: list[str]) -> None:
     options = parse(MergeOptions, arguments, command="bregbench-runs merge")
-    from bregbench.transport import merge
+    from bregbench.runs.archive import merge
 
     new, known, completed = merge(Path(options.archive), Path(options.records_dir))
     for name in new:
@@ -124,7 +125,7 @@ def _merge(arguments: list[str]) -> None:
 
 
 def _find(folders: list[str]) -> list[RunDirectory]:
-    from bregbench.saved_runs import find_run_directories
+    from bregbench.storage.find import find_run_directories
 
     return find_run_directories(folders)
 

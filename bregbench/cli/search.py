@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.console import say
-from bregbench.durations import parse_duration
-from bregbench.errors import BenchError
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.console import say
+from bregbench.foundations.durations import parse_duration
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.own_packages import refuse_shadowed
 
 if TYPE_CHECKING:
     from bregbench.tables.published import Published
@@ -63,10 +63,10 @@ def main() -> None:
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench-search")
     refuse_shadowed()
-    from bregbench.files import write_json
+    from bregbench.figures.specs import load_table
+    from bregbench.foundations.files import write_json
+    from bregbench.reproduce.search import Point, nearest, secant
     from bregbench.tables.published import UNITS, read_published
-    from bregbench.tables.search import Point, nearest, secant
-    from bregbench.tables.spec import load_table
 
     table = load_table(options.table)
     if options.row not in table.rows:
@@ -135,7 +135,7 @@ def _start(options: Options, table: Table) -> float:
 
 
 def _measure(options: Options, table: Table, value: float, deadline: float | None) -> float:
-    from bregbench.run import run_directory, train
+    from bregbench.runs.train import run_directory, train
     from bregbench.tables.cells import metric_of
 
     local = [
@@ -171,7 +171,7 @@ def _trace(
     options: Options, points: list[Any], target: float | None, chosen: float
 ) -> dict[str, Any]:
     """What was tried, for everybody to see."""
-    from bregbench.provenance import commit
+    from bregbench.foundations.provenance import commit
 
     return {
         "table": options.table,

@@ -12,9 +12,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bregbench.console import fail, say
-from bregbench.errors import BenchError, Interrupted
-from bregbench.files import write_json
+from bregbench.foundations.console import fail, say
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.files import write_json
 
 _OUTCOME = "outcome.json"
 

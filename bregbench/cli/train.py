@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from bregbench.cli import sweep
 from bregbench.cli.outcome import guarded
-from bregbench.shadowing import refuse_shadowed
+from bregbench.foundations.own_packages import refuse_shadowed
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
 def _command() -> int:
     refuse_shadowed()
     # After that check, since these import the packages that could be hidden; and `--help` stays fast.
-    from bregbench.config import register_schemas
+    from bregbench.schema.groups import register_schemas
 
     register_schemas()
     _raised.clear()
@@ -40,8 +40,8 @@ def _command() -> int:
 
 @hydra.main(version_base="1.3", config_path="pkg://bregbench.configs", config_name="config")
 def _run(composed: DictConfig) -> None:
-    from bregbench.config import to_config
-    from bregbench.run import train
+    from bregbench.runs.train import train
+    from bregbench.schema.compose import to_config
 
     error: Exception | None = None
     try:

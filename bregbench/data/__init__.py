@@ -2,18 +2,23 @@
 
 from bregbench.data.arrays import Arrays
 from bregbench.data.augment import Augment, crop_flip
-from bregbench.data.batch_loader import BatchLoader, evaluation_batches
+from bregbench.data.base import DatasetConfig
 from bregbench.data.cifar import Cifar10, Cifar100
-from bregbench.data.dataset import DatasetConfig
 from bregbench.data.digits import Digits
-from bregbench.data.gap_function import GapFunction
 from bregbench.data.image_folder import ImageFolder, ImageNet
+from bregbench.data.loader import BatchLoader, evaluation_batches
 from bregbench.data.mnist import FashionMnist, Mnist
 from bregbench.data.normalization import Normalise, Normalization, compute_normalization
 from bregbench.data.split import Data, Split
 from bregbench.data.svhn import Svhn
 
+DATASETS: tuple[type[DatasetConfig], ...] = (
+    *(Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn),
+    *(Arrays, ImageFolder, ImageNet),
+)
+
 __all__ = [
+    "DATASETS",
     "Arrays",
     "Augment",
     "BatchLoader",
@@ -23,7 +28,6 @@ __all__ = [
     "DatasetConfig",
     "Digits",
     "FashionMnist",
-    "GapFunction",
     "ImageFolder",
     "ImageNet",
     "Mnist",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bregbench.data.raw import LabelledImages, RawData
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 _REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONAL = ("validation_images", "validation_labels")

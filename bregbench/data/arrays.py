@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bregbench.checks import require
 from bregbench.data.archive import read_archive
-from bregbench.data.content import digest_arrays
-from bregbench.data.dataset import DatasetConfig
+from bregbench.data.base import DatasetConfig
+from bregbench.data.digests import digest_arrays
 from bregbench.data.raw import RawData
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError, require
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from bregbench.data.crops import crop_box, cut_out, draw_crops
-from bregbench.data.files import FileImages
+from bregbench.data.streamed import FileImages
 
 PADDING = 4
 

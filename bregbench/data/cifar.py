@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from bregbench.data.archive import read_archive
 from bregbench.data.augment import Augment
-from bregbench.data.content import canonical_order, digest_unordered
-from bregbench.data.dataset import DatasetConfig
+from bregbench.data.base import DatasetConfig
+from bregbench.data.digests import canonical_order, digest_unordered
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.torchvision_source import labelled, read_torchvision
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 _COUNTS = (50_000, 10_000)
 _SHAPE = (32, 32, 3)

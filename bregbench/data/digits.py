@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bregbench.data.dataset import DatasetConfig
+from bregbench.data.base import DatasetConfig
 from bregbench.data.raw import LabelledImages, RawData
 
 _CLASSES = 10

@@ -10,15 +10,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from bregbench.checks import require
 from bregbench.data.augment import Augment
-from bregbench.data.dataset import DatasetConfig
-from bregbench.data.files import Fit, ListedImages, read_image
+from bregbench.data.base import DatasetConfig
 from bregbench.data.normalization import Normalization, compute_normalization
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.split import Split
-from bregbench.errors import BenchError
-from bregbench.identity import local
+from bregbench.data.streamed import Fit, ListedImages, read_image
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.identity import local
 
 #: images of a streamed data set that normalisation statistics are computed from
 _SAMPLE = 2048

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from bregbench.data.split import Split
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from bregbench.data.dataset import DatasetConfig
+from bregbench.data.base import DatasetConfig
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.torchvision_source import labelled, read_torchvision
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bregbench.data.dataset import DatasetConfig
+from bregbench.data.base import DatasetConfig
 from bregbench.data.raw import LabelledImages, RawData
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 # What torchvision's readers raise on missing, truncated or foreign files, and on failed downloads.
 _READ_ERRORS = (

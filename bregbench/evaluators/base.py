@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bregbench.context import RunContext
 from bregbench.data import Data
+from bregbench.tasks.context import RunContext
 
 
 @dataclass

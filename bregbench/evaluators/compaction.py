@@ -9,14 +9,14 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bregbench.checks import require
-from bregbench.compaction import NotFollowed, compacted
-from bregbench.console import say
-from bregbench.context import RunContext
 from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.compacting import NotFollowed, compacted
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import require
 from bregbench.measures import count_macs, count_parameters
 from bregbench.measures.cost import median_seconds
+from bregbench.tasks.context import RunContext
 
 
 @dataclass

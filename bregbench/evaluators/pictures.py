@@ -8,14 +8,13 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bregbench.checks import require
-from bregbench.context import RunContext
 from bregbench.data import Data, Split
-from bregbench.data.batch_loader import evaluation_batches, to_unit_interval
-from bregbench.errors import BenchError
+from bregbench.data.loader import evaluation_batches, to_unit_interval
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.scoring import EVALUATION_BATCH
-from bregbench.streams import Streams
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.streams import Streams
+from bregbench.tasks.context import RunContext
+from bregbench.tasks.scoring import EVALUATION_BATCH
 
 
 @dataclass

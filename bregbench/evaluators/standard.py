@@ -8,10 +8,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bregbench.checks import require
-from bregbench.context import RunContext
 from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.foundations.errors import require
 from bregbench.measures import (
     active_units,
     count_macs,
@@ -24,7 +23,8 @@ from bregbench.measures import (
 from bregbench.measures.cost import median_seconds
 from bregbench.measures.density import layer_densities
 from bregbench.measures.structure import structure_of
-from bregbench.scoring import score
+from bregbench.tasks.context import RunContext
+from bregbench.tasks.scoring import score
 
 
 @dataclass

@@ -1,16 +1,8 @@
-"""Training methods: configs that build them, and what they have in common."""
+"""Training methods of torch and what every method has in common; those of the papers live in `papers`."""
 
-from bregbench.methods import optimizers
-from bregbench.methods.adaptive import Adagrad, Radam
 from bregbench.methods.base import Method, MethodConfig, Step
-from bregbench.methods.dessilbi import Dessilbi
-from bregbench.methods.lifted import Lifted
+from bregbench.methods.torch_optimizers import Adagrad, Adam, Radam, Sgd
 
-METHODS: tuple[type[MethodConfig], ...] = (
-    *optimizers.METHODS,
-    Lifted,
-    *(Adagrad, Radam),
-    Dessilbi,
-)
+METHODS: tuple[type[MethodConfig], ...] = (Sgd, Adam, Adagrad, Radam)
 
-__all__ = ["METHODS", "Method", "MethodConfig", "Step"]
+__all__ = ["METHODS", "Adagrad", "Adam", "Method", "MethodConfig", "Radam", "Sgd", "Step"]

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from bregbench.context import RunContext
-from bregbench.cutting import Cut
 from bregbench.methods.base import Step
-from bregbench.methods.density_target import DensityTarget
+from bregbench.methods.thresholds import Cut
 from bregbench.objectives import Objective
+from bregbench.tasks.context import RunContext
 from bregman import match_table
+from bregman.density_target import DensityTarget
 
 
 class Backprop:

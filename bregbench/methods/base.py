@@ -8,9 +8,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from bregbench.context import RunContext
+from bregbench.foundations.streams import Streams
 from bregbench.objectives import ObjectiveConfig
-from bregbench.streams import Streams
+from bregbench.tasks.context import RunContext
 
 
 class Step(NamedTuple):

@@ -8,10 +8,10 @@ from enum import Enum
 import torch
 from torch import nn
 
-from bregbench.checks import require
-from bregbench.cutting import Unit
+from bregbench.foundations.errors import require
+from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import distinct_weights
-from bregbench.streams import Streams
+from bregbench.methods.thresholds import Unit
 from bregman import he_normal, initialize_biases, sparsify
 from fno import SpectralConv2d
 from fno.frequencies import keep_low_frequencies

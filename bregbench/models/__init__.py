@@ -2,23 +2,25 @@
 
 from bregbench.models.activation import Activation
 from bregbench.models.alexnet import AlexNet
+from bregbench.models.base import ModelConfig
 from bregbench.models.cnn import Cnn
-from bregbench.models.config import ModelConfig
-from bregbench.models.fourier import CnnCircular, Fno, SpectralResnet18
 from bregbench.models.lenet5 import Lenet5
 from bregbench.models.mlp import Mlp
 from bregbench.models.mlp_autoencoder import MlpAutoencoder
 from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import Resnet18, Stem
-from bregbench.models.resnet_cifar import ResnetCifar, Shortcut
 from bregbench.models.vgg16 import Head, Vgg16
 
+MODELS: tuple[type[ModelConfig], ...] = (
+    *(Mlp, MlpAutoencoder, Cnn, Resnet18),
+    *(Lenet5, Vgg16, AlexNet),
+)
+
 __all__ = [
+    "MODELS",
     "Activation",
     "AlexNet",
     "Cnn",
-    "CnnCircular",
-    "Fno",
     "Head",
     "Lenet5",
     "Mlp",
@@ -26,9 +28,6 @@ __all__ = [
     "ModelConfig",
     "Normalize",
     "Resnet18",
-    "ResnetCifar",
-    "Shortcut",
-    "SpectralResnet18",
     "Stem",
     "Vgg16",
 ]

@@ -9,10 +9,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from bregbench.checks import require
 from bregbench.data.normalization import Normalization
-from bregbench.errors import BenchError
-from bregbench.models.config import ModelConfig
+from bregbench.foundations.errors import BenchError, require
+from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 _CHANNELS = (64, 192, 384, 256, 256)

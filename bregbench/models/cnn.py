@@ -9,11 +9,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from bregbench.checks import require
 from bregbench.data.normalization import Normalization
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError, require
 from bregbench.models.activation import Activation
-from bregbench.models.config import ModelConfig
+from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import nn
 
 from bregbench.data.normalization import Normalization
-from bregbench.errors import BenchError
-from bregbench.models.config import ModelConfig
+from bregbench.foundations.errors import BenchError
+from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 _KERNEL = 5

@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from bregbench.checks import require
 from bregbench.data.normalization import Normalization
+from bregbench.foundations.errors import require
 from bregbench.models.activation import Activation
-from bregbench.models.config import ModelConfig
+from bregbench.models.base import ModelConfig
 from bregbench.models.mlp import linear_layers
 from bregbench.models.normalize import Denormalize, Normalize
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from bregbench.checks import require
 from bregbench.data.normalization import Normalization
-from bregbench.models.config import ModelConfig
+from bregbench.foundations.errors import require
+from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 from bregman.modules import Conv2d
 

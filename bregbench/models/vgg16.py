@@ -10,10 +10,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from bregbench.checks import require
 from bregbench.data.normalization import Normalization
-from bregbench.errors import BenchError
-from bregbench.models.config import ModelConfig
+from bregbench.foundations.errors import BenchError, require
+from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 _POOLS = (2, 4, 7, 10)

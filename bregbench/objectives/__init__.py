@@ -1,27 +1,8 @@
-"""Objectives: what is differentiated in a step of back-propagation."""
+"""What is differentiated in a step of back-propagation; the objectives of the papers live in `papers`."""
 
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
-from bregbench.objectives.lipschitz import Adversarial, Clip, ProductNorm, WeightPenalty
 from bregbench.objectives.losses import Lasso, Plain
 
-OBJECTIVES: tuple[type[ObjectiveConfig], ...] = (
-    Plain,
-    Lasso,
-    Clip,
-    WeightPenalty,
-    ProductNorm,
-    Adversarial,
-)
+OBJECTIVES: tuple[type[ObjectiveConfig], ...] = (Plain, Lasso)
 
-__all__ = [
-    "OBJECTIVES",
-    "Adversarial",
-    "Clip",
-    "Evaluated",
-    "Lasso",
-    "Objective",
-    "ObjectiveConfig",
-    "Plain",
-    "ProductNorm",
-    "WeightPenalty",
-]
+__all__ = ["OBJECTIVES", "Evaluated", "Lasso", "Objective", "ObjectiveConfig", "Plain"]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import nn
 
-from bregbench.context import RunContext
+from bregbench.tasks.context import RunContext
 
 
 class Evaluated(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from bregbench.checks import require
-from bregbench.context import RunContext
+from bregbench.foundations.errors import require
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
-from bregbench.penalty import PenaltyConfig
+from bregbench.objectives.penalty import PenaltyConfig
+from bregbench.tasks.context import RunContext
 from bregman import penalty_value
 
 

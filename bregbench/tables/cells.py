@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bregbench.run_dir import RunDirectory
+from bregbench.storage.directory import RunDirectory
 from bregbench.tables.precisions import finished
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.spec import Table, named

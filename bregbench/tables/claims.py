@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from bregbench.tables.cells import FilledRow
 from bregbench.tables.spec import Claim
-from bregbench.tables.verdicts import (
-    Judgement,
-    Verdict,
-    interval,
-    mean_and_deviation,
-    sign_flip,
-)
+from bregbench.tables.verdicts import Judgement, Verdict, interval, mean_and_deviation, sign_flip
 
 
 def judge_claim(claim: Claim, rows: list[FilledRow]) -> Judgement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bregbench.tables.cells import Cell, FilledRow
-from bregbench.tables.spec import Drawing, Figure, Table
+from bregbench.tables.spec import Table
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Grid:
 
 def grids_of(table: Table, rows: list[FilledRow]) -> list[Grid]:
     """One grid; of a figure with curves through points `metric@x` one a panel, with x down the page."""
-    if isinstance(table, Figure) and table.drawing is Drawing.points:
+    if table.layout().curves:
         return [_curves(table, title, inside) for title, inside in _panels(table, rows)]
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     heads = [_header(table, rows, column) for column in columns]
@@ -35,12 +35,12 @@ def grids_of(table: Table, rows: list[FilledRow]) -> list[Grid]:
     return [Grid("", "row", heads, lines)]
 
 
-def _panels(figure: Figure, rows: list[FilledRow]) -> list[tuple[str, list[FilledRow]]]:
-    groups = [(p, [row for row in rows if row.label.startswith(p)]) for p in figure.panels]
+def _panels(table: Table, rows: list[FilledRow]) -> list[tuple[str, list[FilledRow]]]:
+    groups = [(p, [row for row in rows if row.label.startswith(p)]) for p in table.layout().panels]
     return [group for group in groups if group[1]] or [("", rows)]
 
 
-def _curves(figure: Figure, title: str, rows: list[FilledRow]) -> Grid:
+def _curves(table: Table, title: str, rows: list[FilledRow]) -> Grid:
     points = {column for row in rows for column in row.cells}
     places = sorted({column.partition("@")[2] for column in points}, key=float)
     heads = [
@@ -51,12 +51,12 @@ def _curves(figure: Figure, title: str, rows: list[FilledRow]) -> Grid:
         {column.partition("@")[2]: cell for column, cell in row.cells.items()} for row in rows
     ]
     lines = [(place, [cells.get(place) for cells in by_place]) for place in places]
-    return Grid(title, figure.x, heads, lines)
+    return Grid(title, table.layout().x, heads, lines)
 
 
 def _header(table: Table, rows: list[FilledRow], column: str) -> str:
     cell = next(row.cells[column] for row in rows if column in row.cells)
-    of_curve = isinstance(table, Figure) and table.drawing is Drawing.curves
+    of_curve = table.layout().points
     known = table.column(column) if of_curve else table.columns.get(column)
     header = known.header if known is not None else ""
     if header and column not in table.columns:  # a point of a curve

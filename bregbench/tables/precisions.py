@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bregbench.config import Config
-from bregbench.records import find_complete
-from bregbench.run import run_directory
-from bregbench.run_dir import RunDirectory
+from bregbench.runs.records import find_complete
+from bregbench.runs.train import run_directory
+from bregbench.schema.config import Config
+from bregbench.schema.trainer import Precision
+from bregbench.storage.directory import RunDirectory
 from bregbench.tables.spec import Table, begin_with
-from bregbench.trainer_config import Precision
 
 _KEY = "trainer.precision"
 #: in the order in which they count

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 #: what a stored metric (a fraction, a count, seconds, bytes) is multiplied by to be in a unit
 UNITS = {

@@ -8,7 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from bregbench.files import write_text
+from bregbench.foundations.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.grids import grids_of

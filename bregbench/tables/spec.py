@@ -9,19 +9,17 @@ import fnmatch
 import functools
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from enum import Enum
-from importlib import resources
-from importlib.resources.abc import Traversable
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
-from bregbench.config import Config, compose
-from bregbench.errors import BenchError
-from bregbench.run import run_directory
-from bregbench.run_dir import RunDirectory
+from bregbench.foundations.errors import BenchError
+from bregbench.phases.rewinding import Rewinding
+from bregbench.phases.transfer import Transfer
+from bregbench.runs.train import run_directory
+from bregbench.schema.compose import compose
+from bregbench.schema.config import Config
+from bregbench.storage.directory import RunDirectory
 from bregbench.tables.verdicts import Better
-from bregbench.transforms import Rewinding, Transfer
 
 
 @dataclass
@@ -127,6 +125,23 @@ class Claim:
     equal: bool = False
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the cells of a table lie on a page.
+
+    Attributes:
+        curves: whether columns are points `metric@x` of curves, with x down the page.
+        panels: of curves: how the labels of the rows in a grid begin.
+        x: of curves: what x is.
+        points: whether headings of metrics hold for their points `metric@epoch`, too.
+    """
+
+    curves: bool = False
+    panels: tuple[str, ...] = ()
+    x: str = ""
+    points: bool = False
+
+
 @dataclass
 class Table:
     """A table of a paper; its published numbers are in `results/published/<name>.csv`.
@@ -171,6 +186,10 @@ class Table:
     missing: str = "not run yet"
     ours: bool = False
     shortened: int | None = None
+
+    def layout(self) -> Layout:
+        """How its cells lie on a page."""
+        return Layout()
 
     def column(self, name: str) -> Column | None:
         """What is known of a column."""
@@ -389,100 +408,3 @@ def _shorten(config: Config, epochs: int) -> Config:
 def _compose(*overrides: str) -> Config:
     """Composing takes a quarter of a second, and the seeds of a row differ in their seed alone."""
     return compose(*overrides)
-
-
-class Drawing(Enum):
-    """What a figure shows."""
-
-    curves = "curves"
-    feature_maps = "feature_maps"
-    active_units = "active_units"
-    reconstructions = "reconstructions"
-    graphs = "graphs"
-    pairs = "pairs"
-    points = "points"
-    zero_padding = "zero_padding"
-    nyquist = "nyquist"
-    activations = "activations"
-    bregman_losses = "bregman_losses"
-    methods = "methods"
-    solution_path = "solution_path"
-    widths = "widths"
-    keep_ratios = "keep_ratios"
-    norms = "norms"
-    patterns = "patterns"
-    trade_off = "trade_off"
-    codes = "codes"
-
-    @property
-    def from_runs(self) -> bool:
-        """Whether it shows what runs have left, and not functions alone."""
-        return self not in (
-            Drawing.activations,
-            Drawing.bregman_losses,
-            Drawing.zero_padding,
-            Drawing.nyquist,
-        )
-
-
-@dataclass
-class Figure(Table):
-    """A figure whose curves or pictures are rows: what was read off it is a table with verdicts.
-
-    Attributes:
-        drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
-            all layers at `epochs`; what networks made of images; graphs of networks of one variable;
-            pairs of images before and after their ascent; curves through the points `metric@x` of
-            rows; norms of the filters of `layer` over epochs; widths, densities and final norms of
-            all layers; images that excite the filters of `layer` most, at `epochs`; a final metric
-            over the metric `x`; codes of one image; methods of several tables by accuracy, density and
-            Lipschitz bounds; and four without runs: a kernel padded
-            in space and in frequency, how the Nyquist frequency is split, proximal activations, and
-            their Bregman losses.
-        panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
-            of the rows in a panel begin.
-        x: of points: name of the horizontal axis; of a trade-off: the metric on it.
-        y: of a trade-off: the metrics on the vertical axis, a panel each; empty for the first column.
-        log: of curves: metrics drawn on a logarithmic axis.
-        epochs: of the run, 0 being its start.
-        layer: a convolution, by its name in the network.
-        images: of reconstructions: how many; 0 for all that were kept.
-        splits: of reconstructions: `test`, `train` or both side by side.
-        ends: of curves: rows drawn as horizontal lines at their last values.
-        sources: of methods: the tables whose rows are shown, and which of them; empty for all.
-    """
-
-    drawing: Drawing = Drawing.curves
-    panels: list[str] = field(default_factory=list)
-    x: str = ""
-    y: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    epochs: list[int] = field(default_factory=list)
-    layer: str = ""
-    images: int = 0
-    splits: list[str] = field(default_factory=lambda: ["test"])
-    ends: list[str] = field(default_factory=list)
-    sources: dict[str, list[str]] = field(default_factory=dict)
-
-
-def load_table(name: str) -> Table:
-    """The table that configs/table/<name>.yaml describes, or the figure of configs/figure.
-
-    Raises:
-        BenchError: there is none of that name, or the file does not fit the schema.
-    """
-    known: dict[str, tuple[type[Table], Traversable]] = {}
-    for group, schema in (("table", Table), ("figure", Figure)):
-        for path in (resources.files("bregbench.configs") / group).iterdir():
-            known[path.name.removesuffix(".yaml")] = (schema, path)
-    if name not in known:
-        raise BenchError(f"table={name} is unknown: choose one of {', '.join(sorted(known))}")
-    schema, path = known[name]
-    try:
-        loaded = OmegaConf.create(path.read_text(encoding="utf-8"))
-        table = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), loaded))
-    except OmegaConfBaseException as error:
-        raise BenchError(f"configs/{path.name}: {str(error).splitlines()[0]}") from error
-    assert isinstance(table, Table)
-    table.check()
-    return table

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from bregbench.config import Config, compose
-from bregbench.run import train
-from bregbench.training import Training
+from bregbench.runs.train import train
+from bregbench.schema.compose import compose
+from bregbench.schema.config import Config
+from bregbench.training.trainer import Training
 
 SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

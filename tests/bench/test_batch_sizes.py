@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bregbench.config import compose
-from bregbench.data.batch_sizes import BatchSizes
-from bregbench.errors import BenchError
-from bregbench.evaluators import Resolution
-from bregbench.identity import config_hash
-from bregbench.run import run_directory, train
-from bregbench.tables.spec import load_table
-from bregbench.training import Training
+from bregbench.figures.specs import load_table
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.identity import config_hash
+from bregbench.papers.fno import Resolution
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.training.batch_sizes import BatchSizes
+from bregbench.training.trainer import Training
 from fno import trigonometric_resize
 
 OVERRIDES = (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bregbench.cli import doctor, plot, train
-from bregbench.errors import Interrupted
+from bregbench.foundations.errors import Interrupted
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
@@ -95,7 +95,7 @@ def test_failed_run_leaves_earlier_records_intact(call, tmp_path):
 
 
 def test_nan_in_a_later_epoch_keeps_the_earlier_ones(call, tmp_path, monkeypatch):
-    from bregbench.training import Training
+    from bregbench.training.trainer import Training
 
     measure = Training._measure
 
@@ -140,7 +140,7 @@ def test_sweep_goes_on_past_failures_and_lists_them(call, tmp_path):
 
 
 def test_interrupted_job_ends_the_sweep(call, tmp_path, monkeypatch):
-    from bregbench import run
+    from bregbench.runs import train as run
 
     train_one, begun = run.train, []
 
@@ -150,7 +150,7 @@ def test_interrupted_job_ends_the_sweep(call, tmp_path, monkeypatch):
             raise Interrupted("SIGTERM", code=143)
         return train_one(config)
 
-    monkeypatch.setattr("bregbench.run.train", interrupted)
+    monkeypatch.setattr("bregbench.runs.train.train", interrupted)
     code, _, err = call(train, *SMALL, "-m", "seed=0,1,2")
     assert code == 143
     assert begun == [0, 1]
@@ -238,7 +238,7 @@ def test_doctor_shows_versions_and_data(call):
     ("has", "says"), [(True, "yes (precision=auto: bf16)"), (False, "no (precision=auto: fp32)")]
 )
 def test_doctor_says_whether_the_machine_has_bf16(call, monkeypatch, has, says):
-    monkeypatch.setattr("bregbench.doctor.has_bf16", lambda _device: has)
+    monkeypatch.setattr("bregbench.cli.doctor.has_bf16", lambda _device: has)
     _, out, _ = call(doctor, f"data_root={SHARED_DATA}")
     (line,) = (line for line in out.splitlines() if "bf16 on cpu" in line)
     assert line.endswith(says)

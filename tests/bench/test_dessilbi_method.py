@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bregbench.errors import BenchError
-from bregbench.files import read_tensors
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
 from bregbench.methods.backprop import Backprop
-from bregbench.methods.dessilbi import SplitTraining
-from bregbench.run import run_directory, train
-from bregbench.training import Training
+from bregbench.papers.dessilbi.method import SplitTraining
+from bregbench.runs.train import run_directory, train
+from bregbench.training.trainer import Training
 
 NETWORK = ("model=cnn", "model.channels=[6,5]", "model.kernel_size=2", "model.hidden=[8]")
 #: after four steps the norms of V lie around this lam: some filters are selected

@@ -11,16 +11,17 @@ import pytest
 import torch
 
 from bregbench import load_run
-from bregbench.config import Config, compose
-from bregbench.errors import BenchError
-from bregbench.evaluation import evaluate
 from bregbench.evaluators import Cost
-from bregbench.files import read_tensors
-from bregbench.loading import read_config
-from bregbench.records import export_record, record_of
-from bregbench.run import run_directory, train
-from bregbench.sparse_weights import load_sparse
-from bregbench.structure import load_weights
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
+from bregbench.runs.evaluate import evaluate
+from bregbench.runs.load import read_config
+from bregbench.runs.records import export_record, record_of
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.schema.config import Config
+from bregbench.storage.restore import load_weights
+from bregbench.storage.sparse_weights import load_sparse
 
 RESNET = ("model=resnet_cifar", "model.depth=8", "model.widths=[6,6,8]")
 VGG = ("model=vgg16", "model.widths=[6]", "model.head=double", "model.hidden=8")

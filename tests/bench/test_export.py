@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bregbench import exporting, load_run
+from bregbench import load_run
 from bregbench.cli import export
-from bregbench.compaction import compacted
-from bregbench.errors import BenchError
-from bregbench.evaluation import evaluate
 from bregbench.evaluators import Compaction, Cost
-from bregbench.run import run_directory, train
+from bregbench.evaluators.compacting import compacted
+from bregbench.foundations.errors import BenchError
+from bregbench.runs import export as exporting
+from bregbench.runs.evaluate import evaluate
+from bregbench.runs.train import run_directory, train
 
 CNN = ("model=cnn", "model.channels=[6,5]", "model.kernel_size=2", "model.hidden=[8]")
 
@@ -130,7 +131,7 @@ def test_evaluator_does_not_hide_that_outputs_have_changed(make_config, monkeypa
     network = config.model.build(input_shape=(1, 8, 8), classes=10)
     data = config.data.build(torch.device("cpu"))
     other = config.model.build(input_shape=(1, 8, 8), classes=10)
-    monkeypatch.setattr("bregbench.compaction.compact", lambda _: other)
+    monkeypatch.setattr("bregbench.evaluators.compacting.compact", lambda _: other)
     with pytest.raises(ValueError, match="removal changed the outputs"):
         evaluate(network, data, [Compaction()])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bregbench.run import run_directory, train
+from bregbench.runs.train import run_directory, train
 from tests.bench.conftest import SHARED_DATA
 
 #: Digitised from the vector figure of the Bregman paper (Figure 2, LinBreg with lambda = 0.1, mean of

@@ -10,8 +10,9 @@ from torch import nn
 
 import clip
 from bregbench.data import Data, Normalise, Normalization, Split, compute_normalization
-from bregbench.evaluators import Lipschitz  # its module registers the rules
-from bregbench.models import CnnCircular, Fno, Mlp, SpectralResnet18
+from bregbench.evaluators import Lipschitz
+from bregbench.models import Mlp
+from bregbench.papers.fno import CnnCircular, Fno, SpectralResnet18
 from fno import CircularConv2d, SpectralConv2d, TrigonometricResize
 from fno.pooling import AdaptiveAveragePool2d
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bregbench.config import compose, from_plain
-from bregbench.identity import config_hash, identity, to_plain
+from bregbench.foundations.identity import config_hash, identity, to_plain
+from bregbench.schema.compose import compose
+from bregbench.schema.plain import from_plain
 
 #: Hashes that committed records rely on. A change here orphans every record made before it: add a new
 #: field with a default that means "as before" instead.

@@ -10,19 +10,19 @@ import torch
 from torch import nn
 
 import lifted
-from bregbench.config import compose
-from bregbench.context import RunContext
 from bregbench.data import Data, Digits, Normalise
-from bregbench.errors import BenchError
-from bregbench.evaluators import Units
-from bregbench.methods.lifted import Lifted
-from bregbench.methods.lifted_chain import lift_network
-from bregbench.methods.lifted_solvers import SOLVERS
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.streams import Streams
 from bregbench.models import Mlp, MlpAutoencoder
-from bregbench.run import run_directory, train
-from bregbench.streams import Streams
-from bregbench.tasks import Classification, Reconstruct
-from bregbench.training import Training
+from bregbench.papers.lifted import Units
+from bregbench.papers.lifted.chain import lift_network
+from bregbench.papers.lifted.method import Lifted
+from bregbench.papers.lifted.solvers import SOLVERS
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.tasks.base import Classification, Reconstruct
+from bregbench.tasks.context import RunContext
+from bregbench.training.trainer import Training
 
 SMALL = ("model=mlp", "model.hidden=[12,8]", "data.limit=200", "evaluators=[accuracy]")
 FULL_BATCH = "trainer.batch_size=200"

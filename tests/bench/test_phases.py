@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bregbench.cutting import Cut, MagnitudePruning, Scope, Unit
-from bregbench.errors import BenchError
-from bregbench.evaluation import evaluate_run
 from bregbench.evaluators import Accuracy, Density, Lipschitz
-from bregbench.files import read_tensors
-from bregbench.run import run_directory, train
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
+from bregbench.methods.thresholds import Cut, Scope, Unit
+from bregbench.phases.magnitude import MagnitudePruning
+from bregbench.runs.evaluate import evaluate_run
+from bregbench.runs.train import run_directory, train
 
 SHORT = [f"phases.{name}.epochs=2" for name in ("dense", "prune1", "prune2", "prune3", "prune4")]
 

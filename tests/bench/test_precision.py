@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from bregbench import half_precision
-from bregbench.config import compose
-from bregbench.half_precision import has_bf16
-from bregbench.identity import config_hash, to_plain
-from bregbench.run import run_directory, train
-from bregbench.trainer_config import Precision, TrainerConfig
+from bregbench.foundations import half_precision
+from bregbench.foundations.half_precision import has_bf16
+from bregbench.foundations.identity import config_hash, to_plain
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.schema.trainer import Precision, TrainerConfig
 
 CPU = torch.device("cpu")
 
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(params=[True, False], ids=["with bf16", "without"])
 def machine(request, monkeypatch) -> Precision:
     """A machine with or without instructions for bf16, and what it should compute in."""
-    monkeypatch.setattr("bregbench.trainer_config.has_bf16", lambda _device: request.param)
+    monkeypatch.setattr("bregbench.schema.trainer.has_bf16", lambda _device: request.param)
     return Precision.bf16 if request.param else Precision.fp32
 
 
@@ -37,7 +37,7 @@ def test_auto_is_the_precision_of_the_machine(machine):
 
 def test_the_device_decides(monkeypatch):
     asked: list[torch.device] = []
-    monkeypatch.setattr("bregbench.trainer_config.has_bf16", lambda d: not asked.append(d))
+    monkeypatch.setattr("bregbench.schema.trainer.has_bf16", lambda d: not asked.append(d))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for device in ("cpu", "cuda:1", "auto"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bregbench.data import GapFunction
-from bregbench.data.gap_function import truth
-from bregbench.errors import BenchError
-from bregbench.run import run_directory, train
+from bregbench.foundations.errors import BenchError
+from bregbench.papers.clip import GapFunction
+from bregbench.papers.clip.gap_function import truth
+from bregbench.runs.train import run_directory, train
 
 CPU = torch.device("cpu")
 LINE = ("dataset=gap_function", "task=regression", "method=adam", "method.lr=0.01")

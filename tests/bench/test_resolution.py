@@ -11,18 +11,18 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import nn
 
 from bregbench.cli import evaluate as evaluate_command
-from bregbench.config import compose
 from bregbench.data import Data, Normalization, Split
-from bregbench.errors import BenchError
-from bregbench.evaluation import evaluate
-from bregbench.evaluators import Conversion, Resolution
-from bregbench.evaluators.resolution import Cut, Judged
+from bregbench.foundations.errors import BenchError
 from bregbench.measures import count_macs, density, modes
-from bregbench.resizing import InputResize, Interpolation, resize_images
-from bregbench.run import run_directory, train
-from bregbench.tasks import Denoise
-from bregbench.training import Training
+from bregbench.papers.fno import Conversion, Resolution
+from bregbench.papers.fno.evaluators import Cut, Judged
+from bregbench.runs.evaluate import evaluate
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.tasks.base import Denoise
+from bregbench.training.trainer import Training
 from fno import SpectralConv2d, spatial_network, spectral_network
+from fno.interpolation import InputResize, Interpolation, resize_images
 
 SIZES = [4, 6, 8, 12, 16]
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from bregbench.errors import BenchError, Interrupted
-from bregbench.evaluation import evaluate_run
 from bregbench.evaluators import Density
-from bregbench.files import write_json
-from bregbench.identity import to_plain
-from bregbench.run import run_directory, train
-from bregbench.run_dir import RunDirectory
-from bregbench.training import Training
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.files import write_json
+from bregbench.foundations.identity import to_plain
+from bregbench.runs.evaluate import evaluate_run
+from bregbench.runs.train import run_directory, train
+from bregbench.storage.directory import RunDirectory
+from bregbench.training.trainer import Training
 
 OVERRIDES = (
     "dataset=digits",
@@ -79,9 +79,9 @@ main()
 """
 #: after the metrics of the first epoch, which has no checkpoint; between epochs; within one (79 steps each)
 DEATHS = (
-    "bregbench.run_dir:RunDirectory:append_metrics:1",
-    "bregbench.training:Training:save:5",
-    "bregbench.console:EpochProgress:step:200",
+    "bregbench.storage.directory:RunDirectory:append_metrics:1",
+    "bregbench.training.trainer:Training:save:5",
+    "bregbench.foundations.console:EpochProgress:step:200",
 )
 
 
@@ -267,8 +267,8 @@ def test_a_glance_at_a_run_does_not_keep_it_from_starting(make_config, monkeypat
             if len(waited) == 3:
                 fcntl.flock(file, fcntl.LOCK_UN)
 
-        monkeypatch.setattr("bregbench.run_dir._LOCK_SECONDS", float("inf"))
-        monkeypatch.setattr("bregbench.run_dir.time.sleep", look_away)
+        monkeypatch.setattr("bregbench.storage.directory._LOCK_SECONDS", float("inf"))
+        monkeypatch.setattr("bregbench.storage.directory.time.sleep", look_away)
         with directory.locked():
             assert directory.live
     assert len(waited) == 3

@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 import clip
 from bregbench import load_run
 from bregbench.data import Digits
-from bregbench.data.batch_loader import to_unit_interval
-from bregbench.errors import BenchError
-from bregbench.evaluation import evaluate
-from bregbench.evaluators import PaperRobustness, Robustness, StrongRobustness
-from bregbench.evaluators.robust import Norm
-from bregbench.run import run_directory, train
+from bregbench.data.loader import to_unit_interval
+from bregbench.foundations.errors import BenchError
+from bregbench.papers.clip import PaperRobustness, Robustness, StrongRobustness
+from bregbench.papers.clip.evaluators import Norm
+from bregbench.runs.evaluate import evaluate
+from bregbench.runs.train import run_directory, train
 
 SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
 OBJECTIVES = {

@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from bregbench.errors import BenchError
-from bregbench.run import run_directory, train
-from bregbench.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
-from bregbench.tasks import LARGER_IS_BETTER, TASKS
+from bregbench.foundations.errors import BenchError
+from bregbench.methods.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
+from bregbench.runs.train import run_directory, train
+from bregbench.tasks.base import LARGER_IS_BETTER, TASKS
 
 
 def factors(config: ScheduleConfig, epochs: int, losses: list[float] | None = None) -> list[float]:

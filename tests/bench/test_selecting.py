@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from bregbench.data import Digits
-from bregbench.data.batch_loader import to_unit_interval
-from bregbench.errors import BenchError
-from bregbench.files import read_tensors
-from bregbench.loading import load_run
-from bregbench.run import run_directory, train
-from bregbench.selecting import ATTACKED, PGD
-from bregbench.training import Training
+from bregbench.data.loader import to_unit_interval
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
+from bregbench.runs.load import load_run
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.selecting import ATTACKED, PGD
+from bregbench.training.trainer import Training
 from clip.attacks import pgd
 
 ROBUST = ("method=sgd", "trainer.select_on=robustness")
@@ -48,7 +48,7 @@ def test_logged_share_is_that_of_the_papers_attack_spelled_out(make_config):
 
 def test_latest_of_the_epochs_that_withstood_most_is_best(make_config, monkeypatch):
     shares = iter([0.0, 0.2, 0.6, 0.6, 0.1])
-    monkeypatch.setattr("bregbench.training.withstood", lambda *_: {PGD: next(shares)})
+    monkeypatch.setattr("bregbench.training.trainer.withstood", lambda *_: {PGD: next(shares)})
     config = make_config(*ROBUST, "trainer.epochs=4")
     summary = train(config)
     assert summary["best"] == {"epoch": 3, "value": 0.6}

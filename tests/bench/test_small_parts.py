@@ -10,13 +10,12 @@ import re
 import pytest
 import torch
 
-from bregbench.allocator import keep_freed_memory
-from bregbench.console import duration
-from bregbench.durations import parse_duration
-from bregbench.errors import BenchError
-from bregbench.files import read_tensors, write_atomically, write_json, write_tensors
-from bregbench.provenance import commit
-from bregbench.trainer_config import TrainerConfig
+from bregbench.foundations.durations import duration, parse_duration
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors, write_atomically, write_json, write_tensors
+from bregbench.foundations.memory import keep_freed_memory
+from bregbench.foundations.provenance import commit
+from bregbench.schema.trainer import TrainerConfig
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("1.5h", 5400)])

@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bregbench.context import RunContext
 from bregbench.data import Data, Digits
-from bregbench.errors import BenchError
 from bregbench.evaluators import FeatureMaps, Reconstruction
 from bregbench.evaluators.pictures import feature_maps
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.streams import Streams
 from bregbench.models import Cnn, MlpAutoencoder
-from bregbench.run import run_directory, train
-from bregbench.scoring import score
-from bregbench.streams import Streams
-from bregbench.tasks import Classification, Denoise, Reconstruct
+from bregbench.runs.train import run_directory, train
+from bregbench.tasks.base import Classification, Denoise, Reconstruct
+from bregbench.tasks.context import RunContext
+from bregbench.tasks.scoring import score
 
 SMALL = ("task=denoise", "model=mlp_autoencoder", "model.hidden=[16]", "method=linbreg")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bregbench.run import train
+from bregbench.runs.train import train
 
 wandb = pytest.importorskip("wandb")
 
@@ -114,6 +114,6 @@ def test_real_wandb_writes_an_offline_run(make_config, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = make_config("tracking=wandb")
     train(config)
-    from bregbench.run import run_directory
+    from bregbench.runs.train import run_directory
 
     assert list(run_directory(config).tracking.rglob("*.wandb"))

@@ -8,11 +8,11 @@ import math
 import pytest
 import torch
 
-from bregbench.files import read_tensors
-from bregbench.methods.density_target import TOLERANCE
-from bregbench.run import run_directory, train
-from bregbench.streams import Streams, derive_seed
-from bregbench.training import Training
+from bregbench.foundations.files import read_tensors
+from bregbench.foundations.streams import Streams, derive_seed
+from bregbench.runs.train import run_directory, train
+from bregbench.training.trainer import Training
+from bregman.density_target import TOLERANCE
 
 METHODS = ("sgd", "adam", "prox_sgd", "linbreg", "linbreg_momentum", "adabreg")
 SPARSE = {"linbreg", "linbreg_momentum", "adabreg"}

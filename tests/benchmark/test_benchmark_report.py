@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from bregbench.benchmark import __main__ as command
-from bregbench.benchmark import fourier, lifted, lipschitz, loop, steps
+from bregbench.benchmark import clip as lipschitz
+from bregbench.benchmark import fno as fourier
+from bregbench.benchmark import lifted, loop, steps
 from bregbench.benchmark.memory import peak_bytes, peak_of, state_bytes_per_parameter
 from bregbench.benchmark.report import environment, render, render_row, write_report
 from bregbench.benchmark.rows import Row

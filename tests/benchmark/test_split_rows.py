@@ -8,7 +8,7 @@ import dataclasses
 import pytest
 import torch
 
-from bregbench.benchmark import split
+from bregbench.benchmark import dessilbi as split
 from bregbench.benchmark.sides import SMALL_NETWORKS, Network
 from bregbench.models import Resnet18, Vgg16
 

@@ -11,7 +11,7 @@ import torch
 
 from bregbench.data import Arrays as ArraysConfig
 from bregbench.data import Normalise
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 CPU = torch.device("cpu")
 Arrays = dict[str, np.ndarray]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bregbench.data import Augment, BatchLoader, Split, crop_flip, evaluation_batches
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bregbench.data import Cifar10, Data
-from bregbench.errors import BenchError
-from bregbench.identity import config_hash
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.identity import config_hash
 
 CPU = torch.device("cpu")
 Arrays = dict[str, np.ndarray]

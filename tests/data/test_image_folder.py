@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bregbench.data import ImageFolder
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 
 @pytest.fixture

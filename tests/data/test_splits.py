@@ -21,8 +21,8 @@ from bregbench.data import (
     Split,
     Svhn,
 )
-from bregbench.errors import BenchError
-from bregbench.identity import identity
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.identity import identity
 
 CPU = torch.device("cpu")
 EVERY = [Arrays(), Cifar10(), Cifar100(), Digits(), FashionMnist(), Mnist(), Svhn()]

@@ -13,7 +13,7 @@ from bregbench.data import Augment, BatchLoader, ImageFolder, ImageNet, Split
 from bregbench.data import image_folder as module
 from bregbench.data.augment import resized_crop_flip
 from bregbench.data.crops import crop_box, cut_out, draw_crops
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 SIZES = [(40, 31), (33, 60), (32, 32), (50, 45)]
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bregbench.data import Cifar10, Cifar100, DatasetConfig, FashionMnist, Mnist, Svhn
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 
 CPU = torch.device("cpu")
 Arrays = dict[str, np.ndarray]

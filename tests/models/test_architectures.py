@@ -10,25 +10,22 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import ValidationError
 from torch import nn
 
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 from bregbench.models import (
     Activation,
     AlexNet,
     Cnn,
-    CnnCircular,
-    Fno,
     Lenet5,
     Mlp,
     ModelConfig,
     Normalize,
     Resnet18,
-    ResnetCifar,
-    Shortcut,
-    SpectralResnet18,
     Stem,
     Vgg16,
 )
-from bregbench.models.fourier import Striding
+from bregbench.papers.dessilbi import ResnetCifar, Shortcut
+from bregbench.papers.fno import CnnCircular, Fno, SpectralResnet18
+from bregbench.papers.fno.models import Striding
 from bregman.modules import Conv2d, strided_pointwise
 
 GREY = (1, 28, 28)

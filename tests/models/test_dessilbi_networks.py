@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bregbench.errors import BenchError
+from bregbench.foundations.errors import BenchError
 from bregbench.measures.structure import structure_of
-from bregbench.models import Head, Lenet5, ModelConfig, ResnetCifar, Shortcut, Vgg16
+from bregbench.models import Head, Lenet5, ModelConfig, Vgg16
+from bregbench.papers.dessilbi import ResnetCifar, Shortcut
 from dessilbi.removal import fixed_layers
 
 COLOUR = (3, 32, 32)

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bregbench.config import compose
-from bregbench.errors import BenchError
+from bregbench.figures.specs import load_table
+from bregbench.foundations.errors import BenchError
 from bregbench.models import AlexNet, ModelConfig, Resnet18, Stem
-from bregbench.run import train
-from bregbench.tables import load_table
-from bregbench.tasks import Classification
+from bregbench.runs.train import train
+from bregbench.schema.compose import compose
+from bregbench.tasks.base import Classification
 from dessilbi.removal import fixed_layers
 
 LARGE = (3, 224, 224)

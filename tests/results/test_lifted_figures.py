@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from bregbench.config import Config
-from bregbench.data.batch_loader import to_unit_interval
-from bregbench.errors import BenchError
-from bregbench.evaluators import Codes
-from bregbench.loading import load_run
-from bregbench.run import run_directory, train
-from bregbench.tables import drawing, load_table
+from bregbench.data.loader import to_unit_interval
+from bregbench.figures import drawing
+from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.specs import load_table
+from bregbench.foundations.errors import BenchError
+from bregbench.papers.lifted import Codes
+from bregbench.runs.load import load_run
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.config import Config
 from bregbench.tables.cells import fill
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_markdown
-from bregbench.tables.spec import Drawing, Figure
 from bregbench.tables.verdicts import Verdict
 
 #: what makes a run small, after the overrides of its row
@@ -198,8 +199,8 @@ def code_is_what_the_next_layer_sees(config: Config, zeros: float) -> None:
     ],
 )
 def test_codes_that_are_not_there(evaluator, message):
-    from bregbench.config import compose
-    from bregbench.evaluation import evaluate
+    from bregbench.runs.evaluate import evaluate
+    from bregbench.schema.compose import compose
 
     config = compose("dataset=digits", "model=mlp", "model.hidden=[4]", "method=sgd")
     data = config.data.build(torch.device("cpu"))

@@ -12,16 +12,19 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from bregbench.cli import reproduce
-from bregbench.run import run_directory, train
-from bregbench.tables import drawing, load_table, read_published
+from bregbench.figures import drawing
+from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.lifted import loss_curves
+from bregbench.figures.specs import load_table
+from bregbench.reproduce.plan import plan
+from bregbench.runs.train import run_directory, train
+from bregbench.tables import read_published
 from bregbench.tables.cells import fill, metric_of
 from bregbench.tables.claims import judge_claim
-from bregbench.tables.functions import loss_curves
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
-from bregbench.tables.reproduce import plan
-from bregbench.tables.spec import Claim, Column, Drawing, Figure, Row, Table
-from bregbench.training import Training
+from bregbench.tables.spec import Claim, Column, Row, Table
+from bregbench.training.trainer import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIFIED = sorted(

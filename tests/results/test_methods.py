@@ -7,11 +7,13 @@ import dataclasses
 
 import pytest
 
-from bregbench.run import train
-from bregbench.tables import methods
-from bregbench.tables.methods import METRICS, gather, render_methods
-from bregbench.tables.reproduce import keep_records, plan
-from bregbench.tables.spec import Drawing, Figure, load_table
+from bregbench.figures import all_methods as methods
+from bregbench.figures.all_methods import METRICS, gather, render_methods
+from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.specs import load_table
+from bregbench.reproduce.plan import plan
+from bregbench.reproduce.train import keep_records
+from bregbench.runs.train import train
 
 
 @pytest.fixture

@@ -10,16 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from bregbench.errors import BenchError
-from bregbench.methods.dessilbi import Dessilbi
-from bregbench.run import run_directory, train
-from bregbench.tables import load_table
+from bregbench.figures.base import Figure
+from bregbench.figures.dessilbi import draw_solution_path, first_selected
+from bregbench.figures.specs import load_table
+from bregbench.foundations.errors import BenchError
+from bregbench.papers.dessilbi.method import Dessilbi
+from bregbench.reproduce.plan import plan
+from bregbench.runs.train import run_directory, train
 from bregbench.tables.cells import fill
-from bregbench.tables.paths import draw_solution_path, first_selected
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
-from bregbench.tables.reproduce import plan
-from bregbench.tables.spec import Column, Figure, Part, Row, Table
+from bregbench.tables.spec import Column, Part, Row, Table
 from dessilbi import DessiLBI
 
 PUBLISHED = {

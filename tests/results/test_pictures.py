@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bregbench.errors import BenchError
-from bregbench.files import write_json
-from bregbench.run import run_directory, train
-from bregbench.run_dir import RunDirectory
-from bregbench.tables import codes, drawing, pictures, structure_pictures
+from bregbench.figures import dessilbi as structure_pictures
+from bregbench.figures import drawing, trade_off
+from bregbench.figures import lifted as codes
+from bregbench.figures.base import Drawing, Figure
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import write_json
+from bregbench.runs.train import run_directory, train
+from bregbench.storage.directory import RunDirectory
+from bregbench.storage.traces import traces_of
 from bregbench.tables.cells import FilledRow, fill
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv
-from bregbench.tables.spec import Column, Drawing, Figure, Row
+from bregbench.tables.spec import Column, Row
 from bregbench.tables.verdicts import Verdict
 
 COMMON = ["dataset=digits", "trainer.epochs=2", "method.start.density=0.5"]
@@ -152,7 +156,7 @@ def test_what_training_alone_makes_is_not_asked_of_a_finished_run(tmp_path):
     run = RunDirectory(tmp_path)
     finders = (
         codes._trace,
-        lambda run: pictures._traces(run, "curve"),
+        lambda run: traces_of(run, "curve"),
         lambda run: structure_pictures.final_norms(run, "weights"),
     )
     for find in finders:
@@ -169,4 +173,4 @@ def test_what_training_alone_makes_is_not_asked_of_a_finished_run(tmp_path):
     with pytest.raises(
         BenchError, match=rf"not measured lipschitz/upper: add it with .*{tmp_path}"
     ):
-        structure_pictures._point(row, "lipschitz/upper", "density/total", "best")
+        trade_off._point(row, "lipschitz/upper", "density/total", "best")

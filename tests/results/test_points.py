@@ -11,24 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from bregbench.config import Config
-from bregbench.evaluators import Conversion, Resolution
-from bregbench.evaluators.resolution import Cut
-from bregbench.models import SpectralResnet18
-from bregbench.records import export_record, record_of
-from bregbench.run import run_directory, train
-from bregbench.tables import load_table, read_published
-from bregbench.tables.cells import fill, finished_runs, metric_of
-from bregbench.tables.drawing import draw_figure
-from bregbench.tables.fourier_pictures import (
+from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.drawing import draw_figure
+from bregbench.figures.fno import (
     derivative_kernel,
     full_spectrum,
     padded_responses,
     resize_half_spectrum,
 )
+from bregbench.figures.specs import load_table
+from bregbench.papers.fno import Conversion, Resolution, SpectralResnet18
+from bregbench.papers.fno.evaluators import Cut
+from bregbench.reproduce.plan import plan
+from bregbench.runs.records import export_record, record_of
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.config import Config
+from bregbench.tables import read_published
+from bregbench.tables.cells import fill, finished_runs, metric_of
 from bregbench.tables.rendering import to_csv, to_latex, to_markdown
-from bregbench.tables.reproduce import plan
-from bregbench.tables.spec import Column, Drawing, Figure, Row
+from bregbench.tables.spec import Column, Row
 from fno import trigonometric_resize
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"

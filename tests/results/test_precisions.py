@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from bregbench.run import run_directory, train
+from bregbench.figures.specs import load_table
+from bregbench.reproduce.plan import plan
+from bregbench.reproduce.train import run_missing
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.trainer import Precision
 from bregbench.tables.cells import fill, finished_runs
 from bregbench.tables.precisions import asks_auto
 from bregbench.tables.published import read_published
 from bregbench.tables.rendering import to_markdown
-from bregbench.tables.reproduce import plan, run_missing
-from bregbench.tables.spec import Row, Table, load_table
+from bregbench.tables.spec import Row, Table
 from bregbench.tables.spec import _compose as compose_once
-from bregbench.trainer_config import Precision
 
 ROWS = ("Dense", "Sparse")
 
@@ -31,7 +33,7 @@ def has(monkeypatch):
     """Says whether the machine has bf16; composed configs are kept for the machine that there is."""
 
     def say(answer: bool) -> None:
-        monkeypatch.setattr("bregbench.trainer_config.has_bf16", lambda _device: answer)
+        monkeypatch.setattr("bregbench.schema.trainer.has_bf16", lambda _device: answer)
         compose_once.cache_clear()
 
     say(True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bregbench.tables import load_table, read_published
+from bregbench.figures.specs import load_table
+from bregbench.tables import read_published
 from bregbench.tables.verdicts import Circumstances, judge
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"

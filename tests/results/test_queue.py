@@ -10,10 +10,10 @@ from multiprocessing import active_children
 
 import pytest
 
-from bregbench.errors import Interrupted
-from bregbench.run import run_directory
-from bregbench.tables import queue
-from bregbench.tables.reproduce import plan
+from bregbench.foundations.errors import Interrupted
+from bregbench.reproduce import queue
+from bregbench.reproduce.plan import plan
+from bregbench.runs.train import run_directory
 from tests import queue_jobs
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bregbench.errors import BenchError
-from bregbench.tables.search import Point, nearest, secant
+from bregbench.foundations.errors import BenchError
+from bregbench.reproduce.search import Point, nearest, secant
 
 
 def power_law(slope: float, calls: list[float]):

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from bregbench import load_run
-from bregbench.errors import BenchError
-from bregbench.records import export_record, record_of
-from bregbench.run import run_directory, train
-from bregbench.tables.queue import work
-from bregbench.tables.reproduce import plan, run_missing
+from bregbench.foundations.errors import BenchError
+from bregbench.reproduce.plan import plan
+from bregbench.reproduce.queue import work
+from bregbench.reproduce.train import run_missing
+from bregbench.runs.records import export_record, record_of
+from bregbench.runs.train import run_directory, train
 from bregbench.tables.spec import Row, Table
 
 
@@ -89,10 +90,10 @@ def test_a_run_without_its_source_fails_and_says_why(table, tmp_path, local, tra
 def test_a_source_is_a_row_without_one(table):
     table.check()
     table.rows["Target"].source = "Sauce"
-    with pytest.raises(BenchError, match="source=Sauce of row Target is no row"):
+    with pytest.raises(BenchError, match=r"rows\.Target\.source names Sauce, which is not there"):
         table.check()
     table.rows["Target"].source = "Target"
-    with pytest.raises(BenchError, match="has one itself"):
+    with pytest.raises(BenchError, match="begins with a run itself"):
         table.check()
 
 

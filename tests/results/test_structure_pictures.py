@@ -8,13 +8,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bregbench.loading import load_run
-from bregbench.measures.patterns import exciting_images
-from bregbench.run import run_directory, train
-from bregbench.tables import load_table, structure_pictures
+from bregbench.figures import dessilbi as structure_pictures
+from bregbench.figures import trade_off
+from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.drawing import draw_figure
+from bregbench.figures.specs import load_table
+from bregbench.runs.load import load_run
+from bregbench.runs.train import run_directory, train
 from bregbench.tables.cells import fill
-from bregbench.tables.drawing import draw_figure
-from bregbench.tables.spec import Column, Drawing, Figure, Row
+from bregbench.tables.spec import Column, Row
+from dessilbi.patterns import exciting_images
 
 COMMON = [
     *("dataset=digits", "data.limit=256", "data.validation=100", "trainer.epochs=2"),
@@ -127,10 +130,8 @@ def test_norms_of_all_layers(drawn):
 
 def test_trade_off_draws_a_line_for_each_series(drawn, monkeypatch):
     seen = []
-    point = structure_pictures._point
-    monkeypatch.setattr(
-        structure_pictures, "_point", lambda *args: seen.append(point(*args)) or seen[-1]
-    )
+    point = trade_off._point
+    monkeypatch.setattr(trade_off, "_point", lambda *args: seen.append(point(*args)) or seen[-1])
     cut = [
         "method=sgd",
         "phases=ticket_one_shot",

@@ -21,22 +21,24 @@ from hydra.core.global_hydra import GlobalHydra
 
 from bregbench import load_run
 from bregbench.cli import evaluate, reproduce, results_next, runs, search
-from bregbench.config import compose
-from bregbench.errors import BenchError, Interrupted
-from bregbench.files import write_json
-from bregbench.loading import read_config
+from bregbench.figures.specs import load_table
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.files import write_json
 from bregbench.measures import density as measured
-from bregbench.run import run_directory, train
-from bregbench.run_dir import RunDirectory
-from bregbench.sparse_weights import load_sparse, save_sparse
-from bregbench.tables import load_table, read_published
+from bregbench.reproduce.plan import plan
+from bregbench.reproduce.train import attempt, run_missing
+from bregbench.runs.archive import merge
+from bregbench.runs.load import read_config
+from bregbench.runs.train import run_directory, train
+from bregbench.schema.compose import compose
+from bregbench.storage.directory import RunDirectory
+from bregbench.storage.sparse_weights import load_sparse, save_sparse
+from bregbench.tables import read_published
 from bregbench.tables.cells import fill, metric_of
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.rendering import command
-from bregbench.tables.reproduce import attempt, plan, run_missing
 from bregbench.tables.spec import Claim, Column, Table, named
 from bregbench.tables.verdicts import Better, Verdict
-from bregbench.transport import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,8 +51,8 @@ def call(monkeypatch, capsys, tmp_path, small_table):
     def load(name: str) -> Table:
         return small_table if name == small_table.name else known(name)
 
-    monkeypatch.setattr("bregbench.tables.spec.load_table", load)
-    monkeypatch.setattr("bregbench.tables.queue.load_table", load)
+    monkeypatch.setattr("bregbench.figures.specs.load_table", load)
+    monkeypatch.setattr("bregbench.reproduce.queue.load_table", load)
     monkeypatch.chdir(tmp_path)
 
     def run(module, *arguments: str) -> tuple[int, str, str]:
@@ -340,7 +342,7 @@ def test_metric_of_an_epoch(make_run):
 
 @pytest.fixture
 def make_run(tmp_path) -> tuple[RunDirectory, RunDirectory]:
-    from bregbench.records import export_record, record_of
+    from bregbench.runs.records import export_record, record_of
 
     config = compose(
         "method=linbreg",
@@ -482,7 +484,9 @@ def test_evaluate_looks_for_data_where_the_run_did(call, make_run, tmp_path, mon
     plain = directory.read_config()
     plain["data"] = {"kind": "mnist", "root": str(tmp_path / "mine")}
     write_json(directory.config, plain)
-    monkeypatch.setattr("bregbench.evaluation.load_run", lambda *args, **options: torch.nn.ReLU())
+    monkeypatch.setattr(
+        "bregbench.runs.evaluate.load_run", lambda *args, **options: torch.nn.ReLU()
+    )
     for given, root in (((), "mine"), (("data_root=other",), "other")):
         code, _, err = call(evaluate, f"run={directory.path}", "device=cpu", *given)
         assert code == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from bregbench.run_dir import RunDirectory
+from bregbench.storage.directory import RunDirectory
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.published import UNITS, Published

@@ -1,0 +1,122 @@
+"""What every data set config offers: fields common to all, splitting, and the way to the device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from bregbench.data.augment import Augment
+from bregbench.data.normalization import Normalise, Normalization, compute_normalization
+from bregbench.data.raw import LabelledImages, RawData
+from bregbench.data.split import Data, Split
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.identity import local
+
+
+@dataclass
+class DatasetConfig(ABC):
+    """Base of the data set schemas; `kind` is the name typed as ``dataset=...``.
+
+    Attributes:
+        root: folder with the data sets, laid out as torchvision does (``root/MNIST/raw/...``).
+        path: an array archive (``.npz``) instead, for the data sets that can be read from one.
+        download: fetch missing files into `root`.
+        limit: train on the first so many training images only; None is all of them.
+        validation: images taken from the training images for validation; 0 for none, None for the
+            archive's own validation images or else a tenth.
+        split_seed: decides which images these are, whatever the run's seed.
+        normalise: statistics of the training split that inputs are normalised with, or fixed numbers:
+            ``half`` is (x - 0.5) / 0.5.
+        augment: what is done to training images.
+    """
+
+    kind: ClassVar[str]
+    reads_archive: ClassVar[bool] = False
+
+    root: str = local("data")
+    path: str | None = local(None)
+    download: bool = local(False)
+    limit: int | None = None
+    validation: int | None = None
+    split_seed: int = 0
+    normalise: Normalise = Normalise.channel
+    augment: Augment = Augment.none
+
+    @abstractmethod
+    def load(self) -> RawData:
+        """Read the images and labels from their files.
+
+        Raises:
+            BenchError: files are missing or damaged.
+        """
+
+    def fingerprint(self) -> str | None:
+        """Digest of the content where the name does not say what the data are; else None."""
+        return None
+
+    def statistics(self, train: Split) -> Normalization:
+        """What inputs are normalised with: statistics of the training split, or fixed numbers."""
+        return compute_normalization(train.images, self.normalise)
+
+    def build(self, device: torch.device) -> Data:
+        """The three splits on the device, with the statistics of the training split.
+
+        Raises:
+            BenchError: files are missing or damaged, or `limit`, `validation` or `split_seed` is
+                out of range.
+        """
+        if self.path is not None and not self.reads_archive:
+            raise BenchError(
+                f"data.path={self.path} has no meaning for dataset={self.kind}, which is read from "
+                f"data.root={self.root}: leave it out, or use dataset=arrays for an archive"
+            )
+        raw = self.load()
+        train, validation = self._carve(raw, device=device)
+        return Data(
+            train=train,
+            validation=validation,
+            test=raw.test.select(torch.arange(len(raw.test)), device=device),
+            classes=raw.classes,
+            normalization=self.statistics(train),
+            name=self.kind,
+        )
+
+    def _carve(self, raw: RawData, *, device: torch.device) -> tuple[Split, Split]:
+        """Training and validation images: a fixed random order, the first ones for validation.
+
+        Both are shuffled, so the first images of either are a random sample of it, and a larger
+        validation split contains a smaller one.
+        """
+        require(0 <= self.split_seed < 2**63, "data.split_seed", self.split_seed, "in 0..2^63 - 1")
+        available = len(raw.train)
+        carved = self._validation_size(available, given=raw.validation)
+        remaining = available - carved
+        if self.limit is not None:
+            allowed = f"in 1..{remaining}, the training images of {self.kind}"
+            require(1 <= self.limit <= remaining, "data.limit", self.limit, allowed)
+            remaining = self.limit
+        generator = torch.Generator().manual_seed(self.split_seed)
+        order = torch.randperm(available, generator=generator)
+        train = raw.train.select(order[carved : carved + remaining], device=device)
+        if raw.validation is not None:
+            everything = torch.arange(len(raw.validation))
+            return train, raw.validation.select(everything, device=device)
+        return train, raw.train.select(order[:carved], device=device)
+
+    def _validation_size(self, available: int, *, given: LabelledImages | None) -> int:
+        """How many of the training images become validation images."""
+        if given is not None:
+            if self.validation is not None:
+                raise BenchError(
+                    f"data.validation={self.validation} and the archive {self.path} brings "
+                    f"{len(given)} validation images of its own: leave data.validation out"
+                )
+            return 0
+        if self.validation is None:
+            return available // 10
+        allowed = f"in 0..{available - 1}, below the {available} training images of {self.kind}"
+        require(0 <= self.validation < available, "data.validation", self.validation, allowed)
+        return self.validation

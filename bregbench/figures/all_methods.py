@@ -1,0 +1,203 @@
+"""All methods in one figure: accuracy, density and Lipschitz bounds of the rows of several tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bregbench.figures.base import Figure
+from bregbench.figures.plotting import figure_to
+from bregbench.figures.specs import load_table
+from bregbench.foundations.console import say
+from bregbench.foundations.files import write_text
+from bregbench.runs.load import read_config
+from bregbench.tables.cells import finished_runs, metric_of
+
+#: what every point needs
+METRICS = ("test/accuracy", "density/total", "lipschitz/lower", "lipschitz/upper")
+CSV_COLUMNS = ("data", "table", "row", "part", "seeds", *METRICS, "record")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row of a table: means over the seeds whose records have all of `METRICS`, as fractions."""
+
+    data: str
+    table: str
+    row: str
+    part: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+    record: str
+
+    @property
+    def label(self) -> str:
+        """What stands beside the number of the point."""
+        paper, _, number = self.table.partition("_")
+        part = f", {self.part}" if self.part else ""
+        return f"{self.row}{part} ({paper} {number})"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Points, and why other rows are none, by reason."""
+
+    points: list[Point]
+    left_out: dict[str, list[str]]
+
+
+def gather(figure: Figure, records_dir: Path, *local: str) -> Gathered:
+    """The points of a figure from the records of the tables that it names.
+
+    Args:
+        figure: with `sources`.
+        records_dir: where records are looked for.
+        local: overrides that say where runs and data are.
+    """
+    points: list[Point] = []
+    left_out: dict[str, list[str]] = {}
+    seen: set[Path] = set()
+    for source, wanted in figure.sources.items():
+        table = load_table(source)
+        for label in wanted or table.rows:
+            for part in table.used_parts():
+                name = f"{source}: {label}" + (f", {part}" if part else "")
+                if table.not_run(label, part):
+                    continue
+                runs = finished_runs(table, label, records_dir, *local, part=part)
+                found: dict[int, tuple[float, ...]] = {}
+                for seed, run in runs.items():
+                    read = [
+                        metric_of(
+                            run,
+                            metric,
+                            variant=table.rows[label].variant,
+                            selection=table.selection,
+                        )
+                        for metric in METRICS
+                    ]
+                    values = [value for value in read if value is not None]
+                    if len(values) == len(METRICS):
+                        found[seed] = tuple(values)
+                if not found:
+                    why = "bounds were not measured" if runs else "no record"
+                    left_out.setdefault(why, []).append(name)
+                    continue
+                first = runs[next(iter(found))]
+                if first.path in seen:  # the same run stands in two tables
+                    continue
+                seen.add(first.path)
+                means = tuple(
+                    math.fsum(column) / len(found) for column in zip(*found.values(), strict=True)
+                )
+                data = read_config(first).data.kind
+                record = f"{table.experiment or table.name}/{first.name}"
+                points.append(Point(data, source, label, part, tuple(found), means, record))
+    points.sort(key=lambda point: point.data)  # stable: tables and rows stay in their order
+    return Gathered(points, left_out)
+
+
+def render_methods(figure: Figure, gathered: Gathered, folder: Path) -> list[Path]:
+    """Write `<name>.csv`, `.md`, `.png` and `.pdf`; pictures only where there is a point."""
+    for reason, rows in gathered.left_out.items():
+        say(f"note: {figure.name} leaves out {len(rows)} rows ({reason})")
+    texts = {"csv": to_csv(gathered.points), "md": to_markdown(figure, gathered)}
+    paths = [folder / f"{figure.name}.{ending}" for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
+        write_text(path, text)
+    if gathered.points:
+        pictures = [folder / f"{figure.name}.{ending}" for ending in ("png", "pdf")]
+        for path in pictures:
+            draw_methods(gathered.points, output=path)
+        paths += pictures
+    return paths
+
+
+def to_csv(points: Sequence[Point]) -> str:
+    """One line per point."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for point in points:
+        seeds = " ".join(str(seed) for seed in point.seeds)
+        numbers = [f"{value:.6g}" for value in point.values]
+        writer.writerow(
+            (point.data, point.table, point.row, point.part, seeds, *numbers, point.record)
+        )
+    return text.getvalue()
+
+
+def to_markdown(figure: Figure, gathered: Gathered) -> str:
+    """The points by the numbers that they have in the picture, and what was left out."""
+    head = "| no. | data | row | Test [%] | N_total [%] | Lip lower | Lip upper | seeds |"
+    lines = [f"# {figure.title}", "", head, "|---" * 8 + "|"]
+    for number, point in enumerate(gathered.points, start=1):
+        accuracy, density, lower, upper = point.values
+        seeds = " ".join(str(seed) for seed in point.seeds)
+        lines.append(
+            f"| {number} | {point.data} | {point.label} | {100 * accuracy:.1f} | "
+            f"{100 * density:.1f} | {lower:.3g} | {upper:.3g} | {seeds} |"
+        )
+    lines += ["", *(f"- {remark}" for remark in figure.remarks)]
+    for reason, rows in gathered.left_out.items():
+        lines.append(f"- Left out, {reason}: {'; '.join(rows)}")
+    return "\n".join(lines) + "\n"
+
+
+def draw_methods(points: Sequence[Point], *, output: Path) -> None:
+    """A panel per data set: from the lower to the upper bound at the height of the accuracy.
+
+    The colour is the density, the number that of the list below.
+
+    Args:
+        points: sorted by data set; at least one.
+        output: image file.
+    """
+    from matplotlib.colors import LogNorm
+
+    groups: dict[str, list[tuple[int, Point]]] = {}
+    for number, point in enumerate(points, start=1):
+        groups.setdefault(point.data, []).append((number, point))
+    densities = [point.values[1] for point in points if point.values[1] > 0]
+    norm = LogNorm(min([*densities, 0.01]), 1.0)
+    most = max(len(inside) for inside in groups.values())
+    height = 4.2 + 0.16 * most
+    with figure_to(output, width=5.2 * len(groups) + 0.8, height=height) as figure:
+        axes = figure.subplots(1, len(groups), squeeze=False)[0]
+        marks = None
+        for panel, (data, inside) in zip(axes, groups.items(), strict=True):
+            for number, point in inside:
+                accuracy, density, *bounds = point.values
+                heights = [100 * accuracy] * 2
+                panel.plot(bounds, heights, color="0.75", zorder=1)
+                marks = panel.scatter(
+                    bounds, heights, c=[density] * 2, norm=norm, cmap="viridis", s=18, zorder=2
+                )
+                panel.annotate(
+                    str(number),
+                    (bounds[1], heights[1]),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7,
+                )
+            panel.set(xscale="log", title=data, ylabel="test accuracy [%]")
+            panel.set_xlabel("Lipschitz constant, from lower to upper bound")
+            names = "\n".join(f"{number}  {point.label}" for number, point in inside)
+            # A distance in points, or the layout would move the names each time it makes room for them.
+            panel.annotate(
+                names,
+                (0, 0),
+                xytext=(0, -45),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="top",
+                annotation_clip=False,
+                fontsize=7,
+            )
+        assert marks is not None
+        figure.colorbar(marks, ax=list(axes), label="density", aspect=40)

@@ -1,0 +1,69 @@
+"""Figures of the CLIP paper: graphs of networks of one variable, and pairs of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bregbench.figures.plotting import figure_to
+from bregbench.storage.directory import RunDirectory
+
+if TYPE_CHECKING:
+    pass
+from bregbench.storage.traces import traces_of
+
+
+def draw_graphs(
+    runs: dict[str, RunDirectory],
+    *,
+    marks: dict[tuple[str, str], list[tuple[float, float]]],
+    output: Path,
+) -> None:
+    """Graphs of networks of one variable, the training points, and published values as crosses.
+
+    Args:
+        runs: by label; records with the trace of the evaluator `curve`.
+        marks: published points by label and `curve`.
+        output: image file.
+
+    Raises:
+        BenchError: the trace of one was not kept.
+    """
+    traces = {label: traces_of(run, "curve") for label, run in runs.items()}
+    with figure_to(output, width=6, height=3.6) as figure:
+        axes = figure.add_subplot()
+        points = next(iter(traces.values()))
+        axes.plot(points["inputs"].numpy(), points["targets"].numpy(), ".", color="0.7", ms=3)
+        for index, (label, trace) in enumerate(traces.items()):
+            axes.plot(
+                trace["x"].numpy(), trace["prediction"].numpy(), color=f"C{index}", label=label
+            )
+            for x, value in marks.get((label, "curve"), []):
+                axes.plot(x, value, "x", color=f"C{index}", markersize=4)
+        axes.set_xlabel("x")
+        axes.legend(fontsize="small")
+
+
+def draw_pairs(runs: dict[str, RunDirectory], *, output: Path) -> None:
+    """The steepest pair of each network before and after its ascent, with the network's opinion.
+
+    Args:
+        runs: by label; records with the trace of the evaluator `worst_pairs`.
+        output: image file.
+
+    Raises:
+        BenchError: the trace of one was not kept.
+    """
+    traces = {label: traces_of(run, "worst_pairs") for label, run in runs.items()}
+    with figure_to(output, width=8.4, height=2.3 * len(traces) + 0.3) as figure:
+        axes = figure.subplots(len(traces), 4, squeeze=False)
+        for row, (label, trace) in enumerate(traces.items()):
+            shares = trace["outputs"].softmax(-1).flatten(0, 1)
+            for column, image in enumerate(trace["images"].flatten(0, 1)):
+                panel = axes[row, column]
+                panel.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=255)
+                panel.set(xticks=[], yticks=[])
+                share, name = shares[column].max(0)
+                panel.set_xlabel(f"class {int(name)}: {100 * float(share):.0f} %", fontsize="small")
+                panel.set_title("before" if column < 2 else "after", fontsize="small")
+            axes[row, 0].set_ylabel(label, fontsize="small")

@@ -1,0 +1,65 @@
+"""Curves through the points `metric@x` of a table's rows: ours, and the published ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bregbench.figures.plotting import figure_to
+from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.verdicts import mean_and_deviation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_points(rows: list[FilledRow], *, panels: list[str], x: str, output: Path) -> None:
+    """Ours as lines, mean over seeds with a band of a deviation; published points as crosses.
+
+    Published points that are never judged are grey.
+
+    Args:
+        rows: filled rows with columns `metric@x` in one unit.
+        panels: how the labels of the rows in a panel begin; empty for one panel with all rows.
+        x: name of the horizontal axis.
+        output: image file.
+    """
+    groups = {panel: [row for row in rows if row.label.startswith(panel)] for panel in panels}
+    groups = {panel: inside for panel, inside in groups.items() if inside} or {"": rows}
+    most = max(len(inside) for inside in groups.values())
+    height = 3.2 + 0.22 * most
+    with figure_to(output, width=max(4.6 * len(groups), 6), height=height) as figure:
+        axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+        for panel, (title, inside) in zip(axes, groups.items(), strict=True):
+            for index, row in enumerate(inside):
+                _curve(panel, row, row.label.removeprefix(f"{title}: "), f"C{index}")
+            panel.set_title(title)
+            panel.set_xlabel(x)
+            panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18))
+        axes[0].set_ylabel(_y_label(rows))
+
+
+def _curve(axes: Axes, row: FilledRow, label: str, color: str) -> None:
+    cells = {float(cell.column.rpartition("@")[2]): cell for cell in row.cells.values()}
+    ours = {at: cell for at, cell in sorted(cells.items()) if cell.values}
+    statistics = [mean_and_deviation(cell.values) for cell in ours.values()]
+    means = np.array([mean for mean, _ in statistics])
+    axes.plot(list(ours), means, ".-", color=color, label=label)
+    if statistics and all(deviation is not None for _, deviation in statistics):
+        band = np.array([deviation for _, deviation in statistics], dtype=float)
+        axes.fill_between(list(ours), means - band, means + band, color=color, alpha=0.2)
+    for at, cell in cells.items():
+        if cell.published.given:
+            shade = "0.6" if cell.published.excluded else color
+            axes.plot(at, cell.published.value, "x", color=shade, markersize=4)
+
+
+def _y_label(rows: list[FilledRow]) -> str:
+    """Metric and unit of the first cell, which the others share."""
+    cell: Cell = next(cell for row in rows for cell in row.cells.values())
+    metric = cell.column.partition("@")[0]
+    crosses = ", crosses: published" if cell.published.given else ""
+    unit = f" [{cell.published.unit}]" if cell.published.unit != "1" else ""
+    return f"{metric}{unit}{crosses}"

@@ -1,0 +1,1 @@
+"""Foundations: errors, files, console, identity and streams, which everything else rests on."""

@@ -1,0 +1,106 @@
+"""What a person sees while a run goes on: lines on stderr, and a progress bar on a terminal."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bregbench.foundations.durations import duration
+
+_SECONDS_BETWEEN_LINES = 2.0
+
+
+_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One plain line on stderr, above the progress bar where there is one."""
+    _console.print(line, markup=False)
+
+
+class EpochProgress:
+    """Progress over epochs: a bar with ETA on a terminal, plain lines otherwise."""
+
+    def __init__(self, *, title: str, epochs: int, done: int, steps_per_epoch: int) -> None:
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._bar: Progress | None = None
+        self._first = done
+        self._begin = time.monotonic()
+        self._said = -math.inf
+        if _console.is_terminal and epochs:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[metrics]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=_console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(
+                title, total=epochs * steps_per_epoch, completed=done * steps_per_epoch, metrics=""
+            )
+
+    def __enter__(self) -> EpochProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def step(self) -> None:
+        """One training step is done."""
+        if self._bar is not None:
+            self._bar.advance(self._task)
+
+    def epoch(self, number: int, metrics: dict[str, float]) -> None:
+        """An epoch is done."""
+        text = _brief(metrics)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=number * self._steps_per_epoch, metrics=text)
+            return
+        # Short epochs would drown a log; the first, the last and one every few seconds are enough.
+        now = time.monotonic()
+        if number < self._epochs and now - self._said < _SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        left = (now - self._begin) / (number - self._first) * (self._epochs - number)
+        say(f"epoch {number}/{self._epochs}  {text}  ETA {duration(left)}")
+
+
+def fail(message: str) -> None:
+    """The one line that a user sees of an error."""
+    sys.stderr.write(f"error: {message}\n")
+
+
+def _brief(metrics: dict[str, float]) -> str:
+    shown = {
+        "loss": "train/loss",
+        "train": "train/accuracy",
+        "validation": "validation/accuracy",
+        "train PSNR": "train/psnr",
+        "validation PSNR": "validation/psnr",
+        "density": "density/total",
+    }
+    return "  ".join(f"{name} {metrics[key]:.4f}" for name, key in shown.items() if key in metrics)

@@ -1,0 +1,60 @@
+"""Requests to stop (Ctrl-C, a scheduler's SIGTERM, a time budget), noticed between two steps."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+
+from bregbench.foundations.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+#: exit code when the time budget is used up, as that of timeout(1)
+OUT_OF_TIME = 124
+
+
+class Interrupts:
+    """Within the block a signal is noted instead of ending the process.
+
+    A second one of the same kind acts as usual, for those who will not wait for the step to end.
+
+    Args:
+        deadline: reading of `time.monotonic` after which the run is to stop too; None for never.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self._deadline = deadline
+        self._received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def request(self) -> Interrupted | None:
+        """What to raise if somebody wants the run to stop, once its position is saved."""
+        if self._received is not None:
+            name = signal.Signals(self._received).name
+            return Interrupted(name, code=128 + self._received)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return Interrupted("time budget used up", code=OUT_OF_TIME)
+        return None
+
+    def __enter__(self) -> Interrupts:
+        # Python delivers signals to the main thread alone; elsewhere they stay as they are.
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._received = number
+        signal.signal(number, self._previous[number])  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+"""What methods that follow gradients with an optimiser of torch have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.optim import Optimizer
+
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.streams import Streams
+from bregbench.methods.backprop import Backprop
+from bregbench.methods.base import MethodConfig
+from bregbench.methods.start import StartConfig
+from bregbench.methods.thresholds import Cut
+from bregbench.objectives import ObjectiveConfig
+from bregbench.objectives.penalty import PenaltyConfig
+from bregbench.tasks.context import RunContext
+from bregman.density_target import DensityTarget
+
+
+@dataclass
+class OptimizerConfig(MethodConfig):
+    """An optimiser and the weights that it starts from.
+
+    Attributes:
+        lr: learning rate.
+        start: the weights that training starts from.
+        cut: judge the trained network also without its small weights, as variant `thresholded`.
+    """
+
+    lr: float = 0.1
+    start: StartConfig = field(default_factory=StartConfig)
+    cut: Cut = field(default_factory=Cut)
+
+    def check(self) -> None:
+        """Refuse values out of range before anything is built."""
+        require(self.lr >= 0, "method.lr", self.lr, "at least 0")
+        self.cut.check("method.cut")
+
+    def prepare(self, network: nn.Module, streams: Streams) -> None:
+        """Set the starting weights."""
+        self.start.apply(network, streams)
+
+    def build(
+        self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
+    ) -> Backprop:
+        """The optimiser at work on the objective.
+
+        Raises:
+            BenchError: a value is out of range, or a penalty does not fit the network.
+        """
+        self.check()
+        try:
+            optimizer = self.optimizer(network, context)
+        except ValueError as error:
+            raise BenchError(f"method={self.kind}: {error}") from error
+        return Backprop(
+            network,
+            optimizer,
+            objective.build(network, context),
+            context,
+            density_target=self.density_target(optimizer, context),
+            cut=self.cut,
+        )
+
+    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
+        """The optimiser over all parameters of the network."""
+        raise NotImplementedError
+
+    def density_target(self, optimizer: Optimizer, context: RunContext) -> DensityTarget | None:
+        """Feedback on lam, for methods that have it."""
+        return None
+
+
+@dataclass
+class PenalizedConfig(OptimizerConfig):
+    """An optimiser with a penalty lam J on weights.
+
+    Attributes:
+        lam: strength of the penalty.
+        penalty: which functional on which weights.
+        target_density: adjust lam during training towards this share of non-zero weights.
+    """
+
+    lam: float = 0.1
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
+    target_density: float | None = None
+
+    def check(self) -> None:
+        """Refuse values out of range before anything is built."""
+        super().check()
+        require(self.lam >= 0, "method.lam", self.lam, "at least 0")
+        target = self.target_density
+        require(target is None or 0 < target < 1, "method.target_density", target, "in (0, 1)")
+        require(
+            target is None or self.lam > 0,
+            "method.lam",
+            self.lam,
+            "greater than 0 where method.target_density adjusts it",
+        )
+
+    def density_target(self, optimizer: Optimizer, context: RunContext) -> DensityTarget | None:
+        """Feedback on lam, four times an epoch, where a density is wanted."""
+        if self.target_density is None:
+            return None
+        return DensityTarget(
+            optimizer,
+            target=self.target_density,
+            steps=context.epochs * context.steps_per_epoch,
+            interval=context.steps_per_epoch // 4,
+        )
+
+
+def _fused(context: RunContext) -> bool | None:
+    # torch's fused CPU kernels copy channels_last weights, which costs 3.5 times the step itself.
+    if context.device.type == "cpu" and context.channels_last:
+        return None
+    return True

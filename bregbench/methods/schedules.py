@@ -1,0 +1,168 @@
+"""Learning-rate schedules: a factor on every learning rate, renewed after each epoch.
+
+The rules are torch's; each runs on a stand-in optimiser of learning rate 1, so that whatever a method
+calls its learning rates (an optimiser's, a lifted solver's step sizes) can follow the same factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch.optim import lr_scheduler
+
+from bregbench.foundations.errors import BenchError, require
+from bregbench.tasks.base import larger_is_better
+
+
+class Schedule:
+    """A running schedule; `factor` is what learning rates are multiplied by now."""
+
+    def __init__(self, config: ScheduleConfig, epochs: int) -> None:
+        self._optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        self._metric = config.metric if isinstance(config, Plateau) else None
+        self._scheduler = config.rule(self._optimizer, epochs)
+
+    @property
+    def factor(self) -> float:
+        """The present factor, 1 at the start."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
+        """Move on by one epoch; a plateau schedule reads its metric from that epoch's.
+
+        Raises:
+            BenchError: the watched metric was not measured.
+        """
+        # torch warns when a scheduler moves before its optimiser; the stand-in has no gradients.
+        self._optimizer.step()
+        if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
+            if self._metric not in metrics:
+                raise _not_measured(self._metric, metrics)
+            self._scheduler.step(metrics[self._metric])
+        else:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the rule and the present factor."""
+        return {"scheduler": self._scheduler.state_dict(), "factor": self.factor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._scheduler.load_state_dict(state["scheduler"])
+        self._optimizer.param_groups[0]["lr"] = state["factor"]
+
+
+def _not_measured(metric: str | None, known: Collection[str]) -> BenchError:
+    return BenchError(
+        f"trainer.schedule.metric={metric} is not measured: choose one of {', '.join(sorted(known))}"
+    )
+
+
+@dataclass
+class ScheduleConfig:
+    """Which schedule a phase follows."""
+
+    def build(self, epochs: int) -> Schedule:
+        """A schedule over a phase of so many epochs."""
+        self.check()
+        return Schedule(self, epochs)
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+
+    def check_measured(self, initial: Collection[str]) -> None:
+        """Refuse a schedule that would wait for a metric in vain.
+
+        Args:
+            initial: names of what was measured before the first step.
+
+        Raises:
+            BenchError: what it watches is not among them and cannot come later.
+        """
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        """Torch's implementation, acting on `optimizer`."""
+        raise NotImplementedError
+
+
+@dataclass
+class Constant(ScheduleConfig):
+    """The learning rate stays as it is, or at `factor` times that."""
+
+    kind: ClassVar[str] = "constant"
+    factor: float = 1.0
+
+    def check(self) -> None:
+        require(self.factor > 0, "trainer.schedule.factor", self.factor, "greater than 0")
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.LambdaLR(optimizer, lambda epoch: self.factor)
+
+
+@dataclass
+class Step(ScheduleConfig):
+    """Multiply by `factor` after each of the given epochs."""
+
+    kind: ClassVar[str] = "step"
+    milestones: list[int] = field(default_factory=lambda: [50, 75])
+    factor: float = 0.1
+
+    def check(self) -> None:
+        require(self.factor > 0, "trainer.schedule.factor", self.factor, "greater than 0")
+        ordered = all(m > 0 for m in self.milestones) and sorted(self.milestones) == self.milestones
+        require(ordered, "trainer.schedule.milestones", self.milestones, "rising positive epochs")
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.MultiStepLR(optimizer, self.milestones, self.factor)
+
+
+@dataclass
+class Cosine(ScheduleConfig):
+    """Half a cosine from 1 down to `final` at the end of the phase."""
+
+    kind: ClassVar[str] = "cosine"
+    final: float = 0.0
+
+    def check(self) -> None:
+        require(0 <= self.final <= 1, "trainer.schedule.final", self.final, "in [0, 1]")
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), self.final)
+
+
+@dataclass
+class Plateau(ScheduleConfig):
+    """Multiply by `factor` when `metric` has not improved for `patience` epochs.
+
+    Scores (`tasks.LARGER_IS_BETTER`) improve by growing, everything else by shrinking.
+    The Bregman paper speaks of the validation accuracy, its published code watches the training loss;
+    `threshold` is the relative improvement that counts.
+    """
+
+    kind: ClassVar[str] = "plateau"
+    metric: str = "train/loss"
+    factor: float = 0.5
+    patience: int = 5
+    threshold: float = 0.01
+
+    def check(self) -> None:
+        require(0 < self.factor < 1, "trainer.schedule.factor", self.factor, "in (0, 1)")
+        require(self.patience >= 0, "trainer.schedule.patience", self.patience, "at least 0")
+        require(self.threshold >= 0, "trainer.schedule.threshold", self.threshold, "at least 0")
+
+    def check_measured(self, initial: Collection[str]) -> None:
+        # Training scores and what methods report are known after an epoch only.
+        if self.metric.startswith(("validation/", "test/")) and self.metric not in initial:
+            raise _not_measured(self.metric, {"train/loss", *initial})
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        mode = "max" if larger_is_better(self.metric) else "min"
+        return lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode, self.factor, self.patience, self.threshold
+        )
+
+
+SCHEDULES: tuple[type[ScheduleConfig], ...] = (Constant, Step, Cosine, Plateau)

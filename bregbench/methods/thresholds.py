@@ -1,0 +1,104 @@
+"""Thresholds: which of the smallest weights a finished network loses."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from bregbench.foundations.errors import require
+from bregbench.measures.layers import CONVOLUTIONS, TRANSPOSED
+from bregman import apply_masks, magnitude_masks
+
+if TYPE_CHECKING:
+    pass
+
+
+Masks = dict[str, torch.Tensor]
+
+
+class Unit(Enum):
+    """What is kept or dropped as a whole."""
+
+    entry = "entry"
+    kernel = "kernel"
+    filter = "filter"
+    row = "row"
+
+
+class Scope(Enum):
+    """Whether magnitudes compete within each layer or over all of them."""
+
+    layer = "layer"
+    all = "global"
+
+
+@dataclass
+class Cut:
+    """Which weights are too small to keep; with neither density nor threshold, none.
+
+    Attributes:
+        density: keep this share of the units.
+        threshold: keep units whose root-mean-square entry is larger than this, instead.
+        by: the units.
+        scope: whether the share is of each layer or of all of them.
+        linear_density: share of the units of linear layers, where it is not that of the
+            convolutions; the two kinds then do not compete.
+    """
+
+    density: float | None = None
+    threshold: float | None = None
+    by: Unit = Unit.entry
+    scope: Scope = Scope.all
+    linear_density: float | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is cut."""
+        return self.density is not None or self.threshold is not None
+
+    def check(self, key: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            key: what the user typed in front of `.density`.
+
+        Raises:
+            BenchError: names the value and what is allowed.
+        """
+        both = self.density is not None and self.threshold is not None
+        require(not both, f"{key}.threshold", self.threshold, "left out where density is given")
+        for name in ("density", "linear_density"):
+            value = getattr(self, name)
+            require(value is None or 0 < value <= 1, f"{key}.{name}", value, "in (0, 1]")
+        require(
+            self.linear_density is None or self.density is not None,
+            f"{key}.linear_density",
+            self.linear_density,
+            f"left out without {key}.density, the share of the convolutions",
+        )
+        require(
+            self.threshold is None or self.threshold >= 0,
+            f"{key}.threshold",
+            self.threshold,
+            "at least 0",
+        )
+
+    def masks(self, network: nn.Module) -> Masks:
+        """Masks of the Linear and convolution weights: True where a weight is kept."""
+        masks = partial(magnitude_masks, network, by=self.by.value, scope=self.scope.value)
+        if self.linear_density is None:
+            return masks(density=self.density, threshold=self.threshold)
+        convolutions = masks(density=self.density, modules=(*CONVOLUTIONS, *TRANSPOSED))
+        return convolutions | masks(density=self.linear_density, modules=nn.Linear)
+
+    def applied(self, network: nn.Module) -> nn.Module:
+        """A copy of the network without the small weights."""
+        judged = copy.deepcopy(network)
+        apply_masks(judged, self.masks(network))
+        return judged

@@ -1,0 +1,117 @@
+"""Which weights a method penalises, and how: the config side of `bregman.penalize`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from torch import nn
+
+from bregbench.foundations.errors import BenchError
+from bregman import Rule, penalize
+from fno import SpectralConv2d
+
+
+class PenaltyKind(Enum):
+    """The convex functionals of `bregman.penalties`."""
+
+    none = "none"
+    l1 = "l1"
+    l12 = "l12"
+    nonnegative = "nonnegative"
+    nuclear = "nuclear"
+
+
+class Group(Enum):
+    """Which entries of a weight form one group of the l12 penalty."""
+
+    kernel = "kernel"
+    filter = "filter"
+    channel = "channel"
+    row = "row"
+    column = "column"
+    complex = "complex"
+
+
+class GroupWeight(Enum):
+    """Weight of a group in the l12 penalty: the square root of its size, or 1."""
+
+    sqrt = "sqrt"
+    none = "none"
+
+
+@dataclass
+class RuleConfig:
+    """The penalty of one kind of weights.
+
+    Attributes:
+        kind: the functional.
+        group: how the l12 penalty groups entries; None for the others.
+        dims: dimensions that together form one group, instead of a named group.
+        group_weight: weight of a group.
+        scale: multiplies the method's lam for these weights.
+        name: which parameters, as a glob on their dotted names.
+    """
+
+    kind: PenaltyKind = PenaltyKind.l1
+    group: Group | None = None
+    dims: list[int] | None = None
+    group_weight: GroupWeight = GroupWeight.sqrt
+    scale: float = 1.0
+    name: str = "*"
+
+    def rule(self, module: type[nn.Module] | tuple[type[nn.Module], ...] | None) -> Rule:
+        """The same as `bregman` takes it, for parameters of these module types.
+
+        Raises:
+            BenchError: the group is given twice, or it and the penalty do not go together.
+        """
+        if self.group is not None and self.dims is not None:
+            raise BenchError(
+                f"penalty: group={self.group.name} and dims={self.dims} exclude each other: give one"
+            )
+        group = tuple(self.dims) if self.dims is not None else self.group and self.group.value
+        try:
+            return Rule(
+                penalty=self.kind.value,
+                module=module,
+                name=self.name,
+                scale=self.scale,
+                group=group,
+                group_weight=self.group_weight.value,
+            )
+        except ValueError as error:
+            raise BenchError(f"penalty of {self.name}: {error}") from error
+
+
+@dataclass
+class PenaltyConfig:
+    """Penalties by layer type; biases and norm layers carry none.
+
+    Attributes:
+        linear: weights of linear layers.
+        conv: weights of convolutions.
+        spectral: modes of spectral layers, ``(outputs, inputs, rows, columns, 2)``.
+        first: rules by name that are tried before those two.
+    """
+
+    linear: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
+    conv: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
+    spectral: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
+    first: list[RuleConfig] = field(default_factory=list)
+
+    def groups(self, network: nn.Module, lam: float) -> list[dict[str, Any]]:
+        """Parameter groups for a Bregman or proximal optimiser.
+
+        Raises:
+            BenchError: a penalty does not fit a weight, or a parameter matches no rule.
+        """
+        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        rules = [rule.rule(None) for rule in self.first]
+        rules += [self.linear.rule(nn.Linear), self.conv.rule(convolutions)]
+        rules += [self.spectral.rule(SpectralConv2d)]
+        try:
+            return penalize(network, rules, lam=lam)
+        except ValueError as error:
+            raise BenchError(str(error)) from error

@@ -1,0 +1,77 @@
+"""Proximal gradient descent, LinBreg and AdaBreg as methods of the bench."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import nn
+from torch.optim import Optimizer
+
+import bregman
+from bregbench.methods.optimizer import PenalizedConfig
+from bregbench.methods.start import StartConfig, sparse_start
+from bregbench.tasks.context import RunContext
+
+
+@dataclass
+class ProxSgd(PenalizedConfig):
+    """Proximal gradient descent on the loss plus lam J (the Bregman paper's (1.5))."""
+
+    kind: ClassVar[str] = "prox_sgd"
+    lam: float = 1e-4
+    momentum: float = 0.0
+
+    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
+        groups = self.penalty.groups(network, self.lam)
+        return bregman.ProxSGD(groups, self.lr, momentum=self.momentum)
+
+
+@dataclass
+class LinBreg(PenalizedConfig):
+    """Linearised Bregman iterations (Algorithm 1), with momentum Algorithm 2."""
+
+    kind: ClassVar[str] = "linbreg"
+    start: StartConfig = field(default_factory=sparse_start)
+    momentum: float = 0.0
+    delta: float = 1.0
+    weight_decay: float = 0.0
+
+    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
+        return bregman.LinBreg(
+            self.penalty.groups(network, self.lam),
+            self.lr,
+            momentum=self.momentum,
+            delta=self.delta,
+            weight_decay=self.weight_decay,
+        )
+
+
+@dataclass
+class AdaBreg(PenalizedConfig):
+    """AdaBreg (Algorithm 3): Adam on the dual, and a proximal map back to the weights.
+
+    `legacy_bias_correction` is the published code's behaviour before 2024.
+    """
+
+    kind: ClassVar[str] = "adabreg"
+    lr: float = 1e-3
+    lam: float = 0.5
+    start: StartConfig = field(default_factory=sparse_start)
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    delta: float = 1.0
+    weight_decay: float = 0.0
+    legacy_bias_correction: bool = False
+
+    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
+        return bregman.AdaBreg(
+            self.penalty.groups(network, self.lam),
+            self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            delta=self.delta,
+            weight_decay=self.weight_decay,
+            legacy_bias_correction=self.legacy_bias_correction,
+        )

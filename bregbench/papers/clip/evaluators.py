@@ -1,0 +1,349 @@
+"""Robustness, worst pairs and graphs: what the CLIP paper measures of networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+import clip
+from bregbench.data import Data
+from bregbench.data.loader import to_unit_interval
+from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.fourier_bounds import register_fourier_rules
+from bregbench.evaluators.sample import sample_of
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.streams import Streams
+from bregbench.tasks.context import RunContext
+from clip import attacks
+from clip.gradients import checked
+
+_HALVES = [-4.0, -3.5, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+
+
+@dataclass
+class Curve(EvaluatorConfig):
+    """Values of a network from one number to one number; keeps its graph on the test grid.
+
+    Attributes:
+        points: where values are metrics; the default is where Figure 2 of the CLIP paper was read off.
+    """
+
+    kind: ClassVar[str] = "curve"
+    points: list[float] = field(default_factory=lambda: list(_HALVES))
+
+    @torch.no_grad()
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`curve/<x>` for each of the points, and `curve/slope`, the steepest one on the test grid.
+
+        Raises:
+            BenchError: the data have more than one input.
+        """
+        if data.input_shape != (1, 1, 1):
+            raise BenchError(
+                f"evaluators=[curve] needs inputs of one number, and {data.name} has "
+                f"{data.input_shape}: use dataset=gap_function"
+            )
+        points = torch.tensor(self.points, device=context.device).reshape(-1, 1, 1, 1)
+        values = network(points).flatten().tolist()
+        grid = data.test.images
+        steps = network(grid).flatten().diff() / grid.flatten().diff()
+        found = {f"curve/{x:g}": value for x, value in zip(self.points, values, strict=True)}
+        return found | {"curve/slope": float(steps.abs().max())}
+
+    @torch.no_grad()
+    def traces(
+        self, network: nn.Module, data: Data, context: RunContext
+    ) -> dict[str, torch.Tensor]:
+        """`x` and `prediction` on the test grid; `inputs` and `targets` of training; float32."""
+        kept = {
+            "x": data.test.images,
+            "prediction": network(data.test.images),
+            "inputs": data.train.images,
+            "targets": data.train.labels,
+        }
+        return {name: tensor.flatten().float().cpu() for name, tensor in kept.items()}
+
+
+@dataclass
+class WorstPairs(EvaluatorConfig):
+    """Lets pairs of different validation images climb, and keeps the steepest pair before and after.
+
+    Attributes:
+        pairs: how many.
+        steps: of the ascent, with acceptance, pixels kept in [0, 1].
+        step_size: the first, tau of Algorithm 1.
+    """
+
+    kind: ClassVar[str] = "worst_pairs"
+    pairs: int = 100
+    steps: int = 100
+    step_size: float = 20.0
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`lipschitz/pairs_start` and `lipschitz/pairs`: largest quotients before and after."""
+        start, end = self._climb(network, data, context)
+        return {
+            "lipschitz/pairs_start": self._largest(start),
+            "lipschitz/pairs": self._largest(end),
+        }
+
+    @torch.no_grad()
+    def traces(
+        self, network: nn.Module, data: Data, context: RunContext
+    ) -> dict[str, torch.Tensor]:
+        """The pair that ends steepest.
+
+        `images`: uint8 ``(2, 2, channels, height, width)``, before and after; `outputs`: float32
+        ``(2, 2, classes)``, what the network makes of them.
+        """
+        start, end = self._climb(network, data, context)
+        best = int(end.quotients.argmax())
+        images = torch.stack([start.points[best], end.points[best]])
+        outputs = network(images.flatten(0, 1)).float()
+        return {
+            "images": (images * 255).round().to(torch.uint8).cpu(),
+            "outputs": outputs.reshape(2, 2, -1).cpu(),
+        }
+
+    def _climb(
+        self, network: nn.Module, data: Data, context: RunContext
+    ) -> tuple[clip.PairSet, clip.PairSet]:
+        for name in ("pairs", "steps", "step_size"):
+            value = getattr(self, name)
+            require(value > 0, f"evaluators.worst_pairs.{name}", value, "greater than 0")
+        require(
+            len(data.validation) > 1,
+            "data.validation",
+            len(data.validation),
+            "at least 2 for evaluators=[worst_pairs]",
+        )
+        source = clip.DataPairs(to_unit_interval(data.validation.images), self.pairs)
+        sets = [
+            # Streams of their own: the same pairs for every network and seed.
+            clip.PairSet(
+                source,
+                value_range=(0.0, 1.0),
+                generator=Streams(0).generator("worst_pairs"),
+            )
+            for _ in range(2)
+        ]
+        ascent = clip.Ascent(step_size=self.step_size)
+        start, end = sets
+        with torch.no_grad():
+            start.quotients.copy_(clip.difference_quotients(network, start.points))
+        ascent.run(network, end, self.steps)
+        return start, end
+
+    @staticmethod
+    def _largest(pairs: clip.PairSet) -> float:
+        return float(pairs.estimate())
+
+
+register_fourier_rules()
+
+
+class Norm(Enum):
+    """Norm of a perturbation."""
+
+    l2 = "l2"
+    linf = "linf"
+
+
+@dataclass
+class Robustness(EvaluatorConfig):
+    """Accuracy under projected gradient attacks and under Gaussian noise, images in [0, 1].
+
+    Attributes:
+        images: how many test images are attacked.
+        norm: of the perturbations.
+        radii: sizes of the perturbations.
+        steps: of every attack.
+        restarts: starts of every attack; the first is the image itself.
+        noise: standard deviations of Gaussian noise, clamped to [0, 1].
+    """
+
+    kind: ClassVar[str] = "robustness"
+    images: int = 1000
+    norm: Norm = Norm.l2
+    radii: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5, 1.0, 2.0])
+    steps: int = 50
+    restarts: int = 1
+    noise: list[float] = field(default_factory=lambda: [0.1, 0.3])
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`robustness/clean`, `robustness/<norm>_<radius>` and `robustness/noise_<deviation>`."""
+        require(self.images > 0, "evaluators.robustness.images", self.images, "at least 1")
+        require(
+            all(r > 0 for r in self.radii), "evaluators.robustness.radii", self.radii, "positive"
+        )
+        require(self.steps > 0, "evaluators.robustness.steps", self.steps, "at least 1")
+        require(self.restarts > 0, "evaluators.robustness.restarts", self.restarts, "at least 1")
+        sample = sample_of(data.test, self.images)
+        images, labels = to_unit_interval(sample.images), sample.labels
+        # Streams of their own: an evaluation must not depend on what was drawn before it.
+        streams = Streams(context.streams.seed)
+        attack = partial(
+            attacks.pgd, norm=self.norm.value, steps=self.steps, restarts=self.restarts
+        )
+        broken = _withstood(
+            network,
+            images,
+            labels,
+            radii=self.radii,
+            attack=attack,
+            generator=streams.generator("attack", images.device),
+        )
+        _note_masked(self.kind, broken)
+        found = {"robustness/clean": _accuracy(network, images, labels)}
+        found |= {f"robustness/{self.norm.value}_{r:g}": share for r, share in broken.items()}
+        generator = streams.generator("noise", images.device)
+        for deviation in self.noise:
+            noisy = attacks.gaussian_noise(images, deviation, generator, clamp=(0.0, 1.0))
+            found[f"robustness/noise_{deviation:g}"] = _accuracy(network, noisy, labels)
+        return found
+
+
+@dataclass
+class PaperRobustness(EvaluatorConfig):
+    """Robustness as Table 1 of the CLIP paper measures it, and under gradient steps of the same radius.
+
+    Attributes:
+        images: how many test images are attacked.
+        radius: Euclidean, images being in [0, 1].
+        steps: of both attacks.
+        noise: standard deviation of the Gaussian noise, which is not clamped.
+    """
+
+    kind: ClassVar[str] = "paper_robustness"
+    images: int = 2000
+    radius: float = 2.0
+    steps: int = 100
+    noise: float = 1.0
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`robustness/noise`, `robustness/pgd` (the paper's attack), `robustness/pgd_strong`."""
+        for name in ("images", "radius", "steps", "noise"):
+            value = getattr(self, name)
+            require(value > 0, f"evaluators.paper_robustness.{name}", value, "greater than 0")
+        sample = sample_of(data.test, self.images)
+        images, labels = to_unit_interval(sample.images), sample.labels
+        accuracy = partial(_withstood, network, images, labels, radii=[self.radius])
+        weak = accuracy(attack=partial(attacks.paper_pgd, steps=self.steps))
+        strong = accuracy(attack=partial(attacks.pgd, steps=self.steps))
+        _note_masked(self.kind, weak, strong)
+        generator = Streams(context.streams.seed).generator("noise", images.device)
+        noisy = attacks.gaussian_noise(images, self.noise, generator, clamp=None)
+        return {
+            "robustness/noise": _accuracy(network, noisy, labels),
+            "robustness/pgd": weak[self.radius],
+            "robustness/pgd_strong": strong[self.radius],
+        }
+
+
+@dataclass
+class StrongRobustness(EvaluatorConfig):
+    """Robustness under the union of attacks `clip.attacks.strong`: the number to report.
+
+    A name of its own, because `robustness/pgd_strong` of older records is one attack with fixed steps, which
+    leaves more images: on the CLIP networks of Table 1 about half as many again.
+
+    Attributes:
+        images: how many test images are attacked: the first of those of `paper_robustness`, alike for all
+            runs.
+        norm: of the perturbations.
+        radius: of the balls, images being in [0, 1].
+        steps: of every attack.
+        restarts: starts of the adaptive attack with each loss.
+    """
+
+    kind: ClassVar[str] = "strong_robustness"
+    images: int = 2000
+    norm: Norm = Norm.l2
+    radius: float = 2.0
+    steps: int = 100
+    restarts: int = 2
+
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`robustness/strong` and `robustness/masked`.
+
+        In l2 images that the attack of the CLIP paper breaks outside [0, 1] count as broken, so that
+        `robustness/strong` is never above the `robustness/pgd` of the same images, radius and steps.
+        """
+        for name in ("images", "radius", "steps", "restarts"):
+            value = getattr(self, name)
+            require(value > 0, f"evaluators.strong_robustness.{name}", value, "greater than 0")
+        sample = sample_of(data.test, self.images)
+        images, labels = to_unit_interval(sample.images), sample.labels
+        generator = Streams(context.streams.seed).generator("attack", images.device)
+        shares = _withstood(
+            network,
+            images,
+            labels,
+            radii=[self.radius],
+            attack=partial(_with_paper, self),
+            generator=generator,
+        )
+        return {"robustness/strong": shares[self.radius], "robustness/masked": shares.masked}
+
+
+def _with_paper(
+    config: StrongRobustness,
+    model: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    radii: Sequence[float],
+    generator: torch.Generator | None,
+) -> attacks.Attacked:
+    found = attacks.strong(
+        model,
+        images,
+        labels,
+        radii=radii,
+        norm=config.norm.value,
+        steps=config.steps,
+        restarts=config.restarts,
+        generator=generator,
+    )
+    if config.norm is not Norm.l2:
+        return found
+    paper = attacks.paper_pgd(model, images, labels, radii=radii, steps=config.steps)
+    broken = {radius: found.broken[radius] | paper.broken[radius] for radius in found.broken}
+    return dataclasses.replace(found, broken=broken)
+
+
+def _withstood(network: nn.Module, *data: torch.Tensor, **settings: Any) -> attacks.Shares:
+    """`clip.attacks.robust_accuracy`, with the errors of the bench."""
+    try:
+        return attacks.robust_accuracy(network, *data, **settings)
+    except ValueError as error:
+        raise BenchError(f"accuracy under attack: {error}") from error
+
+
+def _note_masked(evaluator: str, *found: attacks.Shares) -> None:
+    masked = max(shares.masked for shares in found)
+    if masked > 0:
+        say(
+            f"note: evaluators=[{evaluator}]: at {masked:.1%} of the images the gradient of the attack's "
+            "loss vanished, was lost in rounding or was not finite, and the margin of the logits took over; "
+            "evaluators=[strong_robustness] is harder to deceive"
+        )
+
+
+@torch.no_grad()
+def _accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    hits = []
+    for batch, truth in zip(images.split(250), labels.split(250), strict=True):
+        try:
+            hits.append((checked(network(batch)).argmax(1) == truth).sum())
+        except ValueError as error:
+            raise BenchError(f"accuracy on clean or noisy images: {error}") from error
+    return int(torch.stack(hits).sum()) / len(labels)

@@ -1,0 +1,145 @@
+"""Where pairs of points come from and how they climb: the config side of `clip.PairSet` and `clip.Ascent`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import clip
+from bregbench.data.loader import to_unit_interval
+from bregbench.foundations.errors import require
+from bregbench.tasks.context import RunContext
+
+#: pairs where the config leaves their number open
+_MOST_PAIRS = 500
+
+
+class Pool(Enum):
+    """Which images pairs are made of."""
+
+    validation = "validation"
+    train = "train"
+
+
+class Source(Enum):
+    """What the two points of a pair are: an image and a noisy copy, two images, two random points."""
+
+    noisy = "noisy"
+    images = "images"
+    uniform = "uniform"
+
+
+class Noise(Enum):
+    """Distribution of the noise, by entry: N(0, r^2), U(-r, r), or U(0, r) as in the published code."""
+
+    normal = "normal"
+    uniform = "uniform"
+    one_sided = "one_sided"
+
+
+class Adapt(Enum):
+    """Whose step size adapts."""
+
+    none = "none"
+    pair = "pair"
+    all = "global"
+
+
+@dataclass
+class PairsConfig:
+    """The pair set X_Lip.
+
+    Attributes:
+        source: what a pair is.
+        pool: where images come from; the paper sets images aside (`data.validation=6000`).
+        count: pairs; None is 500, or as many as there are images.
+        low: smallest value of uniform points.
+        high: largest value of uniform points.
+        noise: its scale, images being in [0, 1]; 0 pairs independent uniform points.
+        distribution: of the noise.
+        refresh: when new pairs are drawn: `never`, `epoch`, or a number of steps.
+        limited: keep points in [0, 1].
+        per_step: pairs that a step looks at, in turns; None for all.
+    """
+
+    source: Source = Source.noisy
+    pool: Pool = Pool.validation
+    count: int | None = None
+    low: float = 0.0
+    high: float = 1.0
+    noise: float = 0.1
+    distribution: Noise = Noise.normal
+    refresh: str = "never"
+    limited: bool = False
+    per_step: int | None = None
+
+    def build(self, context: RunContext) -> clip.PairSet:
+        """The pairs, on the device.
+
+        Raises:
+            BenchError: there are no images to make them of.
+            ValueError: a value is out of range.
+        """
+        return clip.PairSet(
+            self._source(context),
+            refresh=int(self.refresh) if self.refresh.isdigit() else self.refresh,  # type: ignore[arg-type]
+            value_range=(0.0, 1.0) if self.limited else None,
+            generator=context.streams.generator("lipschitz_pairs"),
+        )
+
+    def _source(self, context: RunContext) -> clip.PairSource:
+        if self.source is Source.uniform:
+            count = _MOST_PAIRS if self.count is None else self.count
+            return clip.UniformPoints(
+                context.data.input_shape,
+                count,
+                low=self.low,
+                high=self.high,
+                noise=self.noise,
+                kind=self.distribution.value,
+            )
+        split = context.data.validation if self.pool is Pool.validation else context.data.train
+        count = min(_MOST_PAIRS, len(split)) if self.count is None else self.count
+        require(
+            0 < count <= len(split),
+            "objective.pairs.count",
+            count,
+            f"in 1..{len(split)}, the {self.pool.name} images (see data.validation)",
+        )
+        images = to_unit_interval(split.images)
+        if self.source is Source.images:
+            return clip.DataPairs(images, count)
+        return clip.NoisyData(images, count, self.noise, self.distribution.value)
+
+
+@dataclass
+class AscentConfig:
+    """How pairs move (Algorithm 1).
+
+    Attributes:
+        step_size: tau.
+        accept: move only where the quotient grows.
+        adapt: whose step size adapts to that.
+        growth: factor of a step size after a move.
+        shrink: factor after a refused one.
+    """
+
+    step_size: float = 1.0
+    accept: bool = True
+    adapt: Adapt = Adapt.pair
+    growth: float = 1.3
+    shrink: float = 0.5
+
+    def build(self) -> clip.Ascent:
+        """The ascent.
+
+        Raises:
+            ValueError: a value is out of range.
+        """
+        return clip.Ascent(
+            step_size=self.step_size,
+            accept=self.accept,
+            adapt=self.adapt.value,
+            growth=self.growth,
+            shrink=self.shrink,
+        )

@@ -1,0 +1,277 @@
+"""What DessiLBI does between phases: prune by support, prune at random, grow."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import nn
+
+from bregbench.foundations.errors import BenchError, require
+from bregbench.measures.layers import CONVOLUTIONS
+from bregbench.methods.thresholds import Masks
+from bregbench.papers.dessilbi.method import EMPTY_GAMMA, Dessilbi, SplitTraining
+from bregbench.phases.base import Begun, TransformConfig, Turn
+from bregbench.storage.restore import in_chain
+from bregman import apply_masks, magnitude_masks
+from dessilbi import filter_masks, grow, mask_filters, shrink, weight_masks
+from dessilbi.branches import bypass_layer
+from dessilbi.growing import carry_state, grown_widths, resnet_growth, vgg_growth
+from dessilbi.masking import align_filters, silent_sums
+from dessilbi.removal import fixed_layers
+from dessilbi.resizing import output_axis
+from dessilbi.tickets import random_masks
+
+if TYPE_CHECKING:
+    from bregbench.methods import Method, MethodConfig
+from bregbench.phases.rewinding import Rewinding
+
+
+class Selected(Enum):
+    """What Gamma keeps or drops as a whole; with `layer`, filters and layers without any."""
+
+    entry = "entry"
+    filter = "filter"
+    layer = "layer"
+
+
+@dataclass
+class SupportPruning(Rewinding):
+    """Keep what DessiLBI's Gamma has selected in the phase before (equations 21, 22).
+
+    Single weights are masked for the phase. Filters, and layers of which nothing is selected, are
+    removed, so that the network is smaller: with all that belongs to them behind the norm layer, so
+    that removal changes no output. Filters that cannot be removed, such as those on a residual
+    stream with padded shortcuts, are kept; of a stream with convolutions as shortcuts every layer
+    keeps what one of them keeps. A layer of a residual branch without support takes the branch with
+    it, unless nothing would be left beside it; one of a chain is bypassed where its shape allows, or
+    keeps its strongest filter.
+
+    Attributes:
+        by: what is kept or dropped as a whole.
+        cap: of filters: at most this share of each layer is kept, the first selected first.
+        convolutions_only: of single weights: leave Linear layers whole, as for winning tickets.
+    """
+
+    kind: ClassVar[str] = "support_pruning"
+    by: Selected = Selected.entry
+    cap: float | None = None
+    convolutions_only: bool = False
+
+    def check(self, phase: str) -> None:
+        super().check(phase)
+        key = f"phases.{phase}.begin"
+        require(self.cap is None or 0 < self.cap <= 1, f"{key}.cap", self.cap, "in (0, 1]")
+        require(
+            self.cap is None or self.by is not Selected.entry,
+            f"{key}.cap",
+            self.cap,
+            f"left out with {key}.by=entry",
+        )
+
+    def check_order(self, phase: str, last: MethodConfig | None) -> None:
+        _require_dessilbi(self, phase, last)
+
+    def begin(self, turn: Turn) -> Begun:
+        split = _split(turn)
+        if self.by is Selected.entry:
+            masks = weight_masks(
+                turn.network, split.optimizer, convolutions_only=self.convolutions_only
+            )
+            _require_support(masks, turn.phase)
+            self.go_back(turn)
+            apply_masks(turn.network, masks)
+            return Begun(network=turn.network, masks=masks)
+        keep, bypassed = self._filters(turn, split)
+        self.go_back(turn)
+        for name in bypassed:
+            bypass_layer(turn.network, name, example=turn.example)
+        mask_filters(turn.network, keep, example=turn.example)
+        return Begun(network=shrink(turn.network, example=turn.example))
+
+    def _filters(self, turn: Turn, split: SplitTraining) -> tuple[Masks, list[str]]:
+        """Which filters to keep, and the layers to be bypassed."""
+        network, example = turn.network, turn.example
+        masks = filter_masks(network, split.optimizer, cap=self.cap, path=split.path)
+        _require_support(masks, turn.phase)
+        fixed = fixed_layers(network, example=example)
+        keep: Masks = {}
+        bypassed: list[str] = []
+        for name, mask in masks.items():
+            layer = name.removesuffix(".weight")
+            chained = not mask.any() and in_chain(network, layer)
+            if chained and self.by is Selected.layer and _bypassable(network, layer, example):
+                bypassed.append(layer)
+                continue
+            if not mask.any() and (chained or self.by is Selected.filter):
+                mask = _strongest(network, split, layer)
+            if layer not in fixed or not mask.any():
+                keep[name] = mask
+        while sums := silent_sums(network, keep):
+            # The summand for which the fewest layers have to get a filter: a shortcut, mostly.
+            for layer in min(sums[0], key=len):
+                keep[f"{layer}.weight"] = _strongest(network, split, layer)
+        return align_filters(network, keep, example=example), bypassed
+
+
+@dataclass
+class RandomPruning(Rewinding):
+    """Keep random weights: the comparison that a ticket has to win.
+
+    Attributes:
+        density: share of each layer's weights that is kept; None for as many as DessiLBI's Gamma has
+            selected there in the phase before.
+        convolutions_only: leave Linear layers whole.
+    """
+
+    kind: ClassVar[str] = "random_pruning"
+    density: float | None = None
+    convolutions_only: bool = True
+
+    def check(self, phase: str) -> None:
+        super().check(phase)
+        require(
+            self.density is None or 0 < self.density <= 1,
+            f"phases.{phase}.begin.density",
+            self.density,
+            "in (0, 1], or null for as many as Gamma selects",
+        )
+
+    def check_order(self, phase: str, last: MethodConfig | None) -> None:
+        if self.density is None:
+            _require_dessilbi(self, phase, last)
+
+    def begin(self, turn: Turn) -> Begun:
+        if self.density is None:
+            counts = weight_masks(
+                turn.network, _split(turn).optimizer, convolutions_only=self.convolutions_only
+            )
+            _require_support(counts, turn.phase)
+        else:
+            kinds = CONVOLUTIONS if self.convolutions_only else _ALL
+            counts = magnitude_masks(
+                turn.network, density=self.density, scope="layer", modules=kinds
+            )
+        # A generator for each phase, so that none has a state that a checkpoint could miss.
+        generator = turn.streams.generator(f"random_pruning/{turn.phase}")
+        device = next(turn.network.parameters()).device
+        drawn = random_masks(counts, generator=generator)
+        masks = {name: mask.to(device) for name, mask in drawn.items()}
+        self.go_back(turn)
+        apply_masks(turn.network, masks)
+        return Begun(network=turn.network, masks=masks)
+
+
+class GrowthRule(Enum):
+    """By how much a layer grows: at least eight filters (VGG16) or four (ResNet56), or a tenth."""
+
+    vgg = "vgg"
+    resnet = "resnet"
+
+
+class GrowthMode(Enum):
+    """Start anew around new filters, as published, or keep outputs and state."""
+
+    reset = "reset"
+    preserve = "preserve"
+
+
+@dataclass
+class Grow(TransformConfig):
+    """Append filters to layers of which Gamma has selected nearly all; where none has, leave out.
+
+    Attributes:
+        threshold: of `#supp Gamma / #supp W` in filters (equation 23).
+        rule: by how much.
+        mode: `reset` or `preserve`, see `dessilbi.growing.grow`.
+    """
+
+    kind: ClassVar[str] = "grow"
+    threshold: float = 0.8
+    rule: GrowthRule = GrowthRule.vgg
+    mode: GrowthMode = GrowthMode.reset
+
+    def check(self, phase: str) -> None:
+        key = f"phases.{phase}.begin.threshold"
+        require(0 < self.threshold <= 1, key, self.threshold, "in (0, 1]")
+
+    def check_order(self, phase: str, last: MethodConfig | None) -> None:
+        _require_dessilbi(self, phase, last)
+
+    def begin(self, turn: Turn) -> Begun | None:
+        split = _split(turn)
+        rules: dict[GrowthRule, Callable[[int], int]] = {
+            GrowthRule.vgg: vgg_growth,
+            GrowthRule.resnet: resnet_growth,
+        }
+        widths = grown_widths(
+            turn.network,
+            split.optimizer,
+            threshold=self.threshold,
+            rule=rules[self.rule],
+            example=turn.example,
+        )
+        if not widths:
+            return None
+        generator = turn.streams.generator(f"growth/{turn.phase}")
+        try:
+            grown = grow(
+                turn.network,
+                widths,
+                mode=self.mode.value,
+                generator=generator,
+                example=turn.example,
+            )
+        except ValueError as error:
+            raise BenchError(f"phases.{turn.phase}.begin: {error}") from error
+
+        def carry(method: Method) -> None:
+            assert isinstance(method, SplitTraining)
+            carry_state(turn.network, split.optimizer, grown, method.optimizer)
+
+        return Begun(network=grown, carry=carry if self.mode is GrowthMode.preserve else None)
+
+
+_ALL = (nn.Linear, *CONVOLUTIONS)
+
+
+def _require_dessilbi(transform: TransformConfig, phase: str, last: MethodConfig | None) -> None:
+    if not isinstance(last, Dessilbi):
+        found = "it is the first" if last is None else f"the phase before has method={last.kind}"
+        raise BenchError(
+            f"phases.{phase}.begin={transform.kind} needs a phase with method=dessilbi before it, "
+            f"and {found}: put one there"
+        )
+
+
+def _require_support(masks: Masks, phase: str) -> None:
+    if not any(bool(mask.any()) for mask in masks.values()):
+        raise BenchError(f"phases.{phase}.begin has nothing to keep: {EMPTY_GAMMA}")
+
+
+def _split(turn: Turn) -> SplitTraining:
+    assert isinstance(turn.method, SplitTraining)  # as `check_order` requires
+    return turn.method
+
+
+def _bypassable(network: nn.Module, layer: str, example: torch.Tensor) -> bool:
+    """Whether a layer of a chain keeps the shape of its input."""
+    try:
+        bypass_layer(copy.deepcopy(network), layer, example=example)
+    except ValueError:
+        return False
+    return True
+
+
+def _strongest(network: nn.Module, split: SplitTraining, layer: str) -> torch.Tensor:
+    """The one filter with the largest norm of V."""
+    module = network.get_submodule(layer)
+    weight = module.get_parameter("weight")
+    dual = split.optimizer.dual(weight).transpose(0, output_axis(module)).flatten(1)
+    mask = torch.zeros(len(dual), dtype=torch.bool, device=dual.device)
+    mask[torch.linalg.vector_norm(dual, dim=1).argmax()] = True
+    return mask

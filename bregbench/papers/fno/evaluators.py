@@ -1,0 +1,273 @@
+"""Evaluators of resolution: accuracy over input sizes, and after conversions of convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, TypeVar
+
+import torch
+from torch import nn
+
+from bregbench.data import Data, Split
+from bregbench.data.loader import evaluation_batches, to_unit_interval
+from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.evaluators.sample import sample_of
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import BenchError, require
+from bregbench.tasks.base import Classification
+from bregbench.tasks.context import RunContext
+from fno import SpectralConv2d, spatial_network, spectral_network
+from fno.interpolation import InputResize, Interpolation, resize_images
+
+#: images in a forward pass; feature maps of enlarged images need room
+_BATCH = 250
+
+_Name = TypeVar("_Name")
+
+
+class Judged(Enum):
+    """Which network is judged on resized images.
+
+    The network as it is; its circular convolutions converted to spectral layers, or its spectral layers
+    to circular convolutions, exactly so at the size of the training images; or the network behind an
+    interpolation of its input to that size.
+    """
+
+    network = "network"
+    spectral = "spectral"
+    spatial = "spatial"
+    nearest = "nearest"
+    bilinear = "bilinear"
+    bicubic = "bicubic"
+    trigonometric = "trigonometric"
+
+
+@dataclass
+class Resolution(EvaluatorConfig):
+    """Accuracy over input sizes (Kabri et al. 2023, Figure 4), for any classifier.
+
+    Images at sizes other than their own are interpolations of the small ones, as in the paper.
+
+    Attributes:
+        sizes: heights of the resized test images, the width in proportion; empty for a quarter to
+            twice the height of the images.
+        data: how test images are resized.
+        networks: what is judged; what a network has no use for is named and left out.
+        images: how many test images; None for all.
+    """
+
+    kind: ClassVar[str] = "resolution"
+    sizes: list[int] = field(default_factory=list)
+    data: list[Interpolation] = field(
+        default_factory=lambda: [Interpolation.trigonometric, Interpolation.bilinear]
+    )
+    networks: list[Judged] = field(
+        default_factory=lambda: [
+            Judged.network,
+            Judged.spectral,
+            Judged.spatial,
+            Judged.trigonometric,
+            Judged.bilinear,
+        ]
+    )
+    images: int | None = None
+
+    @torch.no_grad()
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`resolution/<data>_<size>` of the network, `resolution/<judged>/<data>_<size>` of others.
+
+        Raises:
+            BenchError: a value is out of range, or the task is no classification.
+        """
+        key = "evaluators.resolution"
+        _check_task(self.kind, context)
+        sizes = self.sizes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2))
+        require(all(size > 0 for size in sizes), f"{key}.sizes", sizes, "positive")
+        for name in ("data", "networks"):
+            require(len(getattr(self, name)) > 0, f"{key}.{name}", [], "at least one")
+        split = _images_of(data.test, self.images, f"{key}.images")
+        judged, left_out = self._judged(network, data)
+        refused: dict[Judged, list[str]] = {}
+        found: dict[str, float] = {}
+        for size in sizes:
+            target = _scaled(data.input_shape, size)
+            able = {k: net for k, net in judged.items() if _takes(net, data, target, context)}
+            for kind in judged.keys() - able.keys():
+                refused.setdefault(kind, []).append(f"{target[0]} x {target[1]}")
+            for interpolation in self.data:
+                accuracies = _accuracies(able, split, context, target, interpolation)
+                for kind, accuracy in accuracies.items():
+                    prefix = "" if kind is Judged.network else f"{kind.value}/"
+                    found[f"resolution/{prefix}{interpolation.value}_{size}"] = accuracy
+        for kind, images in refused.items():
+            left_out[kind] = f"it takes no images of {', '.join(images)}"
+        for kind, reason in left_out.items():
+            say(f"note: evaluators=[resolution] leaves out networks=[{kind.value}]: {reason}")
+        return found
+
+    def _judged(
+        self, network: nn.Module, data: Data
+    ) -> tuple[dict[Judged, nn.Module], dict[Judged, str]]:
+        """The networks to judge, and why others are not."""
+        judged: dict[Judged, nn.Module] = {}
+        left_out: dict[Judged, str] = {}
+        for kind in self.networks:
+            try:
+                judged[kind] = _variant(network, kind, data)
+            except ValueError as error:
+                left_out[kind] = str(error)
+        return judged, left_out
+
+
+class Cut(Enum):
+    """How modes are left out: by a clean cut, or as the published code does (`fno.truncation`)."""
+
+    exact = "exact"
+    published = "published"
+
+
+@dataclass
+class Conversion(EvaluatorConfig):
+    """Accuracy after conversions between kernels and modes (Kabri et al. 2023, Figure 3).
+
+    Attributes:
+        modes: numbers of modes per axis that are kept of converted circular convolutions; empty for a
+            quarter, half, three quarters and all of the height of the images.
+        truncation: how; several ways are measured one after the other.
+        images: how many test images; None for all.
+    """
+
+    kind: ClassVar[str] = "conversion"
+    modes: list[int] = field(default_factory=list)
+    truncation: list[Cut] = field(default_factory=lambda: [Cut.exact])
+    images: int | None = None
+
+    @torch.no_grad()
+    def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
+        """`conversion/modes_<M>` of circular convolutions, `conversion/spatial` of spectral layers.
+
+        After published truncation the former is `conversion/published/modes_<M>`.
+
+        Raises:
+            BenchError: a value is out of range, the task is no classification, or the network has
+                nothing to convert.
+        """
+        key = "evaluators.conversion"
+        _check_task(self.kind, context)
+        counts = self.modes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1))
+        require(all(count > 0 for count in counts), f"{key}.modes", counts, "positive")
+        split = _images_of(data.test, self.images, f"{key}.images")
+        require(len(self.truncation) > 0, f"{key}.truncation", [], "exact, published or both")
+        converted: dict[str, nn.Module] = {}
+        reasons: list[str] = []
+        for name, kind, count, cut in [
+            *(
+                (f"{_CONVERTED[cut]}/modes_{count}", Judged.spectral, count, cut)
+                for cut in self.truncation
+                for count in counts
+            ),
+            ("conversion/spatial", Judged.spatial, None, Cut.exact),
+        ]:
+            try:
+                converted[name] = _variant(network, kind, data, modes=count, cut=cut)
+            except ValueError as error:
+                reasons.append(str(error))
+                if cut is Cut.published:
+                    say(f"note: evaluators=[conversion] leaves out {name}: {error}")
+        if not converted:
+            raise BenchError(
+                f"evaluators=[conversion] has nothing to convert ({'; '.join(dict.fromkeys(reasons))}): "
+                "use it with model=cnn_circular, fno or spectral_resnet18"
+            )
+        size = _scaled(data.input_shape, data.input_shape[1])
+        return _accuracies(converted, split, context, size, Interpolation.trigonometric)
+
+
+#: what metrics of converted networks begin with
+_CONVERTED = {Cut.exact: "conversion", Cut.published: "conversion/published"}
+
+
+def _variant(
+    network: nn.Module,
+    kind: Judged,
+    data: Data,
+    *,
+    modes: int | None = None,
+    cut: Cut = Cut.exact,
+) -> nn.Module:
+    """The network to be judged.
+
+    Raises:
+        ValueError: there is nothing to convert, or it cannot be.
+    """
+    if kind is Judged.network:
+        return network
+    example = to_unit_interval(data.test.images[:1])
+    if kind is Judged.spectral:
+        converted = spectral_network(network, example, modes=modes, truncation=cut.value)
+        if _count_spectral(converted) == _count_spectral(network):
+            raise ValueError("it has no circular convolutions")
+        return converted
+    if kind is Judged.spatial:
+        if not _count_spectral(network):
+            raise ValueError("it has no spectral layers")
+        return spatial_network(network, example)
+    size = (data.input_shape[1], data.input_shape[2])
+    return InputResize(network, size, Interpolation(kind.value))
+
+
+def _count_spectral(network: nn.Module) -> int:
+    return sum(isinstance(module, SpectralConv2d) for module in network.modules())
+
+
+def _takes(network: nn.Module, data: Data, size: tuple[int, int], context: RunContext) -> bool:
+    """Whether a network answers images of a size; those with a fixed linear layer take one only."""
+    black = torch.zeros(1, data.input_shape[0], *size, device=context.device)
+    try:
+        network(context.arrange(black))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError):
+        return False
+    return True
+
+
+def _accuracies(
+    networks: dict[_Name, nn.Module],
+    split: Split,
+    context: RunContext,
+    size: tuple[int, int],
+    interpolation: Interpolation,
+) -> dict[_Name, float]:
+    """Accuracy of each network on the images at a size; one resizing serves all of them."""
+    hits = {name: torch.zeros((), dtype=torch.int64, device=context.device) for name in networks}
+    for images, labels in evaluation_batches(split, _BATCH):
+        resized = context.arrange(resize_images(images, size, interpolation))
+        for name, network in networks.items():
+            with context.autocast():
+                outputs = network(resized)
+            hits[name] += context.task.scores(outputs, labels)["accuracy"]
+    return {name: int(count) / len(split) for name, count in hits.items()}
+
+
+def _images_of(split: Split, count: int | None, key: str) -> Split:
+    require(count is None or count > 0, key, count, "at least 1, or null for all")
+    return split if count is None else sample_of(split, count)
+
+
+def _scaled(shape: tuple[int, int, int], height: int) -> tuple[int, int]:
+    """A height, and the width in the proportion of the images."""
+    return height, max(1, round(height * shape[2] / shape[1]))
+
+
+def _shares(height: int, shares: tuple[float, ...]) -> list[int]:
+    return list(dict.fromkeys(max(1, round(share * height)) for share in shares))
+
+
+def _check_task(kind: str, context: RunContext) -> None:
+    if not isinstance(context.task, Classification):
+        raise BenchError(
+            f"evaluators=[{kind}] measures accuracy, and task={context.task.kind} has none: use it "
+            "with task=classification"
+        )

@@ -1,0 +1,205 @@
+"""The networks of the paper on Fourier neural operators, in either parametrisation of their kernels."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from bregbench.data.normalization import Normalization
+from bregbench.foundations.errors import require
+from bregbench.models.activation import Activation
+from bregbench.models.base import ModelConfig
+from bregbench.models.normalize import Normalize
+from fno import FourierClassifier, SpectralResNet18
+
+
+class Striding(Enum):
+    """How a stride reduces the size: by trigonometric resizing, or by keeping every second pixel."""
+
+    trigonometric = "trigonometric"
+    sampling = "sampling"
+
+
+@dataclass
+class CnnCircular(ModelConfig):
+    """Circular convolutions without striding, pooling to a fixed size, a hidden layer, logits.
+
+    The CNN of the paper's Figures 3 and 4a; takes images of any size. Kernels from 10 x 10 on go through
+    the FFT, on the CPU from 5 x 5 on through products of matrices, with the same values. Modules:
+    ``normalize, conv1, activation1, conv2, ..., pool, flatten, linear1, activation<n>, linear2``. With
+    5 x 5 kernels on one channel: 37,586 parameters.
+
+    Attributes:
+        kernel_size: side of every kernel.
+        channels: output channels of the convolutions.
+        hidden: width of the fully connected layer before the logits.
+        pool: height and width that average pooling leaves.
+        activation: after every convolution and the hidden layer; relu, or gelu, which the paper's
+            Proposition 2 asks for.
+        bias: of the convolutions.
+    """
+
+    kind: ClassVar[str] = "cnn_circular"
+
+    kernel_size: int = 5
+    channels: list[int] = field(default_factory=lambda: [8, 16])
+    hidden: int = 128
+    pool: int = 4
+    activation: Activation = Activation.relu
+    bias: bool = False
+
+    def build(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        normalization: Normalization | None = None,
+    ) -> nn.Sequential:
+        """See `ModelConfig.build`."""
+        require(self.kernel_size > 0, "model.kernel_size", self.kernel_size, "at least 1")
+        return _classifier(
+            self, input_shape, classes, normalization, {"kernel_size": self.kernel_size}
+        )
+
+
+@dataclass
+class Fno(ModelConfig):
+    """The same network with spectral layers, trained on its modes.
+
+    Attributes:
+        modes: frequencies per axis of every layer, negative ones counted.
+        channels: outputs of the spectral layers.
+        hidden: width of the fully connected layer before the logits.
+        pool: height and width that average pooling leaves.
+        activation: after every spectral layer and the hidden layer; relu or gelu.
+        bias: of the spectral layers.
+        pointwise: add the path W u of eq. 2, a 1 x 1 convolution.
+        balanced: gradients that let a step move all frequencies alike; for methods that find modes.
+    """
+
+    kind: ClassVar[str] = "fno"
+
+    modes: int = 15
+    channels: list[int] = field(default_factory=lambda: [8, 16])
+    hidden: int = 128
+    pool: int = 4
+    activation: Activation = Activation.relu
+    bias: bool = False
+    pointwise: bool = False
+    balanced: bool = False
+
+    def build(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        normalization: Normalization | None = None,
+    ) -> nn.Sequential:
+        """See `ModelConfig.build`."""
+        require(self.modes > 0, "model.modes", self.modes, "at least 1")
+        layers = {"modes": self.modes, "pointwise": self.pointwise, "balanced": self.balanced}
+        return _classifier(self, input_shape, classes, normalization, layers)
+
+
+@dataclass
+class SpectralResnet18(ModelConfig):
+    """ResNet-18 on the torus: circular or spectral convolutions, strides by trigonometric resizing.
+
+    The defaults are the layout for small images; the paper's, for 112 x 112 pixels, has
+    ``stem_kernel=7 stem_stride=2 max_pool=true``. Takes images of any size.
+
+    Attributes:
+        width: channels of the stem and the first stage; each further stage doubles them.
+        modes: train so many modes per axis in every layer; None trains circular convolutions, which the
+            evaluators convert.
+        stem_kernel: kernel size of the stem.
+        stem_stride: of the stem.
+        max_pool: 3 x 3 max-pooling with stride 2 after the stem; does not commute with resizing.
+        striding: what replaces strided convolutions.
+    """
+
+    kind: ClassVar[str] = "spectral_resnet18"
+
+    width: int = 64
+    modes: int | None = None
+    stem_kernel: int = 3
+    stem_stride: int = 1
+    max_pool: bool = False
+    striding: Striding = Striding.trigonometric
+
+    def build(
+        self,
+        *,
+        input_shape: tuple[int, int, int],
+        classes: int,
+        normalization: Normalization | None = None,
+    ) -> SpectralResidualNetwork:
+        """See `ModelConfig.build`."""
+        for key in ("width", "stem_kernel", "stem_stride"):
+            require(getattr(self, key) > 0, f"model.{key}", getattr(self, key), "at least 1")
+        require(self.modes is None or self.modes > 0, "model.modes", self.modes, "at least 1")
+        channels = input_shape[0]
+        return SpectralResidualNetwork(
+            Normalize(normalization or Normalization.identity(channels)),
+            in_channels=channels,
+            classes=classes,
+            modes=self.modes,
+            width=self.width,
+            stem_kernel=self.stem_kernel,
+            stem_stride=self.stem_stride,
+            max_pool=self.max_pool,
+            striding=self.striding.value,
+        )
+
+
+class SpectralResidualNetwork(SpectralResNet18):
+    """`fno.SpectralResNet18` behind an input normalisation.
+
+    Args:
+        normalize: applied first.
+        arguments: of `fno.SpectralResNet18`.
+    """
+
+    def __init__(self, normalize: Normalize, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.normalize = normalize
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
+        return super().forward(self.normalize(images))
+
+
+def _classifier(
+    config: CnnCircular | Fno,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    normalization: Normalization | None,
+    layers: dict[str, Any],
+) -> nn.Sequential:
+    positive = all(size > 0 for size in config.channels) and len(config.channels) > 0
+    require(positive, "model.channels", config.channels, "one or more positive numbers")
+    for key in ("hidden", "pool"):
+        require(getattr(config, key) > 0, f"model.{key}", getattr(config, key), "at least 1")
+    known = config.activation in (Activation.relu, Activation.gelu)
+    require(known, "model.activation", config.activation.name, "relu or gelu")
+    channels = input_shape[0]
+    classifier = FourierClassifier(
+        channels,
+        classes,
+        channels=config.channels,
+        hidden=config.hidden,
+        pool=config.pool,
+        activation=config.activation.value,
+        bias=config.bias,
+        **layers,
+    )
+    modules = OrderedDict[str, nn.Module](
+        normalize=Normalize(normalization or Normalization.identity(channels))
+    )
+    modules.update(classifier.named_children())
+    return nn.Sequential(modules)

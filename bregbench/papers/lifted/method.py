@@ -1,0 +1,347 @@
+"""Lifted training: the solvers of `lifted` on networks of the bench, with the energy as a metric.
+
+Source: Wang, Benning, "Lifted Bregman training of neural networks", JMLR 24(232), 2023.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+import lifted
+from bregbench.data import Split, evaluation_batches
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.identity import chosen, fill_chosen
+from bregbench.foundations.streams import Streams
+from bregbench.methods.base import MethodConfig, Step
+from bregbench.methods.start import StartConfig, glorot_start
+from bregbench.objectives import ObjectiveConfig
+from bregbench.papers.lifted.chain import Chain, lift_network
+from bregbench.papers.lifted.solvers import Implicit, SolverConfig, is_deterministic
+from bregbench.tasks.context import RunContext
+from lifted.activation import Activation
+from lifted.regularisers import L1Regulariser
+from lifted.solver import Solver
+
+#: images of a split on which the forward pass is looked at after every epoch
+LOOKED_AT = 1000
+#: a learning rate of zero is an infinite proximal weight; this is near enough
+_SMALLEST_FACTOR = 1e-9
+
+
+class Penalty(Enum):
+    """What ties a hidden output to the layer below: (13), (7) or (6) of the paper."""
+
+    bregman = "bregman"
+    classical = "classical"
+    mac = "mac"
+
+
+class Loss(Enum):
+    """Bregman loss of the outputs; `own` is that of the final activation, else half squared error."""
+
+    own = "own"
+    squared = "squared"
+    cross_entropy = "cross_entropy"
+    binary_cross_entropy = "binary_cross_entropy"
+
+    def activation(self) -> Activation | None:
+        """The activation whose Bregman loss it is; None for the network's own."""
+        kinds = {
+            Loss.squared: lifted.Identity,
+            Loss.cross_entropy: lifted.Softmax,
+            Loss.binary_cross_entropy: lifted.Sigmoid,
+        }
+        return kinds[self]() if self in kinds else None
+
+
+class Mode(Enum):
+    """Where the l1 norm of the code acts: in the energy (26), (27), or in the iteration."""
+
+    variational = "variational"
+    iterative = "iterative"
+
+
+@dataclass
+class CodeConfig:
+    """The l1 norm of one hidden layer's output.
+
+    Attributes:
+        layer: which one, counted from 1; 0 for none.
+        lam: its weight, alpha in the paper.
+        mode: in the energy, or in the Bregman function of the iteration.
+    """
+
+    layer: int = 0
+    lam: float = 0.09
+    mode: Mode = Mode.variational
+
+    def regularisers(self) -> dict[int, L1Regulariser]:
+        """The same as `lifted` takes it."""
+        if not self.layer:
+            return {}
+        require(self.layer > 0, "method.code.layer", self.layer, "a hidden layer from 1 on, or 0")
+        require(self.lam > 0, "method.code.lam", self.lam, "greater than 0")
+        return {self.layer: L1Regulariser(self.lam, self.mode.value)}
+
+
+@dataclass
+class Lifted(MethodConfig):
+    """Training without the chain rule, and its baselines on the same network and loss.
+
+    Attributes:
+        solver: what moves parameters and auxiliary variables.
+        penalty: how hidden outputs are tied to the layers below.
+        loss: of the outputs.
+        lam: weight lambda_l of the penalties of hidden layers.
+        layer_lam: one weight per hidden layer instead.
+        code: an l1 norm on one hidden output.
+        multiplier_rate: raise the weights after each epoch by this times the mean penalty (B.3).
+        start: the weights that training starts from.
+    """
+
+    kind: ClassVar[str] = "lifted"
+    solver: SolverConfig = chosen(Implicit)
+    penalty: Penalty = Penalty.bregman
+    loss: Loss = Loss.own
+    lam: float = 1.0
+    layer_lam: list[float] = field(default_factory=list)
+    code: CodeConfig = field(default_factory=CodeConfig)
+    multiplier_rate: float | None = None
+    start: StartConfig = field(default_factory=glorot_start)
+
+    def __post_init__(self) -> None:
+        fill_chosen(self)
+
+    def prepare(self, network: nn.Module, streams: Streams) -> None:
+        """Set the starting weights."""
+        self.start.apply(network, streams)
+
+    def build(
+        self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
+    ) -> LiftedTraining:
+        """The solver at work on the network.
+
+        Raises:
+            BenchError: a value is out of range, or network, targets or another option do not fit.
+        """
+        self._refuse(objective, context)
+        chain = lift_network(
+            network,
+            context.data.classes,
+            loss=self.loss.activation(),
+            lam=self.layer_lam or self.lam,
+            penalty=self.penalty.value,
+            regularisers=self.code.regularisers(),
+        )
+        try:
+            solver = self.solver.build(chain.network, network, context)
+            chain.network.check_targets(_looked_at(chain, context.data.train, context, "train")[1])
+        except ValueError as error:
+            raise BenchError(f"method=lifted, solver {self.solver.kind}: {error}") from error
+        multipliers = None
+        if self.multiplier_rate is not None:
+            rate = self.multiplier_rate
+            require(rate > 0, "method.multiplier_rate", rate, "greater than 0")
+            if isinstance(solver, lifted.BackPropagation):
+                raise BenchError(
+                    f"method.multiplier_rate={rate} has no meaning for back_propagation, which has "
+                    "no penalties: leave it out"
+                )
+            multipliers = lifted.Multipliers(solver, rate=rate)
+        return LiftedTraining(
+            network,
+            chain,
+            solver,
+            context,
+            rates=self.solver.rates(context),
+            multipliers=multipliers,
+        )
+
+    def _refuse(self, objective: ObjectiveConfig, context: RunContext) -> None:
+        weights = self.layer_lam or [self.lam]
+        key = "method.layer_lam" if self.layer_lam else "method.lam"
+        require(min(weights) > 0, key, self.layer_lam or self.lam, "greater than 0")
+        if objective.kind != "plain":
+            raise BenchError(
+                f"objective={objective.kind} has no meaning for method=lifted, which differentiates "
+                "nothing: leave it out; method.code and method.penalty say what is minimised"
+            )
+        for option, given in (("precision=bf16", context.bf16), ("compile=true", context.compile)):
+            if given:
+                raise BenchError(
+                    f"trainer.{option} has no meaning for method=lifted, whose steps are no forward "
+                    "passes: leave it out"
+                )
+
+
+class LiftedTraining:
+    """A network of the bench trained by a solver of `lifted`, which shares its parameters."""
+
+    remedy: ClassVar[str] = "lower method.solver.step_scale (or lr), or raise rho"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        chain: Chain,
+        solver: Solver,
+        context: RunContext,
+        *,
+        rates: tuple[str, float],
+        multipliers: lifted.Multipliers | None = None,
+    ) -> None:
+        self.network = network
+        self.solver = solver
+        self._chain = chain
+        self._context = context
+        self._rates = rates
+        self._multipliers = multipliers
+        self._factor = 1.0
+        self._sums: torch.Tensor | None = None
+        self._batches = 0
+        if isinstance(solver, lifted.BackPropagation):
+            return
+        solver.observers.append(self._observe)
+
+    @torch.no_grad()
+    def step(
+        self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
+    ) -> Step:
+        """One batch solved; loss and outputs are those of the forward pass before it."""
+        back = None
+        wanted = self._chain.targets(targets)
+        if is_deterministic(self.solver):
+            # Its variables are kept in the order of the rows, which the loader draws anew.
+            if indices is None:
+                raise ValueError("a deterministic solver needs to know which images it sees")
+            order = indices.argsort()
+            back = order.argsort()
+            inputs, wanted, indices = inputs[order], wanted[order], indices[order]
+        try:
+            result = self.solver.step(self._chain.inputs(inputs), wanted, indices)
+        except (ValueError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+            raise BenchError(f"method=lifted: {error}".splitlines()[0]) from error
+        outputs = self._chain.outputs(result.outputs if back is None else result.outputs[back])
+        return Step(self._context.task.loss(outputs, targets), outputs)
+
+    def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
+        """The energy and what a forward pass looks like, as `docs/metrics.md` defines them.
+
+        Raises:
+            BenchError: training has blown up.
+        """
+        try:
+            self.solver.check()
+        except lifted.DivergenceError as error:
+            raise BenchError(f"method=lifted: {error}") from error
+        found = self._read_sums() | self._look()
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise BenchError(f"{name} became {value}: {self.remedy}")
+        name, rate = self._rates
+        found[name] = rate / self._factor if name == "rho" else rate * self._factor
+        if self._multipliers is not None:
+            for number, weight in enumerate(self._chain.network.lam[:-1], start=1):
+                found[f"lifted/lam/layer{number}"] = weight
+            self._multipliers.update()
+        return found
+
+    def scale_lr(self, factor: float) -> None:
+        """Scale learning rates; proximal weights are divided by the factor."""
+        self._factor = max(factor, _SMALLEST_FACTOR)
+        self.solver.scale_lr(self._factor)
+
+    def variants(self) -> dict[str, nn.Module]:
+        """The trained network."""
+        return {"trained": self.network}
+
+    def describe(self) -> str:
+        """The layers with their activations and weights."""
+        network = self._chain.network
+        lines = []
+        for number, layer in enumerate(network.layers, start=1):
+            shapes = " ".join(str(tuple(p.shape)) for p in layer.affine.parameters)
+            role = "loss" if number == network.depth else f"lambda {network.lam[number - 1]:g}"
+            lines.append(f"layer {number}: {shapes}, {layer.activation}, {role}")
+        return "\n".join(lines) + "\n"
+
+    def notes(self) -> list[str]:
+        """What the solver wants to be known."""
+        return self.solver.notes()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the solver, of the multipliers, and of the epoch's sums."""
+        state: dict[str, Any] = {
+            "solver": self.solver.state_dict(),
+            "factor": self._factor,
+            "sums": self._sums,
+            "batches": self._batches,
+        }
+        if self._multipliers is not None:
+            state["multipliers"] = self._multipliers.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self.solver.load_state_dict(state["solver"])
+        self._factor = state["factor"]
+        self._sums, self._batches = state["sums"], state["batches"]
+        if self._multipliers is not None:
+            self._multipliers.load_state_dict(state["multipliers"])
+
+    def _observe(self, lift: lifted.Lift) -> None:
+        """Add up the energy of a solved batch, and how sparse its auxiliary variables are."""
+        terms = lifted.energy(lift)
+        zeros = [(x == 0).float().mean() for x in lift.aux]
+        seen = torch.stack([terms.total, terms.penalties.sum(), *zeros]).double()
+        self._sums = seen if self._sums is None else self._sums + seen
+        self._batches += 1
+
+    def _read_sums(self) -> dict[str, float]:
+        if self._sums is None:
+            return {}
+        energy, gap, *zeros = (self._sums / self._batches).tolist()
+        self._sums, self._batches = None, 0
+        found = {"lifted/energy": energy, "lifted/gap": gap}
+        for number, share in enumerate(zeros, start=1):
+            found[f"lifted/auxiliary_sparsity/layer{number}"] = share
+        return found
+
+    def _look(self) -> dict[str, float]:
+        """The forward pass of the first training and validation images."""
+        data = self._context.data
+        found = _forward(self._chain, data.train, self._context, "train")
+        if len(data.validation):
+            seen = _forward(self._chain, data.validation, self._context, "validation")
+            found["lifted/validation_loss"] = seen["lifted/loss"]
+        return found
+
+
+def _looked_at(
+    chain: Chain, split: Split, context: RunContext, name: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """x_0 and y of the first images of a split; what is random in the task is drawn alike each time."""
+    some = Split(split.images[:LOOKED_AT], split.labels[:LOOKED_AT])
+    ((images, labels),) = evaluation_batches(some, LOOKED_AT)
+    generator = Streams(0).generator(f"task/lifted/{name}", context.device)
+    inputs, targets = context.task.pose(images, labels, generator)
+    return chain.inputs(context.arrange(inputs)), chain.targets(targets)
+
+
+@torch.no_grad()
+def _forward(chain: Chain, split: Split, context: RunContext, name: str) -> dict[str, float]:
+    lift = lifted.Lift(chain.network, *_looked_at(chain, split, context, name))
+    terms = lifted.energy(lift)
+    found = {"lifted/loss": terms.loss, "lifted/objective": terms.loss + terms.regulariser}
+    for number in range(chain.network.depth):
+        share = (lift.preactivation(number) >= 0).float().mean()
+        found[f"lifted/linear_units/layer{number + 1}"] = share
+    for number, code in enumerate(lift.aux, start=1):
+        found[f"lifted/code_sparsity/layer{number}"] = (code == 0).float().mean()
+    values = torch.stack(list(found.values())).tolist()
+    return dict(zip(found, values, strict=True))

@@ -1,0 +1,77 @@
+"""Pruning by magnitude, at once or by and by during a phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+from bregman import apply_masks
+
+if TYPE_CHECKING:
+    pass
+from bregbench.methods.thresholds import Cut, Scope, Unit
+from bregbench.phases.base import Begun, TransformConfig, Turn
+
+
+class Approach(Enum):
+    """How a phase that is repeated comes to its density.
+
+    At once; by keeping the same share of what is left in every round (Han et al., 2015); or with a
+    sparsity that rises as 1 - (1 - k / n)^3 of its end over n rounds (Zhu and Gupta, 2017).
+    """
+
+    at_once = "at_once"
+    geometric = "geometric"
+    cubic = "cubic"
+
+    def density(self, last: float, *, number: int, of: int) -> float:
+        """The density of round `number` of so many, counted from 1, that end at `last`."""
+        match self:
+            case Approach.at_once:
+                return last
+            case Approach.geometric:
+                return last ** (number / of)
+            case Approach.cubic:
+                return last + (1 - last) * (1 - number / of) ** 3
+
+
+@dataclass
+class MagnitudePruning(TransformConfig):
+    """Drop the smallest weights, kernels, filters or rows, for the whole phase (Han et al., 2015).
+
+    Attributes:
+        density: share of the units that is kept, of all there are, whatever was dropped earlier.
+        by: the units.
+        scope: whether the share is of each layer or of all of them.
+        linear_density: share of the units of linear layers, where it is not that of the
+            convolutions; the two kinds then do not compete.
+        approach: how the repetitions of a phase come to these densities.
+    """
+
+    kind: ClassVar[str] = "magnitude_pruning"
+    density: float = 0.5
+    by: Unit = Unit.entry
+    scope: Scope = Scope.all
+    linear_density: float | None = None
+    approach: Approach = Approach.at_once
+
+    def check(self, phase: str) -> None:
+        self._cut().check(f"phases.{phase}.begin")
+
+    def begin(self, turn: Turn) -> Begun:
+        cut = self._cut(number=turn.number, of=turn.repeat)
+        masks = cut.masks(turn.network)
+        apply_masks(turn.network, masks)
+        return Begun(network=turn.network, masks=masks)
+
+    def _cut(self, *, number: int = 1, of: int = 1) -> Cut:
+        def now(last: float) -> float:
+            return self.approach.density(last, number=number, of=of)
+
+        return Cut(
+            density=now(self.density),
+            by=self.by,
+            scope=self.scope,
+            linear_density=None if self.linear_density is None else now(self.linear_density),
+        )

@@ -1,0 +1,1 @@
+"""Reproducing: what is missing, trained; the queue; searches."""

@@ -1,0 +1,188 @@
+"""Working through everything that the published tables still miss, most informative first.
+
+Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench-reproduce`, when
+somebody decides to keep them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bregbench.figures.specs import load_table
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.reproduce.plan import Job, plan
+from bregbench.reproduce.train import attempt
+
+if TYPE_CHECKING:
+    from bregbench.schema.config import Config
+
+
+@dataclass
+class Item:
+    """One line of the priority list: rows, parts and seeds of a table; empty means all."""
+
+    table: str = MISSING
+    rows: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Priorities:
+    """The committed priority list, first things first."""
+
+    items: list[Item] = field(default_factory=list)
+
+
+def read_priorities(path: Path) -> list[Item]:
+    """The priority list of a YAML file with a key `items`.
+
+    Raises:
+        BenchError: no such file, or it does not fit.
+    """
+    if not path.is_file():
+        raise BenchError(f"priority list {path} is missing: give results_dir=FOLDER")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Priorities), OmegaConf.load(path))
+        priorities = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise BenchError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(priorities, Priorities)
+    return priorities.items
+
+
+def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job]:
+    """All runs that the list names, each once, in its order."""
+    jobs: dict[tuple[str, int], Job] = {}
+    for item in items:
+        table = load_table(item.table)
+        seeds = item.seeds or table.seeds
+        for job in plan(table, records_dir, *local, rows=item.rows, seeds=seeds, parts=item.parts):
+            key = (f"{table.name}/{job.config.hashed_name}", job.config.seed)
+            jobs.setdefault(key, job)
+    return list(jobs.values())
+
+
+def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple[Job, str]]:
+    """Train the missing jobs with several single-threaded processes; failed ones and why.
+
+    Unfinished runs are saved when the deadline passes, or on SIGTERM and Ctrl-C, and go on with the
+    next call. A process that is killed takes its job along and no other.
+
+    Raises:
+        Interrupted: SIGTERM arrived and the workers have stopped.
+    """
+    waiting = [job for job in jobs if not job.done]
+    failed: list[tuple[Job, str]] = []
+    running: dict[Future[str | None], tuple[Job, _Worker]] = {}
+    with contextlib.ExitStack() as stack, _sigterm_for_workers():
+        idle = [stack.enter_context(contextlib.closing(_Worker())) for _ in range(workers)]
+        while True:
+            while idle and not _late(deadline) and (job := _take(waiting)):
+                say(f"next: {_label(job)}")
+                worker = idle.pop()
+                running[worker.submit(job.config, deadline)] = job, worker
+            if not running:
+                break
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                job, worker = running.pop(future)
+                idle.append(worker)
+                reason = _reason(future)
+                if reason is not None:
+                    failed.append((job, reason))
+                    say(f"stopped: {_label(job)}: {reason}")
+    if not _late(deadline):
+        failed += [(job, job.blocked) for job in waiting]
+    return failed
+
+
+class _Worker:
+    """A process that trains one job after the other, and a new one where it was killed.
+
+    Each is a pool of its own: one process that dies makes its whole pool useless.
+    """
+
+    def __init__(self) -> None:
+        self._pool = self._open()
+
+    def submit(self, config: Config, deadline: float | None) -> Future[str | None]:
+        """Begin with a job."""
+        try:
+            return self._pool.submit(_train, config, deadline)
+        except BrokenProcessPool:
+            self.close()
+            self._pool = self._open()
+            return self._pool.submit(_train, config, deadline)
+
+    def close(self) -> None:
+        """Wait for the process to end."""
+        self._pool.shutdown()
+
+    def _open(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _reason(future: Future[str | None]) -> str | None:
+    """Why a job has stopped; None where it is complete."""
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return (
+            "its process was killed, mostly for want of memory: give fewer workers; the same command "
+            "goes on from the last checkpoint"
+        )
+
+
+@contextlib.contextmanager
+def _sigterm_for_workers() -> Iterator[None]:
+    """Pass SIGTERM on: it reaches this process alone, where Ctrl-C reaches the workers as well."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise Interrupted(signal.Signals(number).name, code=128 + number)
+
+    previous = signal.signal(signal.SIGTERM, receive)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _take(waiting: list[Job]) -> Job | None:
+    """The first job that waits for no other run, no longer on the list."""
+    ready = next((job for job in waiting if not job.blocked), None)
+    if ready is not None:
+        waiting.remove(ready)
+    return ready
+
+
+def _train(config: Config, deadline: float | None) -> str | None:
+    # In a worker process; an interruption is an answer like any other there.
+    try:
+        return attempt(config, deadline=deadline)
+    except Interrupted as request:
+        return str(request)
+
+
+def _label(job: Job) -> str:
+    return f"{job.config.experiment_name}: {job.label}, seed {job.config.seed}"
+
+
+def _late(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() > deadline

@@ -1,0 +1,1 @@
+"""Runs: train one, judge it, load it, keep a record, pack, export."""

@@ -1,0 +1,128 @@
+"""Measuring finished networks: saved runs, records, and anybody's own module."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+import torch
+from torch import nn
+from bregbench.schema.config import Config
+from bregbench.tasks.context import RunContext
+from bregbench.data import Data
+from bregbench.foundations.errors import BenchError
+from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.files import write_json
+from bregbench.runs.load import load_run
+from bregbench.methods.optimizer import OptimizerConfig
+from bregbench.foundations.provenance import provenance
+from bregbench.storage.directory import RunDirectory
+from bregbench.foundations.streams import Streams
+from bregbench.tasks.base import Classification, TaskConfig
+from bregbench.schema.trainer import Precision
+from bregman.modules import evaluating
+
+
+def evaluate(
+    network: nn.Module,
+    data: Data,
+    evaluators: list[EvaluatorConfig],
+    *,
+    task: TaskConfig | None = None,
+    seed: int = 0,
+    bf16: bool = False,
+) -> dict[str, float]:
+    """Measure any network on the splits of a data set.
+
+    Args:
+        network: maps images in [0, 1] to outputs, on the device of the data; normalisation is its
+            own business. The modes of its modules are put back afterwards.
+        data: what `DatasetConfig.build` returns.
+        evaluators: what to measure, for instance ``[Accuracy(), Lipschitz()]``.
+        task: classification if None.
+        seed: of attacks and noise.
+        bf16: whether forward passes run under bfloat16 autocast.
+
+    Returns:
+        Metrics by name, as `docs/metrics.md` defines them.
+    """
+    context = RunContext(
+        task=task or Classification(),
+        data=data,
+        batch_size=1,
+        steps_per_epoch=len(data.train),
+        epochs=0,
+        device=data.train.images.device,
+        streams=Streams(seed),
+        bf16=bf16,
+    )
+    metrics: dict[str, float] = {}
+    with evaluating(network):
+        for evaluator in evaluators:
+            metrics |= evaluator.evaluate(network, data, context)
+    return metrics
+
+
+def evaluate_run(
+    directory: RunDirectory,
+    config: Config,
+    evaluators: list[EvaluatorConfig],
+    *,
+    selection: str,
+    variant: str = "trained",
+) -> dict[str, float]:
+    """Measure a finished run or record, and add the metrics to its summary.
+
+    Args:
+        directory: the run or record.
+        config: its config, with paths and device of this machine.
+        evaluators: what to measure.
+        selection: `last` or `best`.
+        variant: `trained`, or `thresholded` for the network without its smallest weights.
+
+    Raises:
+        BenchError: no finished run, weights not kept, data that cannot be read, or a variant that
+            the saved weights do not give.
+    """
+    device = config.trainer.torch_device()
+    with config.trainer.applied():
+        network = variant_of(load_run(directory.path, selection=selection), config, variant).to(
+            device
+        )
+        metrics = evaluate(
+            network,
+            config.data.build(device),
+            evaluators,
+            task=config.task,
+            seed=config.seed,
+            bf16=config.trainer.precision is Precision.bf16,
+        )
+    summary = directory.read_summary()
+    summary["final"].setdefault(variant, {}).setdefault(selection, {}).update(metrics)
+    entry: dict[str, Any] = {
+        "evaluators": [evaluator.kind for evaluator in evaluators],
+        "selection": selection,
+        "variant": variant,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    summary.setdefault("evaluated", []).append(entry | provenance(torch.device(device)))
+    write_json(directory.summary, summary)
+    return metrics
+
+
+def variant_of(network: nn.Module, config: Config, variant: str) -> nn.Module:
+    """The network as trained, or cut as the method of the last phase says.
+
+    Raises:
+        BenchError: a variant that the saved weights do not give.
+    """
+    if variant == "trained":
+        return network
+    method = config.run_phases()[-1].method
+    cut = method.cut if isinstance(method, OptimizerConfig) else None
+    if variant != "thresholded" or cut is None or not cut.active:
+        allowed = ["trained", *(["thresholded"] if cut is not None and cut.active else [])]
+        raise BenchError(f"variant={variant}: this run has {' and '.join(allowed)}")
+    return cut.applied(network)
+
+

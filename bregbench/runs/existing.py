@@ -1,0 +1,95 @@
+"""What a run directory holds already, compared with what is asked of it now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bregbench.schema.config import Config
+from bregbench.foundations.errors import BenchError
+from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.identity import identity
+from bregbench.runs.load import read_config
+from bregbench.storage.directory import RunDirectory
+
+
+def refuse_another(config: Config, directory: RunDirectory) -> None:
+    """Refuse a directory whose run only has the same hash: eight digits agree by chance, if rarely.
+
+    Raises:
+        BenchError: it holds the run of another config.
+    """
+    stored = _stored(directory)
+    if stored is None:
+        return
+    ours, theirs = (identity(each, contents=False) for each in (config, stored))
+    differing = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
+    if differing:
+        raise BenchError(
+            f"run directory {directory.path} holds another run, which differs in "
+            f"{', '.join(differing)} and by chance has the same hash: change experiment_name="
+        )
+
+
+def lacking(config: Config, directory: RunDirectory) -> list[str]:
+    """What was asked of a finished run that it does not have, and how to get it; one line each.
+
+    These options are no part of a run's identity, so that asking for more does not make it another run.
+    """
+    stored = _stored(directory)
+    if stored is None:
+        return []
+    summary = directory.read_summary()
+    fresh = _fresh_evaluators(config, stored, summary)
+    notes: list[str] = []
+    if fresh:
+        notes.append(
+            f"this finished run was not measured with evaluators={_list(fresh)} as they are set now: "
+            f"bregbench-evaluate run={directory.path} evaluators={_list(fresh)} does it"
+        )
+    untrained = _untrained(config, stored, directory, summary["epochs"])
+    untrained += [f"traces of {n}" for n, e in fresh.items() if _keeps_traces(e)]
+    if untrained:
+        notes.append(
+            f"this finished run has no {', '.join(untrained)}, which only training makes: delete "
+            f"{directory.path} to train it again"
+        )
+    return notes
+
+
+def _stored(directory: RunDirectory) -> Config | None:
+    """The config of what lies there; None where nothing does, or nothing that this version can read."""
+    if not directory.config.is_file():
+        return None
+    try:
+        return read_config(directory)
+    except BenchError:
+        return None
+
+
+def _fresh_evaluators(
+    config: Config, stored: Config, summary: dict[str, Any]
+) -> dict[str, EvaluatorConfig]:
+    later = {kind for entry in summary.get("evaluated", []) for kind in entry["evaluators"]}
+    known = list(stored.evaluators.values())
+    return {
+        name: evaluator
+        for name, evaluator in config.evaluators.items()
+        if evaluator not in known and evaluator.kind not in later
+    }
+
+
+def _untrained(config: Config, stored: Config, directory: RunDirectory, epochs: int) -> list[str]:
+    wanted = [epoch for epoch in config.trainer.snapshots if epoch <= epochs]
+    missing = [epoch for epoch in wanted if not directory.snapshot(epoch).is_file()]
+    found = [f"trainer.snapshots={_list(missing)}"] if missing else []
+    if getattr(config.task, "top5", False) and not getattr(stored.task, "top5", False):
+        found.append("task.top5")
+    return found
+
+
+def _keeps_traces(evaluator: EvaluatorConfig) -> bool:
+    return type(evaluator).traces is not EvaluatorConfig.traces
+
+
+def _list(items: Any) -> str:
+    return f"[{','.join(map(str, items))}]"

@@ -1,0 +1,48 @@
+"""Getting networks back from runs and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import torch
+from torch import nn
+from bregbench.schema.config import Config
+from bregbench.schema.plain import from_plain
+from bregbench.data import Normalization
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
+from bregbench.storage.directory import RunDirectory
+from bregbench.storage.sparse_weights import load_sparse
+from bregbench.storage.restore import load_weights
+from bregbench.storage.weights import finished, snapshot_of
+from bregbench.storage.weights import weights_of
+
+
+def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = None) -> nn.Module:
+    """The network of a finished run, in evaluation mode on the CPU.
+
+    Args:
+        path: a run directory or a record.
+        selection: `last`, or `best` for the best validation epoch (run directories keep both,
+            records the last one).
+        epoch: the network after this epoch instead, one of the run's `trainer.snapshots`.
+
+    Raises:
+        BenchError: no finished run there, or its weights were not kept.
+    """
+    directory = finished(path)
+    summary = directory.read_summary()
+    state = weights_of(directory, selection) if epoch is None else snapshot_of(directory, epoch)
+    network = read_config(directory).model.build(
+        input_shape=tuple(summary["input_shape"]),
+        classes=summary["classes"],
+        normalization=Normalization(mean=state["normalize.mean"], std=state["normalize.std"]),
+    )
+    load_weights(network, state)
+    return network.eval()
+
+
+def read_config(directory: RunDirectory) -> Config:
+    """The typed config of a run or record."""
+    return from_plain(directory.read_config())
+
+

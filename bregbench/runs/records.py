@@ -1,0 +1,120 @@
+"""Records: the small files of finished runs that are kept as evidence.
+
+A record is laid out like a run directory, without checkpoints: config, summary, metrics, and for
+seed 0 the final weights, snapshots and traces where they are small.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bregbench.schema.config import Config
+from bregbench.data import DatasetConfig
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors, write_json
+from bregbench.foundations.identity import to_plain
+from bregbench.runs.load import read_config
+from bregbench.storage.directory import RunDirectory
+from bregbench.storage.sparse_weights import save_sparse
+
+#: weights, snapshots and traces larger than this are not kept in a record
+LARGEST_FILE = 2**20
+
+
+def record_of(config: Config, records_dir: Path) -> RunDirectory:
+    """Where the record of a config's run lies or would lie."""
+    name = Path(config.experiment_name) / config.hashed_name / f"seed{config.seed}"
+    return RunDirectory(records_dir / name)
+
+
+def export_record(run: RunDirectory, record: RunDirectory) -> None:
+    """Copy what is worth keeping of a finished run; an existing record is replaced as a whole.
+
+    Args:
+        run: a complete run directory.
+        record: where to put it.
+    """
+    record.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=record.path.parent, prefix=".record-") as folder:
+        fresh = RunDirectory(Path(folder) / "record")
+        fresh.path.mkdir()
+        for source in (run.penalties, run.metrics, run.summary):
+            shutil.copyfile(source, fresh.path / source.name)
+        write_json(fresh.config, to_plain(_portable(read_config(run))))
+        if run.read_summary()["seed"] == 0:
+            _keep_weights(run, fresh)
+        if record.path.exists():
+            shutil.rmtree(record.path)
+        fresh.path.rename(record.path)
+
+
+def with_evaluations_of(
+    other: RunDirectory, record: RunDirectory, name: Path
+) -> dict[str, Any] | None:
+    """The summary of a record with what `bregbench-evaluate` has measured of a copy; None if it has all.
+
+    Args:
+        other: a record or run directory of the same training.
+        record: the record.
+        name: what messages call it.
+
+    Raises:
+        BenchError: they have measured something again, and differently.
+    """
+    summary, found = record.read_summary(), other.read_summary()
+    done = summary.setdefault("evaluated", [])
+    further = [entry for entry in found.get("evaluated", []) if entry not in done]
+    if not further:
+        return None
+    differing: list[str] = []
+    for variant, selections in found["final"].items():
+        for selection, metrics in selections.items():
+            own = summary["final"].setdefault(variant, {}).setdefault(selection, {})
+            differing += [m for m, value in metrics.items() if own.setdefault(m, value) != value]
+    if differing:
+        raise BenchError(
+            f"two copies of {name} measure {', '.join(sorted(set(differing)))} differently: remove one "
+            "of them first"
+        )
+    done += further
+    return summary
+
+
+def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
+    if run.weights.is_file():
+        save_sparse(record.sparse_weights, read_tensors(run.weights))
+        if record.sparse_weights.stat().st_size > LARGEST_FILE:
+            record.sparse_weights.unlink()
+    for source in [run.traces, *sorted(run.snapshots.glob("*.safetensors"))]:
+        if source.is_file() and source.stat().st_size <= LARGEST_FILE:
+            target = record.path / source.relative_to(run.path)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def _portable(config: Config) -> Config:
+    """The config without folders of the machine that it ran on."""
+    data = dataclasses.replace(
+        config.data,
+        root=DatasetConfig.root,
+        path=None if config.data.path is None else Path(config.data.path).name,
+    )
+    phases = {
+        name: dataclasses.replace(phase, begin=phase.begin and phase.begin.portable())
+        for name, phase in config.phases.items()
+    }
+    return dataclasses.replace(config, data=data, phases=phases, runs_dir=Config.runs_dir)
+
+
+def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
+    """The finished run of a config: its record, else its run directory, else None."""
+    from bregbench.runs.train import run_directory
+
+    for directory in (record_of(config, records_dir), run_directory(config)):
+        if directory.complete:
+            return directory
+    return None

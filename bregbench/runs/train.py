@@ -1,0 +1,207 @@
+"""One run from config to summary: lock, resume, train, evaluate, record."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bregbench.schema.config import Config
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.files import read_tensors, write_atomically, write_json, write_tensors, write_text
+from bregbench.foundations.identity import to_plain
+from bregbench.measures import count_parameters, peak_memory_bytes
+from bregbench.methods.base import Split, Traced
+from bregbench.foundations.provenance import provenance
+from bregbench.storage.directory import RunDirectory
+from bregbench.tasks.scoring import score
+from bregbench.runs.existing import lacking, refuse_another
+from bregbench.schema.trainer import Selection
+from bregbench.training.trainer import Training
+
+
+def run_directory(config: Config) -> RunDirectory:
+    """Where a config's run lives: the same config and seed, the same directory."""
+    root = Path(config.runs_dir) / config.experiment_name
+    return RunDirectory(root / config.hashed_name / f"seed{config.seed}")
+
+
+def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
+    """Train a run to its end and return its summary.
+
+    A complete run returns at once; an interrupted one goes on where its checkpoint stands.
+
+    Args:
+        config: everything about the run.
+        deadline: reading of `time.monotonic` after which to stop; None for never.
+
+    Raises:
+        BenchError: bad values, data that cannot be read, a run directory in use or of another run, a
+            loss that is not finite.
+        Interrupted: a signal or the deadline asked to stop; the position is saved.
+    """
+    config.check()
+    config.check_order()
+    config = config.settled()
+    directory = run_directory(config)
+    refuse_another(config, directory)
+    if directory.complete:
+        say(f"complete: {directory.path}")
+        for note in lacking(config, directory):
+            say(f"note: {note}")
+        return directory.read_summary()
+    with directory.locked(), config.trainer.applied():
+        if directory.complete:
+            return directory.read_summary()
+        try:
+            return _train_locked(config, directory, deadline)
+        except (BenchError, Interrupted) as error:
+            state = "interrupted" if isinstance(error, Interrupted) else "failed"
+            directory.write_status(state, reason=str(error))
+            raise
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            directory.write_status(state, reason=f"{type(error).__name__}: {error}")
+            raise
+
+
+def _train_locked(
+    config: Config, directory: RunDirectory, deadline: float | None
+) -> dict[str, Any]:
+    started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    write_json(directory.config, to_plain(config))
+    training = Training(config, directory)
+    write_text(directory.penalties, training.method.describe())
+    if training.resume():
+        say(f"resumed: {directory.path} after epoch {training.position.epochs}")
+    else:
+        say(f"started: {directory.path}")
+        directory.keep_metrics(0)
+    total = sum(phase.epochs for phase in training.phases)
+    directory.write_status("running", epoch=training.position.epochs, epochs=total)
+    tracker = config.tracking.build(
+        name=f"{directory.name}-seed{config.seed}",
+        group=config.experiment_name,
+        directory=directory.tracking,
+        config=to_plain(config),
+    )
+    try:
+        training.run(tracker, deadline=deadline)
+        summary = _summarize(training, started)
+        tracker.finish(summary)
+    finally:
+        tracker.close()
+    write_tensors(directory.weights, training.network.state_dict())
+    traces = _traces(training)
+    if traces:
+        write_atomically(directory.traces, lambda temporary: save_file(traces, temporary))
+    write_json(directory.summary, summary)
+    directory.write_status("complete", epoch=training.position.epochs, epochs=total)
+    directory.checkpoint.unlink(missing_ok=True)
+    for note in summary["notes"]:
+        say(f"note: {note}")
+    say(f"complete: {directory.path}{_brief(summary)}")
+    return summary
+
+
+def _summarize(training: Training, started: str) -> dict[str, Any]:
+    config, position = training.config, training.position
+    return {
+        "name": config.name,
+        "hash": training.directory.name.rpartition("-")[2],
+        "experiment_name": config.experiment_name,
+        "seed": config.seed,
+        "epochs": position.epochs,
+        "steps": position.steps,
+        "seconds": round(position.seconds, 3),
+        "started": started,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        **provenance(training.device),
+        "input_shape": list(training.data.input_shape),
+        "classes": training.data.classes,
+        "samples": {
+            "train": len(training.data.train.labels),
+            "validation": len(training.data.validation.labels),
+            "test": len(training.data.test.labels),
+        },
+        "parameters": count_parameters(training.network),
+        "peak_memory_bytes": peak_memory_bytes(training.device),
+        "best": training.best,
+        "initial": training.initial,
+        "notes": [*training.method.notes(), *_selection_note(training)],
+        "final": _evaluate(training),
+    }
+
+
+def _selection_note(training: Training) -> list[str]:
+    if training.config.trainer.select_on is not Selection.test:
+        return []
+    return [
+        "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "
+        "for new ones"
+    ]
+
+
+def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
+    """`final[variant][last|best][metric]`: the only look at the test split by default."""
+    network = training.network
+    last = copy.deepcopy(network.state_dict())
+    best = last
+    if training.directory.best.is_file() and training.best["epoch"] > 0:
+        best = read_tensors(training.directory.best, training.device)
+    final: dict[str, dict[str, dict[str, float]]] = {}
+    for selection, state in (("best", best), ("last", last)):
+        network.load_state_dict(state)
+        # Variants that rest on the optimiser's state belong to the weights of the last epoch.
+        past = selection == "best" and training.best["epoch"] not in (0, training.position.epochs)
+        hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
+        for variant, judged in training.method.variants().items():
+            if variant in hidden:
+                continue
+            metrics = _metrics(judged, training)
+            if variant != "trained":
+                # No epoch was spent on these weights: their training scores have to be measured.
+                metrics |= score(judged, training.data.train, training.context(), "train")
+            final.setdefault(variant, {})[selection] = metrics
+    return final
+
+
+def _traces(training: Training) -> dict[str, torch.Tensor]:
+    """What evaluators and the last phase's method keep for figures, as `<kind>/<name>`."""
+    method = training.method
+    kind = training.phases[training.position.phase].method.kind
+    kept = method.traces() if isinstance(method, Traced) else {}
+    return {f"{kind}/{name}": tensor.contiguous() for name, tensor in kept.items()} | {
+        f"{evaluator.kind}/{name}": tensor.contiguous()
+        for evaluator in training.config.evaluators.values()
+        for name, tensor in evaluator.traces(
+            training.network.eval(), training.data, training.context()
+        ).items()
+    }
+
+
+def _metrics(network: nn.Module, training: Training) -> dict[str, float]:
+    network.eval()
+    metrics: dict[str, float] = {}
+    for evaluator in training.config.evaluators.values():
+        metrics |= evaluator.evaluate(network, training.data, training.context())
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise BenchError(f"{name} is {value} at the end of the run: the network is not usable")
+    return metrics
+
+
+def _brief(summary: dict[str, Any]) -> str:
+    found = summary["final"].get("trained", {}).get("last", {})
+    shown = {
+        "test accuracy": found.get("test/accuracy"),
+        "density": found.get("density/total"),
+    }
+    return "".join(f"  {name} {value:.4f}" for name, value in shown.items() if value is not None)

@@ -1,0 +1,157 @@
+"""The typed config of a run: every key."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from bregbench.data import (
+    DatasetConfig,
+)
+from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.identity import chosen, config_hash, fill_chosen, local
+from bregbench.methods import MethodConfig
+from bregbench.models import ModelConfig
+from bregbench.objectives import ObjectiveConfig
+from bregbench.phases.base import Phase, PhaseConfig
+from bregbench.schema.selecting import check_selection
+from bregbench.schema.trainer import Precision, TrainerConfig
+from bregbench.storage.tracking import TrackingConfig
+from bregbench.tasks.base import TaskConfig
+
+
+@dataclass
+class Config:
+    """Everything that describes a run.
+
+    Attributes:
+        data: the data set (chosen by `dataset=`).
+        task: what the network is asked to do.
+        model: the architecture.
+        method: how it is trained.
+        objective: what is differentiated.
+        phases: consecutive parts of the run; empty means one, from `method` and `trainer`.
+        trainer: length, batch size, schedule, precision, machine.
+        seed: of all random streams.
+        evaluators: what is measured at the end, on the test split.
+        tracking: where the run is mirrored.
+        runs_dir: where run directories are kept.
+        experiment_name: the folder in it.
+    """
+
+    data: DatasetConfig = MISSING
+    task: TaskConfig = MISSING
+    model: ModelConfig = MISSING
+    method: MethodConfig = MISSING
+    objective: ObjectiveConfig = MISSING
+    phases: dict[str, PhaseConfig] = field(default_factory=dict)
+    trainer: TrainerConfig = chosen(TrainerConfig)
+    seed: int = local(0)
+    evaluators: dict[str, EvaluatorConfig] = local(default_factory=dict)
+    tracking: TrackingConfig = local(MISSING)
+    runs_dir: str = local("runs")
+    experiment_name: str = local("default")
+
+    def __post_init__(self) -> None:
+        fill_chosen(self)
+
+    @property
+    def name(self) -> str:
+        """What the run is, for people: data set, architecture and method."""
+        parts = [self.data.kind, self.model.kind, self.method.kind]
+        if self.objective.kind != "plain":
+            parts.append(self.objective.kind)
+        phases = self.phases.values()
+        parts += dict.fromkeys(p.objective.kind for p in phases if p.objective is not None)
+        parts += dict.fromkeys(p.begin.kind for p in phases if p.begin is not None)
+        return "-".join(parts)
+
+    @property
+    def hashed_name(self) -> str:
+        """The name with the hash of everything that changes the result."""
+        return f"{self.name}-{config_hash(self.settled())}"
+
+    def settled(self) -> Config:
+        """The config with the precision that is computed in, where somebody has set it to `auto` since."""
+        if self.trainer.precision is not Precision.auto:
+            return self
+        return dataclasses.replace(self, trainer=dataclasses.replace(self.trainer))
+
+    def run_phases(self) -> list[Phase]:
+        """The phases in order; without any, one called `train`."""
+        method, objective, schedule = self.method, self.objective, self.trainer.schedule
+        if not self.phases:
+            return [Phase("train", self.trainer.epochs, method, objective, schedule)]
+        return [
+            Phase(
+                name if p.repeat == 1 else f"{name}{number}",
+                p.epochs,
+                p.method or method,
+                p.objective or objective,
+                p.schedule or schedule,
+                p.begin,
+                group=name,
+                number=number,
+                repeat=p.repeat,
+            )
+            for name, p in sorted(self.phases.items(), key=lambda item: item[1].order)
+            for number in range(1, p.repeat + 1)
+        ]
+
+    def check(self) -> None:
+        """Refuse what can be refused before data is read.
+
+        Raises:
+            BenchError: a value is out of range.
+        """
+        self.trainer.check()
+        self.task.check()
+        check_selection(self.trainer.select_on, self.task)
+        for name, phase in self.phases.items():
+            phase.check(name)
+        orders = [phase.order for phase in self.phases.values()]
+        if len(set(orders)) < len(orders):
+            given = ", ".join(f"phases.{name}.order={p.order}" for name, p in self.phases.items())
+            raise BenchError(f"the order of the phases is open: {given}; give each a different one")
+        if self.phases and self.trainer.epochs != TrainerConfig().epochs:
+            raise BenchError(
+                f"trainer.epochs={self.trainer.epochs} has no meaning with phases: give "
+                f"{', '.join(f'phases.{name}.epochs' for name in self.phases)}"
+            )
+        if not 0 <= self.seed < 2**31:
+            raise BenchError(f"seed={self.seed} is out of range: seed must be in 0..{2**31 - 1}")
+        for key in ("runs_dir", "experiment_name"):
+            if not getattr(self, key).strip():
+                raise BenchError(f"{key} is empty: give a folder name")
+
+    def check_order(self) -> None:
+        """Refuse phases that cannot follow each other; when a run begins, not when files compose.
+
+        Raises:
+            BenchError: a phase begins with something that the ones before do not leave, or a value of
+                its method or schedule is out of range.
+        """
+        last: MethodConfig | None = None
+        epochs = 0
+        for part in self.run_phases():
+            try:
+                part.method.check()
+                part.schedule.check()
+            except BenchError as error:
+                raise BenchError(
+                    f"phase {part.name}: {error}" if self.phases else str(error)
+                ) from None
+            if part.begin is not None:
+                part.begin.check_order(part.name, last)
+                late = [epoch for epoch in part.begin.rewinds() if epoch > epochs]
+                require(
+                    not late,
+                    f"phases.{part.name}.begin.rewind",
+                    late[0] if late else None,
+                    f"an epoch of the {epochs} before this phase",
+                )
+            last = part.method
+            epochs += part.epochs

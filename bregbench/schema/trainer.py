@@ -1,0 +1,167 @@
+"""How long, how fast and where a run trains."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.half_precision import has_bf16
+from bregbench.foundations.identity import chosen, fill_chosen, local
+from bregbench.foundations.memory import keep_freed_memory
+from bregbench.methods.schedules import Constant, ScheduleConfig
+
+
+class Precision(Enum):
+    """Of forward passes; parameters, duals and losses are float32 in all.
+
+    A `TrainerConfig` turns `auto` into one of the others as soon as it is made, before anything is hashed:
+    bf16 where the device has instructions for it, else fp32.
+    """
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    auto = "auto"
+
+
+class Selection(Enum):
+    """The images whose score decides which epoch was the best."""
+
+    validation = "validation"
+    test = "test"
+    #: accuracy on validation images under the attack of the CLIP paper
+    robustness = "robustness"
+
+
+@dataclass
+class TrainerConfig:
+    """Length, batch size, schedule, precision and machine of a run.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: samples per step.
+        max_steps: stop after so many steps in all; for smoke runs.
+        schedule: learning-rate schedule.
+        precision: fp32, bf16 autocast, or `auto`: bf16 where `device` has instructions for it (a step
+            takes many times as long where it has none), else fp32. The config, its hash and the records
+            of the run name the one that was taken.
+        channels_last: memory layout of images and convolution weights; faster on CPU and GPU.
+        compile: compile the forward pass; pays on GPUs only.
+        flush_denormal: treat denormal numbers as zero; the momentum of dead units decays into them,
+            and arithmetic on them is slow.
+        deterministic: refuse algorithms whose results vary between runs on a GPU.
+        select_on: which images choose the best epoch. `test` is what the DessiLBI paper did: the accuracy
+            of an epoch chosen so is no estimate for new images, and the run says so. `robustness` is what
+            the CLIP paper did: the share of validation images that withstand its attack.
+        keep_memory: let the C library reuse freed memory; much faster for convolutions on the CPU.
+        threads: torch's CPU threads; two processes of one thread each beat one of two.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        checkpoint_minutes: also write a checkpoint within long epochs, this often.
+        image_sizes: heights; every training batch is resized to one of them, drawn anew (trigonometric
+            interpolation), for networks that take images of any size. Empty for images as they are.
+        snapshots: epochs after which the weights are kept; 0 is the start of the run.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    max_steps: int | None = None
+    schedule: ScheduleConfig = chosen(Constant)
+    precision: Precision = Precision.fp32
+    channels_last: bool = False
+    compile: bool = False
+    flush_denormal: bool = True
+    deterministic: bool = False
+    image_sizes: list[int] = field(default_factory=list)
+    select_on: Selection = Selection.validation
+    keep_memory: bool = local(True)
+    threads: int = local(1)
+    device: str = local("auto")
+    checkpoint_minutes: float = local(5.0)
+    snapshots: list[int] = local(default_factory=list)
+
+    def __post_init__(self) -> None:
+        fill_chosen(self)
+        if self.precision is Precision.auto:
+            self.precision = self.own_precision()
+
+    def check(self) -> None:
+        """Refuse values out of range.
+
+        Raises:
+            BenchError: names the value and what is allowed.
+        """
+        require(self.epochs >= 0, "trainer.epochs", self.epochs, "at least 0")
+        require(self.batch_size >= 1, "trainer.batch_size", self.batch_size, "at least 1")
+        require(
+            self.max_steps is None or self.max_steps >= 1,
+            "trainer.max_steps",
+            self.max_steps,
+            "at least 1, or null for no limit",
+        )
+        require(self.threads >= 1, "trainer.threads", self.threads, "at least 1")
+        require(
+            self.checkpoint_minutes > 0,
+            "trainer.checkpoint_minutes",
+            self.checkpoint_minutes,
+            "greater than 0",
+        )
+        require(
+            all(epoch >= 0 for epoch in self.snapshots),
+            "trainer.snapshots",
+            self.snapshots,
+            "epochs from 0 on",
+        )
+
+    def torch_device(self) -> torch.device:
+        """The device that `device` names.
+
+        Raises:
+            BenchError: unknown, or not on this machine.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise BenchError(
+                f"trainer.device={self.device} is unknown: use auto, cpu, cuda or cuda:<n>"
+            ) from None
+        if device.type not in ("cpu", "cuda"):
+            raise BenchError(
+                f"trainer.device={self.device} is not supported: use auto, cpu or cuda"
+            )
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise BenchError(
+                f"trainer.device={self.device} is not there: this machine has "
+                f"{torch.cuda.device_count()} CUDA devices; use trainer.device=auto or cpu"
+            )
+        return device
+
+    def own_precision(self) -> Precision:
+        """What `auto` means on this device."""
+        try:
+            device = self.torch_device()
+        except BenchError:  # which the run says when it begins
+            return Precision.fp32
+        return Precision.bf16 if has_bf16(device) else Precision.fp32
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block torch's process-wide settings are the run's; put back afterwards."""
+        threads = torch.get_num_threads()
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        if self.keep_memory:
+            keep_freed_memory()
+        torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(self.flush_denormal)
+        torch.use_deterministic_algorithms(self.deterministic)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+            torch.use_deterministic_algorithms(deterministic)

@@ -1,0 +1,1 @@
+"""Storage: a run's folder, its weights, traces and mirror."""

@@ -1,0 +1,90 @@
+"""Finding runs and records on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bregbench.foundations.errors import BenchError
+from bregbench.storage.directory import RunDirectory
+
+
+def find_run(path: str) -> RunDirectory:
+    """The run directory or record at a path, or the only one below it.
+
+    Raises:
+        BenchError: none there, or several.
+    """
+    directory = RunDirectory(path)
+    if directory.config.is_file():
+        return directory
+    below = sorted(p.parent for p in Path(path).rglob(directory.config.name))
+    if len(below) == 1:
+        return RunDirectory(below[0])
+    found = f"{len(below)} runs below it" if below else "no run there"
+    raise BenchError(f"run={path}: {found}: give one run directory or record")
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What one run directory holds.
+
+    Attributes:
+        path: the run directory.
+        config: the config as plain values.
+        rows: one dictionary per finished epoch.
+        summary: None while the run is not complete.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """Name and hash, the same for all seeds of a config."""
+        return self.path.parent.name
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+
+def read_run(path: Path) -> SavedRun:
+    """Read one run directory."""
+    directory = RunDirectory(path)
+    return SavedRun(
+        path=path,
+        config=directory.read_config(),
+        rows=directory.read_metrics(),
+        summary=directory.read_summary() if directory.complete else None,
+    )
+
+
+def find_runs(folders: list[str]) -> list[SavedRun]:
+    """What all runs at or below the given folders have recorded, in the order of their paths.
+
+    Raises:
+        BenchError: a folder does not exist, or there is no run in any of them.
+    """
+    return [read_run(directory.path) for directory in find_run_directories(folders)]
+
+
+def find_run_directories(folders: list[str]) -> list[RunDirectory]:
+    """All run directories and records at or below the given folders.
+
+    Raises:
+        BenchError: a folder does not exist, or there is no run in any of them.
+    """
+    paths: set[Path] = set()
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise BenchError(f"runs={folder} is not a folder: give a run directory or one above it")
+        pattern = RunDirectory(folder).config.name
+        paths |= {config.parent for config in Path(folder).rglob(pattern)}
+    if not paths:
+        raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench-train first")
+    return [RunDirectory(path) for path in sorted(paths)]

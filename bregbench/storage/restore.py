@@ -1,0 +1,71 @@
+"""Networks whose structure has changed since they were built: smaller, or larger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from bregbench.foundations.errors import BenchError
+from bregbench.measures.layers import weight_layers
+from dessilbi import load_shrunk
+from dessilbi.branches import bypass_layer
+from dessilbi.graph import ChannelGraph
+from dessilbi.masking import rest_of_branch
+from dessilbi.nodes import PaddedShortcut
+
+
+def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Load a state; where layers of it are smaller, larger or gone, change the network first.
+
+    Args:
+        network: freshly built from the config of the run that the state belongs to; changed in
+            place.
+        state: what `state_dict()` of the trained network was.
+
+    Raises:
+        BenchError: the state is not that of such a network.
+    """
+    own = network.state_dict()
+    same = own.keys() == state.keys() and all(own[key].shape == state[key].shape for key in own)
+    try:
+        if same:
+            network.load_state_dict(state)
+        else:
+            _adapt(network, state)
+    except (RuntimeError, ValueError) as error:
+        raise BenchError(
+            f"the saved weights do not fit the network ({str(error).splitlines()[0]}): they belong "
+            "to another model"
+        ) from error
+
+
+def _adapt(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    for name in weight_layers(network):
+        if f"{name}.weight" not in state and in_chain(network, name):
+            bypass_layer(network, name)
+    load_shrunk(network, state)
+    for name, shortcut in network.named_modules():
+        if isinstance(shortcut, PaddedShortcut):
+            # The shortcut has no tensors; the block's last layer knows the width they share.
+            shortcut.outputs = _branch_width(network, name)
+
+
+def in_chain(network: nn.Module, name: str) -> bool:
+    """Whether nothing passes a layer by: taking it out needs a bypass."""
+    graph = ChannelGraph(network)
+    node = next(node for node in graph.nodes if node.target == name)
+    try:
+        rest_of_branch(graph, node)
+    except ValueError:
+        return True
+    return False
+
+
+def _branch_width(network: nn.Module, shortcut: str) -> int:
+    """Channels of what is added to a padded shortcut."""
+    block = network.get_submodule(shortcut.rpartition(".")[0])
+    branch = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
+    old: PaddedShortcut = network.get_submodule(shortcut)  # type: ignore[assignment]
+    return branch[-1].out_channels if branch else old.outputs

@@ -1,0 +1,1 @@
+"""Tasks: what a network is asked to do, and how it is scored."""

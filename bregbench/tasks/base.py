@@ -1,0 +1,189 @@
+"""Tasks: what a network is asked to do, how its outputs are scored and which score selects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.identity import local
+from bregman.modules import evaluating
+
+#: scores of which more is better; of the loss, and of everything else that epochs measure, less is
+LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "pgd", "psnr")
+
+
+def larger_is_better(metric: str) -> bool:
+    """Whether a metric such as `validation/psnr` improves by growing."""
+    return metric.rpartition("/")[2] in LARGER_IS_BETTER
+
+
+@dataclass
+class TaskConfig:
+    """Which task a run solves."""
+
+    kind: ClassVar[str]
+    #: the validation metric by which the best epoch is chosen (larger is better)
+    selection: ClassVar[str]
+
+    def check(self) -> None:
+        """Refuse values out of range."""
+
+    def check_network(
+        self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
+    ) -> None:
+        """Refuse a network whose outputs are no answers to this task.
+
+        Args:
+            network: on the CPU; its mode is put back.
+            input_shape: channels, height and width of one image.
+            classes: number of labels.
+
+        Raises:
+            BenchError: names the shapes and networks that would do.
+        """
+        wanted = self.output_shape(input_shape, classes)
+        with torch.no_grad(), evaluating(network):
+            found = tuple(network(torch.zeros(1, *input_shape)).shape[1:])
+        if found != wanted:
+            raise BenchError(
+                f"task={self.kind} needs outputs of shape {wanted} and the network has {found}: "
+                f"choose another model or task"
+            )
+
+    def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+        """Shape of the network's answer to one image."""
+        raise NotImplementedError
+
+    def pose(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network is shown, and what it should answer.
+
+        Args:
+            images: in [0, 1], ``(batch, channels, height, width)``.
+            labels: ``(batch,)``.
+            generator: of the random part of a task, on the device of the images.
+        """
+        return images, labels
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The mean loss of a batch, differentiable."""
+        raise NotImplementedError
+
+    def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Sums over the batch of per-sample scores; divided by the sample count they are metrics."""
+        raise NotImplementedError
+
+
+@dataclass
+class Classification(TaskConfig):
+    """Class labels from images: cross-entropy on logits, accuracy.
+
+    Attributes:
+        top5: also score whether the label is among the five largest logits (`accuracy_top5`).
+    """
+
+    kind: ClassVar[str] = "classification"
+    selection: ClassVar[str] = "accuracy"
+    top5: bool = local(False)
+
+    def check_network(
+        self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
+    ) -> None:
+        require(
+            not self.top5 or classes > 5, "task.top5", self.top5, f"false for {classes} classes"
+        )
+        super().check_network(network, input_shape, classes)
+
+    def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+        """A logit for each class."""
+        return (classes,)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of logits (batch, classes) and labels (batch,)."""
+        return nn.functional.cross_entropy(outputs.float(), targets)
+
+    def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """How many labels are hit by the largest logit, and by one of the five largest."""
+        found = {"accuracy": (outputs.argmax(1) == targets).sum()}
+        if self.top5:
+            found["accuracy_top5"] = (outputs.topk(5, 1).indices == targets[:, None]).sum()
+        return found
+
+
+@dataclass
+class Regression(TaskConfig):
+    """A number from an input: mean squared error."""
+
+    kind: ClassVar[str] = "regression"
+    selection: ClassVar[str] = "fit"
+
+    def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+        """One number."""
+        return (1,)
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of outputs (batch, 1) and targets (batch,)."""
+        return nn.functional.mse_loss(outputs.float().flatten(), targets.float())
+
+    def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Minus the squared error, so that larger is better."""
+        return {"fit": -(outputs.float().flatten() - targets).square().sum()}
+
+
+@dataclass
+class Reconstruct(TaskConfig):
+    """Images from themselves: mean squared error, peak signal-to-noise ratio."""
+
+    kind: ClassVar[str] = "reconstruct"
+    selection: ClassVar[str] = "psnr"
+
+    def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
+        """An image."""
+        return input_shape
+
+    def pose(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images, twice."""
+        return images, images
+
+    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean squared error over batch and pixels, of outputs and images in [0, 1]."""
+        return nn.functional.mse_loss(outputs.float(), targets)
+
+    def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Peak signal-to-noise ratio in dB, -10 log10 of an image's mean squared error."""
+        errors = (outputs.float() - targets).square().flatten(1).mean(1)
+        return {"psnr": -10 * errors.clamp(min=1e-12).log10().sum()}
+
+
+@dataclass
+class Denoise(Reconstruct):
+    """Clean images from noisy ones (Bregman paper, Section 4.6).
+
+    Gaussian noise is drawn anew for every training batch; evaluations draw the same noise every time.
+
+    Attributes:
+        noise: its standard deviation, for images in [0, 1]; noisy images are not clamped.
+    """
+
+    kind: ClassVar[str] = "denoise"
+    noise: float = 0.1
+
+    def check(self) -> None:
+        require(self.noise >= 0, "task.noise", self.noise, "at least 0")
+
+    def pose(
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Noisy images, and the clean ones."""
+        drawn = torch.randn(images.shape, generator=generator, device=images.device)
+        return images + self.noise * drawn, images
+
+
+TASKS: tuple[type[TaskConfig], ...] = (Classification, Regression, Reconstruct, Denoise)

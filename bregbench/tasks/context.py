@@ -1,0 +1,59 @@
+"""What a method may know of the run that it is part of."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from bregbench.foundations.streams import Streams
+
+if TYPE_CHECKING:
+    from bregbench.data import Data
+    from bregbench.measures.structure import Structure
+    from bregbench.tasks.base import TaskConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Handed to everything that is built for a run; nothing is global.
+
+    Attributes:
+        task: loss and scores.
+        data: all splits, as uint8 tensors on the device; methods train on `data.train` alone.
+        batch_size: training samples per step.
+        steps_per_epoch: training steps in one epoch.
+        epochs: length of the phase that the method is built for.
+        device: where tensors live.
+        streams: the run's random streams.
+        bf16: whether forward passes run under bfloat16 autocast.
+        channels_last: whether images and convolution weights use that memory layout.
+        compile: whether methods should compile the forward pass.
+        built: the network as it was built, where phases may change its structure; else None.
+    """
+
+    task: TaskConfig
+    data: Data
+    batch_size: int
+    steps_per_epoch: int
+    epochs: int
+    device: torch.device
+    streams: Streams
+    bf16: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    built: Structure | None = None
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The precision of forward passes; parameters, duals and losses stay float32."""
+        if self.bf16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def arrange(self, images: torch.Tensor) -> torch.Tensor:
+        """Images in the run's memory layout."""
+        if self.channels_last:
+            return images.to(memory_format=torch.channels_last)
+        return images
