@@ -241,7 +241,7 @@ def test_doctor_says_whether_the_machine_has_bf16(call, monkeypatch, has, says):
     monkeypatch.setattr("bregbench.cli.doctor.has_bf16", lambda _device: has)
     _, out, _ = call(doctor, f"data_root={SHARED_DATA}")
     (line,) = (line for line in out.splitlines() if "bf16 on cpu" in line)
-    assert line.endswith(says)
+    assert says in line
 
 
 def test_doctor_reports_a_shadowing_package(tmp_path):
