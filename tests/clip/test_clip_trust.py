@@ -32,6 +32,11 @@ class Backwards(nn.Sequential):
 
 
 class Looked(nn.Linear):
+    def reset_parameters(self):
+        # The base would draw into the copy that `weight` is here.
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.5)
+
     def __getattr__(self, name):
         found = super().__getattr__(name)
         return found.mul(3) if name == "weight" else found  # type: ignore[operator]
