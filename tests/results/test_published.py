@@ -37,6 +37,7 @@ CELLS = {
     "lifted_table2": 18,
     "lifted_figure3": 5,
     "lifted_figure7": 2,
+    "clip_readme": 9,
     "clip_table1": 70,
     "clip_figure2": 56,
     "fno_figure3": 27,

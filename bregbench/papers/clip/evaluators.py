@@ -219,7 +219,10 @@ class PaperRobustness(EvaluatorConfig):
         images: how many test images are attacked.
         radius: Euclidean, images being in [0, 1].
         steps: of both attacks.
-        noise: standard deviation of the Gaussian noise, which is not clamped.
+        noise: standard deviation of the Gaussian noise.
+        step_size: of the paper's attack, along the signs.
+        clamp: whether noisy and attacked images stay in [0, 1]: not in the paper, but in its published
+            code, whose step size is 0.5.
     """
 
     kind: ClassVar[str] = "paper_robustness"
@@ -227,20 +230,26 @@ class PaperRobustness(EvaluatorConfig):
     radius: float = 2.0
     steps: int = 100
     noise: float = 1.0
+    step_size: float = 0.25
+    clamp: bool = False
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`robustness/noise`, `robustness/pgd` (the paper's attack), `robustness/pgd_strong`."""
-        for name in ("images", "radius", "steps", "noise"):
+        for name in ("images", "radius", "steps", "noise", "step_size"):
             value = getattr(self, name)
             require(value > 0, f"evaluators.paper_robustness.{name}", value, "greater than 0")
         sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         accuracy = partial(_withstood, network, images, labels, radii=[self.radius])
-        weak = accuracy(attack=partial(attacks.paper_pgd, steps=self.steps))
+        limits = (0.0, 1.0) if self.clamp else None
+        paper = partial(
+            attacks.paper_pgd, steps=self.steps, step_size=self.step_size, value_range=limits
+        )
+        weak = accuracy(attack=paper)
         strong = accuracy(attack=partial(attacks.pgd, steps=self.steps))
         _note_masked(self.kind, weak, strong)
         generator = Streams(context.streams.seed).generator("noise", images.device)
-        noisy = attacks.gaussian_noise(images, self.noise, generator, clamp=None)
+        noisy = attacks.gaussian_noise(images, self.noise, generator, clamp=limits)
         return {
             "robustness/noise": _accuracy(network, noisy, labels),
             "robustness/pgd": weak[self.radius],
