@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from clip import activations, affine, convolution, pooling
-from clip.composition import Rule
+from clip.composition import Bound, BoundOf, Rule, Shape
+from clip.hooks import prepare_hooks
 
 _RULES: dict[type[nn.Module], Rule] = {
     **activations.RULES,
@@ -69,7 +70,9 @@ def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
     """Bound modules of a type by a rule, in place of an earlier rule or of tracing.
 
     Subclasses that override nothing of the type are covered too, and those that `accept_subclass`
-    names. A rule is trusted: it must hold for all inputs in evaluation mode.
+    names. A rule is trusted: it must hold for all inputs in evaluation mode. A type of one's own needs
+    no registration if it has a method `lipschitz_bound(shape)`, which gets the shape of an input and
+    returns the constant and the shape of the output, both without the batch.
 
     Args:
         module_type: a class of modules.
@@ -115,16 +118,48 @@ def accept_subclass(module_type: type[nn.Module]) -> None:
 def find_rule(module: nn.Module) -> Rule | None:
     """The rule of the module's type, or of a base class whose map it keeps.
 
-    A base's rule holds if no class in between, and nothing set on the object itself, replaces an
-    attribute of the base's class that may compute: `forward`, `_conv_forward`, `__call__`, the
-    iteration over a container, and so on.
+    The nearest class in the order of inheritance counts that has a rule (`register_rule`) or that says
+    its bound itself, with a method `lipschitz_bound(shape)`; of a class that has both, the rule. Either
+    holds if no other class, and nothing set on the object itself, replaces an attribute of that class
+    that may compute: `forward`, `_conv_forward`, `__call__`, the iteration over a container, and so on.
     """
-    if replaced_methods(module):
+    base = ruled_base(module)
+    if base is None or replaced_methods(module) or overridden(type(module), base):
         return None
-    for kind in type(module).__mro__:
-        if kind in _RULES:
-            return _RULES[kind] if _keeps_map(type(module), kind) else None
-    return None
+    return _RULES.get(base, _own_answer)
+
+
+def _own_answer(module: nn.Module, shape: Shape, bound: BoundOf) -> Bound:
+    """What a layer says of itself, if its parts are what the layer takes them for."""
+    for name, part in module.named_modules():
+        # Of parametrisations only the present value counts, not how they come by it.
+        if part is not module and "parametrizations" not in name.split("."):
+            _check_part(name, part)
+    answer: Any = module.lipschitz_bound(shape)  # type: ignore[operator]
+    try:
+        value, output = answer
+        return Bound(float(value), tuple(int(side) for side in output))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"lipschitz_bound returned {answer!r}, not a number and the shape of the output"
+        ) from error
+
+
+def _check_part(name: str, part: nn.Module) -> None:
+    replaced = replaced_methods(part)
+    if replaced:
+        raise ValueError(f"{', '.join(replaced)} was replaced on its part {name!r}: bound unknown")
+    base = ruled_base(part)
+    names = [] if base is None else overridden(type(part), base)
+    if base is not None and names:
+        raise ValueError(
+            f"its part {name!r} ({type(part).__name__}) overrides {', '.join(names)} of {base.__name__}: "
+            "bound unknown (or clip.accept_subclass, if it computes what its base does)"
+        )
+    try:
+        prepare_hooks(part)
+    except ValueError as error:
+        raise ValueError(f"its part {name!r} {error}") from error
 
 
 def replaced_methods(module: nn.Module) -> list[str]:
@@ -137,26 +172,27 @@ def replaced_methods(module: nn.Module) -> list[str]:
 
 
 def overridden(kind: type, base: type) -> list[str]:
-    """Attributes of a base class that a class, or one between the two, replaces; the harmless apart."""
-    between = kind.__mro__[: kind.__mro__.index(base)]
+    """Attributes of a base class that a class, or another base of it, replaces; the harmless apart."""
+    others = [other for other in kind.__mro__ if other not in base.__mro__]
     return sorted(
         {
             name
-            for middle in between
-            if not _says_same(middle)
-            for name in vars(middle)
+            for other in others
+            if not _says_same(other)
+            for name in vars(other)
             if hasattr(base, name) and name not in _HARMLESS
         }
     )
 
 
 def ruled_base(module: nn.Module) -> type | None:
-    """The nearest base class with a rule, whether or not the rule holds for the module."""
-    return next((kind for kind in type(module).__mro__ if kind in _RULES), None)
+    """The nearest class with a rule or an answer of its own, whether or not it holds for the module."""
+    return next((kind for kind in type(module).__mro__ if _has_rule(kind)), None)
 
 
-def _keeps_map(kind: type, base: type) -> bool:
-    return not overridden(kind, base)
+def _has_rule(kind: type) -> bool:
+    answers = issubclass(kind, nn.Module) and callable(vars(kind).get("lipschitz_bound"))
+    return kind in _RULES or answers
 
 
 def _says_same(kind: Any) -> bool:

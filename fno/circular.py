@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from bregman.modules import Conv2d
 from fno.convolution import by_matrices, check_images, convolve
+from fno.lipschitz import largest_norm, size_of
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import under_autocast, wide, without_autocast
-from fno.sizes import Size, as_size
+from fno.sizes import Size, as_size, strided
 
 Method = Literal["auto", "direct", "fft"]
 
@@ -93,6 +95,27 @@ class CircularConv2d(Conv2d):
         if self.bias is not None:
             result = result + self.bias[:, None, None]
         return result.to(input.dtype)
+
+    @torch.no_grad()
+    def lipschitz_bound(self, shape: Sequence[int]) -> tuple[float, tuple[int, int, int]]:
+        """A Lipschitz constant in Euclidean norms, and the shape of the output.
+
+        Without a stride the constant is exact: the largest norm of the channel matrices over all
+        frequencies. With a stride it is an upper bound. `clip.upper_bound` asks for it.
+
+        Args:
+            shape: of one input, ``(in_channels, height, width)`` without the batch.
+
+        Returns:
+            The constant and ``(out_channels, ceil(height / stride), ceil(width / stride))``.
+
+        Raises:
+            ValueError: the shape has another number of axes or channels.
+        """
+        size = size_of(shape, self.in_channels)
+        kernels = multiplier_of_kernel(self.weight.double(), size, as_size(self.dilation))
+        target = strided(size, as_size(self.stride))
+        return largest_norm(kernels, self.groups), (self.out_channels, *target)
 
     def _through_fft(self, images: Tensor, size: Size) -> bool:
         if self.method != "auto":

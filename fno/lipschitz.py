@@ -1,23 +1,19 @@
 """Lipschitz constants of resizing and of convolutions on the torus.
 
-`lipschitz_constant` has what a rule of a package for bounds needs: a module and the shape of its
-input in, a constant in Euclidean norms and the shape of the output out.
+The layers say their constant themselves: their method `lipschitz_bound` gets the shape of an input and
+returns a constant in Euclidean norms and the shape of the output. `clip.upper_bound` asks for it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from fno.circular import CircularConv2d
-from fno.multiplier import multiplier_of_kernel, multiplier_of_modes
-from fno.resize import TrigonometricResize
-from fno.sizes import Size, as_size, odd, smaller, strided
-from fno.spectral_conv import SpectralConv2d
-from fno.spectrum import resize_spectrum
+from fno.sizes import Size, as_size
 
 #: Largest slope of GELU, at sqrt(2): Phi(sqrt 2) + sqrt(2) phi(sqrt 2).
 GELU_SLOPE = 0.5 * (1 + math.erf(1.0)) + math.exp(-1.0) / math.sqrt(math.pi)
@@ -43,14 +39,12 @@ def resizing_lipschitz(
     return math.sqrt(2.0) ** folds * growth
 
 
-@torch.no_grad()
-def lipschitz_constant(
-    module: nn.Module, shape: tuple[int, ...]
-) -> tuple[float, tuple[int, int, int]]:
+def lipschitz_constant(module: nn.Module, shape: Sequence[int]) -> tuple[float, tuple[int, ...]]:
     """Lipschitz constant of a module of this package, in Euclidean norms.
 
     Exact for resizing and for convolutions without stride (the largest norm of the channel matrices
-    over all frequencies); with a stride, or with GELU, an upper bound.
+    over all frequencies); with a stride, or with GELU, an upper bound. This is what the module's own
+    method `lipschitz_bound` says.
 
     Args:
         module: a `TrigonometricResize`, `SpectralConv2d` or `CircularConv2d`.
@@ -61,6 +55,7 @@ def lipschitz_constant(
 
     Raises:
         TypeError: another module.
+        ValueError: the module does not take inputs of this shape.
 
     Example:
         >>> from fno import TrigonometricResize
@@ -68,40 +63,35 @@ def lipschitz_constant(
         >>> lipschitz_constant(TrigonometricResize(28), (1, 14, 14))
         (2.0, (1, 28, 28))
     """
-    size = as_size(shape[-2:])
-    if isinstance(module, TrigonometricResize):
-        target = module.output_size(size)
-        return resizing_lipschitz(size, target), (shape[0], *target)
-    if isinstance(module, CircularConv2d):
-        kernels = multiplier_of_kernel(module.weight.double(), size, as_size(module.dilation))
-        target = strided(size, as_size(module.stride))
-        return _largest_norm(kernels, module.groups), (module.out_channels, *target)
-    if isinstance(module, SpectralConv2d):
-        target = module.output_size(size)
-        return _spectral(module, size, target), (module.out_channels, *target)
-    raise TypeError(
-        f"no constant for {type(module).__name__}: it must be a TrigonometricResize, "
-        "SpectralConv2d or CircularConv2d"
-    )
+    answer = getattr(module, "lipschitz_bound", None)
+    if not callable(answer):
+        raise TypeError(
+            f"no constant for {type(module).__name__}: it must be a TrigonometricResize, "
+            "SpectralConv2d or CircularConv2d"
+        )
+    return cast("tuple[float, tuple[int, ...]]", answer(shape))
 
 
-def _spectral(layer: SpectralConv2d, size: Size, target: Size) -> float:
-    multiplier = multiplier_of_modes(layer.weight.double(), layer.modes, size)
-    if layer.pointwise is not None:
-        # W multiplies every frequency alike.
-        multiplier[..., 0] += layer.pointwise.weight.double()  # (outputs, inputs / groups, 1, 1)
-    growth = 1.0
-    if layer.striding == "trigonometric" and target != size:
-        # Frequencies that resizing drops do not count.
-        seen = smaller(odd(target), size)
-        multiplier = resize_spectrum(multiplier, size, seen, "multiplier")
-        growth = resizing_lipschitz(size, target)
-    slope = GELU_SLOPE if layer.activation == "gelu" else 1.0
-    return _largest_norm(multiplier, layer.groups) * growth * slope
+def size_of(shape: Sequence[int], channels: int) -> Size:
+    """Height and width of an input ``(channels, height, width)``.
+
+    Raises:
+        ValueError: the shape has another number of axes or channels.
+    """
+    if len(shape) != 3 or shape[0] != channels:
+        raise ValueError(
+            f"Invalid shape: {tuple(shape)} (must be (channels, height, width) with {channels} channels)"
+        )
+    return as_size(tuple(shape)[-2:])
 
 
-def _largest_norm(multiplier: Tensor, groups: int) -> float:
-    """Largest spectral norm of the channel matrices of all frequencies and groups."""
-    matrices = torch.view_as_complex(multiplier.contiguous()).flatten(2).permute(2, 0, 1)
+def largest_norm(factors: Tensor, groups: int) -> float:
+    """Largest spectral norm of the channel matrices of all frequencies and groups.
+
+    Args:
+        factors: ``(outputs, inputs / groups, height, width // 2 + 1, 2)``, real and imaginary parts.
+        groups: of channels that do not mix.
+    """
+    matrices = torch.view_as_complex(factors.contiguous()).flatten(2).permute(2, 0, 1)
     parts = matrices.unflatten(1, (groups, -1))
     return float(torch.linalg.matrix_norm(parts, 2).max())

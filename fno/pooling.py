@@ -11,6 +11,9 @@ from fno.sizes import as_size
 class AdaptiveAveragePool2d(nn.AdaptiveAvgPool2d):
     """`nn.AdaptiveAvgPool2d`, which would turn images with the batch innermost before it pools."""
 
+    #: says to `clip.upper_bound` that bounds of `nn.AdaptiveAvgPool2d` hold for this layer
+    computes_like_base = True
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that the base class gave it)
         """Map ``(batch, channels, H, W)`` to ``(batch, channels, *output_size)``."""
         plain = type(input) is Tensor and input.device.type == "cpu"

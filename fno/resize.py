@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fno.lipschitz import resizing_lipschitz
 from fno.precision import wide, without_autocast
 from fno.sizes import Size, as_size, strided
 from fno.spectrum import half_spectrum, image_of, resize_spectrum
@@ -81,6 +82,26 @@ class TrigonometricResize(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Resize ``(..., height, width)``."""
         return trigonometric_resize(images, self.output_size((images.shape[-2], images.shape[-1])))
+
+    def lipschitz_bound(self, shape: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+        """The exact Lipschitz constant in Euclidean norms, and the shape of the output.
+
+        `clip.upper_bound` asks for it.
+
+        Args:
+            shape: of one input, ``(..., height, width)`` without the batch.
+
+        Returns:
+            The constant and ``(..., *output size)``.
+
+        Raises:
+            ValueError: the shape has no height and width.
+        """
+        if len(shape) < 2:
+            raise ValueError(f"images need height and width, got shape {tuple(shape)}")
+        source = as_size(tuple(shape)[-2:])
+        target = self.output_size(source)
+        return resizing_lipschitz(source, target), (*tuple(shape)[:-2], *target)
 
     def extra_repr(self) -> str:
         return f"size={self.size}" if self.size is not None else f"stride={self.stride}"

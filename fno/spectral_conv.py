@@ -15,10 +15,12 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from fno.convolution import check_images, convolve
+from fno.lipschitz import GELU_SLOPE, largest_norm, resizing_lipschitz, size_of
 from fno.multiplier import balance_gradients, multiplier_of_modes
 from fno.precision import wide, without_autocast
 from fno.resize import trigonometric_resize
 from fno.sizes import Size, as_size, odd, smaller, strided
+from fno.spectrum import resize_spectrum
 
 #: How a stride reduces the size: by trigonometric resizing or by keeping every stride-th pixel.
 Striding = Literal["trigonometric", "sampling"]
@@ -215,6 +217,38 @@ class SpectralConv2d(nn.Module):
         """K u on `source`, resized to `target` without leaving the spectrum."""
         kept = self.product_size(source)
         return convolve(images, self.multiplier(kept), kept, target, groups=self.groups)
+
+    @torch.no_grad()
+    def lipschitz_bound(self, shape: Sequence[int]) -> tuple[float, tuple[int, int, int]]:
+        """A Lipschitz constant in Euclidean norms, and the shape of the output.
+
+        Without a stride and GELU the constant is exact: the largest norm of the channel matrices
+        over all frequencies. With one of the two it is an upper bound. `clip.upper_bound` asks for
+        it.
+
+        Args:
+            shape: of one input, ``(in_channels, height, width)`` without the batch.
+
+        Returns:
+            The constant and ``(out_channels, ceil(height / stride), ceil(width / stride))``.
+
+        Raises:
+            ValueError: the shape has another number of axes or channels.
+        """
+        size = size_of(shape, self.in_channels)
+        target = self.output_size(size)
+        factors = multiplier_of_modes(self.weight.double(), self.modes, size)
+        if self.pointwise is not None:
+            # W multiplies every frequency alike.
+            factors[..., 0] += self.pointwise.weight.double()  # (outputs, inputs / groups, 1, 1)
+        growth = 1.0
+        if self.striding == "trigonometric" and target != size:
+            # Frequencies that resizing drops do not count.
+            factors = resize_spectrum(factors, size, smaller(odd(target), size), "multiplier")
+            growth = resizing_lipschitz(size, target)
+        slope = GELU_SLOPE if self.activation == "gelu" else 1.0
+        constant = largest_norm(factors, self.groups) * growth * slope
+        return constant, (self.out_channels, *target)
 
     def extra_repr(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""Lipschitz bounds of Fourier networks on the bench, against the matrices of their layers."""
+"""Lipschitz bounds of Fourier networks on the bench."""
 
 from __future__ import annotations
 
@@ -6,60 +6,11 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-import clip
 from bregbench.data import Data, Normalise, Normalization, Split, compute_normalization
 from bregbench.evaluators import Lipschitz
 from bregbench.models import Mlp
 from bregbench.papers.fno import CnnCircular, Fno, SpectralResnet18
-from fno import CircularConv2d, SpectralConv2d, TrigonometricResize
-from fno.pooling import AdaptiveAveragePool2d
-
-SHAPE = (2, 6, 7)
-
-
-def norm_of_matrix(layer: nn.Module, shape: tuple[int, ...]) -> float:
-    """Largest singular value of the dense matrix of a linear (or affine) layer."""
-    origin = torch.zeros(1, *shape, dtype=torch.float64)
-    units = torch.eye(math.prod(shape), dtype=torch.float64).view(-1, *shape)
-    with torch.no_grad():
-        columns = (layer(units) - layer(origin)).flatten(1)
-    return float(torch.linalg.matrix_norm(columns, 2))
-
-
-@pytest.mark.parametrize(
-    ("layer", "exact"),
-    [
-        (SpectralConv2d(2, 3, (4, 5), pointwise=True), True),
-        (SpectralConv2d(2, 4, 9, groups=2), True),
-        (SpectralConv2d(2, 3, 3, stride=2), False),
-        (CircularConv2d(2, 3, (3, 4)), True),
-        (CircularConv2d(2, 3, 11), True),
-        (CircularConv2d(2, 3, 3, stride=2), False),
-        (TrigonometricResize(9), True),
-        (TrigonometricResize((4, 3)), True),
-        (AdaptiveAveragePool2d((3, 7)), True),
-        (AdaptiveAveragePool2d(4), False),
-    ],
-)
-def test_bound_of_a_layer_is_the_norm_of_its_matrix(layer, exact):
-    layer = layer.double()
-    norm, bound = norm_of_matrix(layer, SHAPE), clip.upper_bound(layer, SHAPE)
-    assert norm <= bound * (1 + 1e-12)
-    if exact:
-        assert bound == pytest.approx(norm, rel=1e-8)
-    else:
-        assert bound <= 4 * norm
-
-
-def test_bound_of_a_linear_network_is_at_least_that_of_its_matrix():
-    network = nn.Sequential(
-        SpectralConv2d(2, 3, 3), TrigonometricResize(5), CircularConv2d(3, 2, 3), nn.Flatten()
-    ).double()
-    bounds = clip.layer_bounds(network, SHAPE)
-    assert math.prod(bounds.values()) == pytest.approx(clip.upper_bound(network, SHAPE))
-    assert norm_of_matrix(network, SHAPE) <= clip.upper_bound(network, SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +24,7 @@ def test_bound_of_a_linear_network_is_at_least_that_of_its_matrix():
     ],
 )
 def test_the_evaluator_bounds_fourier_networks(config):
+    torch.manual_seed(0)
     images = torch.randint(256, (12, 1, 8, 8), dtype=torch.uint8)
     split = Split(images, torch.arange(12) % 2)
     data = Data(split, split, split, 2, Normalization.identity(1), "made_up")

@@ -16,7 +16,6 @@ import clip
 from bregbench.data import Data
 from bregbench.data.loader import to_unit_interval
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.evaluators.fourier_bounds import register_fourier_rules
 from bregbench.evaluators.sample import sample_of
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError, require
@@ -145,9 +144,6 @@ class WorstPairs(EvaluatorConfig):
     @staticmethod
     def _largest(pairs: clip.PairSet) -> float:
         return float(pairs.estimate())
-
-
-register_fourier_rules()
 
 
 class Norm(Enum):
