@@ -57,6 +57,10 @@ class DatasetConfig(ABC):
         """Digest of the content where the name does not say what the data are; else None."""
         return None
 
+    def notes(self) -> list[str]:
+        """What a reader of the run's record has to know about the data; one line each."""
+        return []
+
     def statistics(self, train: Split) -> Normalization:
         """What inputs are normalised with: statistics of the training split, or fixed numbers."""
         return compute_normalization(train.images, self.normalise)

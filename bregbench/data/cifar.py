@@ -10,6 +10,7 @@ from bregbench.data.archive import read_archive
 from bregbench.data.augment import Augment
 from bregbench.data.base import DatasetConfig
 from bregbench.data.digests import canonical_order, digest_unordered
+from bregbench.data.genuine import KnownDataset
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.torchvision_source import labelled, read_torchvision
 from bregbench.foundations.errors import BenchError
@@ -21,12 +22,13 @@ GENUINE_CIFAR10 = "a4197f0281184043e749717b4c2cc44ccb8dcf6b9efec4a5ae9de54cc4141
 
 
 @dataclass
-class Cifar10(DatasetConfig):
+class Cifar10(KnownDataset):
     """Colour photographs of ten kinds of things, 32 x 32: 45,000 + 5,000 + 10,000.
 
     Read from torchvision's folder, or from an array archive at `path`. Copies of the data set may
     differ in the order of their images, so these are brought into an order of their own first: a
-    run is the same whichever copy it reads.
+    run is the same whichever copy it reads. torchvision compares its files with known checksums; an
+    archive is compared with the digest of the genuine content.
     """
 
     kind: ClassVar[str] = "cifar10"
@@ -41,10 +43,15 @@ class Cifar10(DatasetConfig):
             folder = "cifar-10-batches-py"
             raw = read_torchvision(self, _cifar10, folder=folder, counts=_COUNTS, classes=10)
         else:
-            raw = _read_cifar10_archive(self.path)
+            raw = self.verified(_read_cifar10_archive(self.path), f"data.path={self.path}")
         return RawData(
             train=canonical_order(raw.train), test=canonical_order(raw.test), classes=raw.classes
         )
+
+    def strange(self, raw: RawData) -> str | None:
+        """See `KnownDataset.strange`."""
+        same = digest_unordered(raw) == GENUINE_CIFAR10
+        return None if same else "the images and labels are not the genuine ones"
 
     def fingerprint(self) -> str | None:
         """None for the genuine images, from wherever; else a digest of the archive's content."""
@@ -56,7 +63,7 @@ class Cifar10(DatasetConfig):
 
 @dataclass
 class Cifar100(DatasetConfig):
-    """A hundred kinds of things, in the sizes of CIFAR-10."""
+    """A hundred kinds of things, in the sizes of CIFAR-10; torchvision checks the files' checksums."""
 
     kind: ClassVar[str] = "cifar100"
 

@@ -135,7 +135,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(training.device),
         "best": training.best,
         "initial": training.initial,
-        "notes": [*training.method.notes(), *_selection_note(training)],
+        "notes": [*config.data.notes(), *training.method.notes(), *_selection_note(training)],
         "final": _evaluate(training),
     }
 
