@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 
 from bregbench.data.raw import LabelledImages, RawData
+from bregbench.foundations.errors import BenchError
+
+#: files that together have no more bytes are read whole for their digest
+WHOLE_BYTES = 4 * 2**30
+#: bytes at the beginning and at the end of a file that count otherwise
+END_BYTES = 2**13
 
 
 def digest_arrays(raw: RawData) -> str:
@@ -16,6 +24,43 @@ def digest_arrays(raw: RawData) -> str:
         for kind, array in (("images", part.images), ("labels", part.labels)):
             digest.update(f"{name}_{kind} {array.dtype.str} {array.shape}\n".encode())
             digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def digest_files(files: dict[str, Path]) -> str:
+    """SHA-256 over names and contents of files, in hexadecimal.
+
+    Contents are read whole up to `WHOLE_BYTES` together; above, each file counts by its length and
+    its first and last `END_BYTES`, so that a large collection is not read to the end for a name.
+
+    Args:
+        files: paths by the names that enter, which depend on no folder outside.
+
+    Raises:
+        BenchError: a file cannot be read.
+    """
+    try:
+        sizes = {name: file.stat().st_size for name, file in files.items()}
+        is_whole = sum(sizes.values()) <= WHOLE_BYTES
+        digest = hashlib.sha256(b"whole\n" if is_whole else b"ends\n")
+        for name, file in files.items():
+            content = _content(file) if is_whole else _ends(file, sizes[name])
+            digest.update(f"{json.dumps([name, sizes[name], content])}\n".encode())
+    except OSError as error:
+        raise BenchError(f"an image cannot be read ({error}): correct or delete it") from error
+    return digest.hexdigest()
+
+
+def _content(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _ends(file: Path, size: int) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(END_BYTES))
+        stream.seek(max(size - END_BYTES, 0))
+        digest.update(stream.read(END_BYTES))
     return digest.hexdigest()
 
 

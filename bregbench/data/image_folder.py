@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ import numpy as np
 
 from bregbench.data.augment import Augment
 from bregbench.data.base import DatasetConfig
+from bregbench.data.decoding import quiet_pillow, read_image
+from bregbench.data.digests import digest_files
 from bregbench.data.normalization import Normalization, compute_normalization
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.split import Split
-from bregbench.data.streamed import Fit, ListedImages, read_image
+from bregbench.data.streamed import Fit, ListedImages
 from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import local
 
@@ -27,6 +28,9 @@ _IMAGENET_CLASSES = 1000
 @dataclass
 class ImageFolder(DatasetConfig):
     """Images of ``root/folder/train/<class>/*`` and ``root/folder/test/<class>/*``, as squares.
+
+    A run is named by the content of the files (see `fingerprint`); `read_image` says how pixels
+    other than 8-bit colour are read.
 
     Attributes:
         folder: below `root`.
@@ -41,6 +45,8 @@ class ImageFolder(DatasetConfig):
 
     kind: ClassVar[str] = "image_folder"
     parts: ClassVar[tuple[str, str]] = ("train", "test")
+    #: turn photographs as their EXIF orientation says
+    upright: ClassVar[bool] = True
 
     folder: str = "images"
     size: int = 112
@@ -52,6 +58,7 @@ class ImageFolder(DatasetConfig):
         """See `DatasetConfig.load`."""
         require(self.size > 0, "data.size", self.size, "at least 1")
         require(self.workers > 0, "data.workers", self.workers, "at least 1")
+        quiet_pillow()
         first, second = self.parts
         train, test = self._files(first), self._files(second)
         if train.keys() != test.keys():
@@ -74,26 +81,26 @@ class ImageFolder(DatasetConfig):
         return compute_normalization(images, self.normalise)
 
     def fingerprint(self) -> str | None:
-        """SHA-256 over the names and lengths of all files; their content is not read."""
-        digest = hashlib.sha256()
-        for part in self.parts:
-            for label, files in self._files(part).items():
-                for file in files:
-                    digest.update(f"{part}/{label}/{file.name} {file.stat().st_size}\n".encode())
-        return digest.hexdigest()
+        """Digest of all files, see `digest_files`: names and lengths do not say what images show."""
+        return digest_files(
+            {
+                f"{part}/{label}/{file.name}": file
+                for part in self.parts
+                for label, files in self._files(part).items()
+                for file in files
+            }
+        )
 
     def _files(self, part: str) -> dict[str, list[Path]]:
         """Image files by class, both in alphabetical order."""
-        from torchvision.datasets.folder import IMG_EXTENSIONS
-
         place = Path(self.root).expanduser() / self.folder / part
-        classes = sorted(path for path in place.glob("*") if path.is_dir())
-        found = {
-            folder.name: sorted(
-                file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS
-            )
-            for folder in classes
-        }
+        try:
+            classes = sorted(path for path in place.glob("*") if path.is_dir())
+            found = {_utf8(folder).name: _images_in(folder) for folder in classes}
+        except OSError as error:
+            raise BenchError(
+                f"dataset={self.kind}: cannot read the folders of {place.absolute()} ({error})"
+            ) from error
         if not found or not all(found.values()):
             empty = [name for name, files in found.items() if not files]
             problem = f"no images of {', '.join(empty)}" if empty else "no folders of classes"
@@ -107,7 +114,9 @@ class ImageFolder(DatasetConfig):
         listed = self._list(classes)
         images = np.empty((len(listed), self.size, self.size, 3), np.uint8)
         for index, file in enumerate(listed.files):
-            images[index] = read_image(file, lambda image: self.fit.square(image, self.size))
+            images[index] = read_image(
+                file, lambda image: self.fit.square(image, self.size), upright=self.upright
+            )
         return LabelledImages(images, listed.labels)
 
     def _list(self, classes: Sequence[list[Path]]) -> ListedImages:
@@ -118,7 +127,36 @@ class ImageFolder(DatasetConfig):
             size=self.size,
             fit=self.fit,
             workers=self.workers,
+            upright=self.upright,
         )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Files that are called as images, in alphabetical order.
+
+    Raises:
+        BenchError: one is no ordinary file, or has a name that is no UTF-8.
+    """
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)
+    for file in files:
+        if not _utf8(file).is_file():
+            raise BenchError(f"{file} is called as an image and is no file: delete it")
+    return files
+
+
+def _utf8(path: Path) -> Path:
+    """The path, which messages and records can hold.
+
+    Raises:
+        BenchError: its bytes are no UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BenchError(f"the name {str(path)!a} is no UTF-8: rename it") from None
+    return path
 
 
 @dataclass
@@ -131,6 +169,8 @@ class ImageNet(ImageFolder):
 
     kind: ClassVar[str] = "imagenet"
     parts: ClassVar[tuple[str, str]] = ("train", "val")
+    #: published numbers are those of the stored pixels
+    upright: ClassVar[bool] = False
 
     folder: str = "imagenet"
     size: int = 224

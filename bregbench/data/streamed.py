@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bregbench.data.crops import centre_box, crop_box
+from bregbench.data.decoding import read_image
 from bregbench.data.raw import LabelledImages
 from bregbench.data.split import Split
 from bregbench.foundations.errors import BenchError
@@ -49,20 +50,30 @@ class FileImages(torch.Tensor):
         fit: how images become squares where no crop is asked for.
         workers: threads.
         device: where batches go.
+        upright: turn images as their EXIF orientation says.
     """
 
     files: list[Path]
     side: int
     fit: Fit
     workers: int
+    upright: bool
 
     @staticmethod
     def __new__(
-        cls, files: list[Path], *, size: int, fit: Fit, workers: int, device: torch.device
+        cls,
+        files: list[Path],
+        *,
+        size: int,
+        fit: Fit,
+        workers: int,
+        device: torch.device,
+        upright: bool = False,
     ) -> FileImages:
         shape = (len(files), 3, size, size)
         found = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=torch.uint8, device=device)  # pyright: ignore[reportAttributeAccessIssue]
         found.files, found.side, found.fit, found.workers = files, size, fit, workers
+        found.upright = upright
         return found
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -117,7 +128,9 @@ class FileImages(torch.Tensor):
 
         def read(index: int) -> None:
             images[index] = read_image(
-                self.files[chosen[index]], lambda image: prepare(image, index)
+                self.files[chosen[index]],
+                lambda image: prepare(image, index),
+                upright=self.upright,
             )
 
         with ThreadPoolExecutor(self.workers) as pool:
@@ -134,36 +147,28 @@ class ListedImages(LabelledImages):
         size: side in pixels that images are brought to.
         fit: how, where no crop is asked for.
         workers: threads that decode.
+        upright: turn images as their EXIF orientation says.
     """
 
     files: list[Path] = field(default_factory=list)
     size: int = 224
     fit: Fit = Fit.whole
     workers: int = 1
+    upright: bool = False
 
     def select(self, order: torch.Tensor, *, device: torch.device) -> Split:
         """See `LabelledImages.select`."""
         files = [self.files[index] for index in order.tolist()]
         labels = torch.from_numpy(self.labels.astype(np.int64)).index_select(0, order)
         images = FileImages(
-            files, size=self.size, fit=self.fit, workers=self.workers, device=device
+            files,
+            size=self.size,
+            fit=self.fit,
+            workers=self.workers,
+            device=device,
+            upright=self.upright,
         )
         return Split(images=images, labels=labels.to(device))
-
-
-def read_image(file: Path, prepare: Callable[[Image], Image]) -> np.ndarray:
-    """Decode a file and prepare it: uint8 ``(height, width, 3)``.
-
-    Raises:
-        BenchError: it is no image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            return np.asarray(prepare(image.convert("RGB")))
-    except (OSError, UnidentifiedImageError) as error:
-        raise BenchError(f"{file} is no readable image ({error}): delete it") from error
 
 
 def _resized(image: Image, height: int, width: int) -> Image:
