@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -15,10 +14,19 @@ from bregbench.foundations.errors import BenchError
 _REQUIRED = ("train_images", "train_labels", "test_images", "test_labels")
 _OPTIONAL = ("validation_images", "validation_labels")
 _REMEDY = f"write one with numpy.savez(path, {', '.join(f'{name}=...' for name in _REQUIRED)})"
+_NEEDED = (
+    "images are uint8 or floats in [0, 1] of shape (n, height, width) or (n, height, width, channels), "
+    "labels are integers of shape (n,)"
+)
+#: arrays that a message lists at most, and images that are converted at once
+_LISTED, _CHUNK = 12, 1024
 
 
 def read_archive(path: str, *, classes: int | None = None) -> RawData:
     """Read and check the arrays of a data set.
+
+    Float images are those of uint8 divided by 255 and become uint8 again: ``round(255 x)``, so that
+    both spellings of the same images are the same data. Arrays of Python objects are never loaded.
 
     Args:
         path: archive with ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and
@@ -28,14 +36,11 @@ def read_archive(path: str, *, classes: int | None = None) -> RawData:
     Raises:
         BenchError: no such file, not an archive, a missing array, or arrays that do not fit.
     """
-    arrays = _read_arrays(Path(path).expanduser())
     source = f"data.path={path}"
-    for names, needed in ((_REQUIRED, True), (_OPTIONAL, any(n in arrays for n in _OPTIONAL))):
-        missing = [name for name in names if name not in arrays]
-        if missing and needed:
-            raise BenchError(
-                f"{source} lacks {', '.join(missing)} (it has {', '.join(arrays) or 'nothing'})"
-            )
+    arrays = _read_arrays(Path(path).expanduser())
+    for name in arrays:
+        if name.endswith("_images"):
+            arrays[name] = _as_bytes(arrays[name], f"{source}: {name.replace('_', ' ')}")
     if classes is None:
         classes = _count_classes(arrays["train_labels"], source=source)
     validation = None
@@ -51,9 +56,26 @@ def read_archive(path: str, *, classes: int | None = None) -> RawData:
     return raw
 
 
+def _as_bytes(images: np.ndarray, what: str) -> np.ndarray:
+    """Floats in [0, 1] as uint8, rounded; anything else as it is, for `RawData.check` to judge."""
+    if images.dtype.kind != "f" or not images.size:
+        return images
+    smallest, largest = float(images.min()), float(images.max())  # NaN where one is NaN
+    if not 0 <= smallest <= largest <= 1:
+        raise BenchError(
+            f"{what} have type {images.dtype} and lie in {smallest:g}..{largest:g}, and floats must lie "
+            "in 0..1: scale them, or save them as uint8 (0 to 255)"
+        )
+    converted = np.empty(images.shape, np.uint8)
+    for start in range(0, len(images), _CHUNK):
+        part = images[start : start + _CHUNK].astype(np.float64)
+        converted[start : start + _CHUNK] = np.rint(255 * part)
+    return converted
+
+
 def _count_classes(labels: np.ndarray, *, source: str) -> int:
     """Largest label plus one; whether these are labels at all is checked afterwards."""
-    if not np.issubdtype(labels.dtype, np.integer) or not labels.size:
+    if labels.dtype.kind not in "iu" or not labels.size:
         return 0
     largest = int(labels.max())
     if largest >= labels.size:
@@ -72,15 +94,62 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise BenchError(f"data.path={path} is no array archive, or cut off: {_REMEDY}")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
+                _refuse_missing(archive, path)
                 known = [name for name in (*_REQUIRED, *_OPTIONAL) if name in archive.files]
-                return {name: archive[name] for name in known}
+                return {name: _array(archive, name) for name in known}
+    except BenchError:
+        raise
     except FileNotFoundError:
         message = f"data.path={path}: there is no such file (looked in {path.absolute().parent})"
         raise BenchError(f"{message}: correct the path, or {_REMEDY}") from None
-    except (
-        *(OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
-        *(KeyError, NotImplementedError),
-    ) as error:
+    except Exception as error:  # On foreign bytes zipfile and numpy raise almost anything.
+        reason = str(error) or type(error).__name__
         raise BenchError(
-            f"data.path={path} is not a readable array archive ({error}): {_REMEDY}"
+            f"data.path={path} is not a readable array archive ({reason}): {_REMEDY}"
         ) from error
+
+
+def _refuse_missing(archive: Any, path: Path) -> None:
+    """Refuse an archive without the arrays of a data set, and say what it has."""
+    names = archive.files
+    needed = _REQUIRED
+    if any(name in names for name in _OPTIONAL):
+        needed += _OPTIONAL
+    missing = [name for name in needed if name not in names]
+    if missing:
+        listed = [_description(archive, name) for name in names[:_LISTED]]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        raise BenchError(
+            f"data.path={path} lacks {', '.join(missing)}; it has {', '.join(listed) or 'nothing'}"
+            f"{more}; needed are {', '.join(needed)} ({_NEEDED}): {_REMEDY}"
+        )
+
+
+def _description(archive: Any, name: str) -> str:
+    """Name, type and shape of an array, from its header alone."""
+    try:
+        shape, dtype = _header(archive, name)
+    except Exception:  # noqa: BLE001 - an array that nobody asked for may be anything
+        return f"{name} (no array)"
+    return f"{name} ({dtype}, shape {shape})"
+
+
+def _array(archive: Any, name: str) -> np.ndarray:
+    if _header(archive, name)[1].hasobject:
+        raise ValueError(f"{name} holds Python objects, which are never loaded")
+    return archive[name]
+
+
+def _header(archive: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array, whose content is not read."""
+    members = archive.zip.namelist()
+    with archive.zip.open(f"{name}.npy" if f"{name}.npy" in members else name) as member:
+        shape, _, dtype = _read_header(member)
+    return shape, dtype
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(member)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(member)
+    return np.lib.format.read_array_header_2_0(member)

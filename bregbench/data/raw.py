@@ -75,14 +75,17 @@ def _problem(part: LabelledImages, *, classes: int) -> str | None:
     """What is wrong with the arrays of one part, or None."""
     images, labels = part.images, part.labels
     if images.dtype != np.uint8:
-        return f"images have type {images.dtype} and must be uint8 (0 to 255)"
+        return f"images have type {images.dtype} and must be uint8 (0 to 255) or floats in [0, 1]"
     if images.ndim not in (3, 4) or 0 in images.shape:
         return (
             f"images have shape {images.shape} and must be (n, height, width) or "
             "(n, height, width, channels) with n >= 1"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
-        return f"labels have type {labels.dtype} and must be integers"
+    if labels.dtype.kind not in "iu":
+        lost = " (some are NaN)" if labels.dtype.kind == "f" and np.isnan(labels).any() else ""
+        return (
+            f"labels have type {labels.dtype} and must be integers{lost}: save labels.astype(int)"
+        )
     if labels.shape != images.shape[:1]:
         return f"labels have shape {labels.shape} and must be ({len(images)},), one for each image"
     smallest, largest = int(labels.min()), int(labels.max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,12 +85,36 @@ def replaced(name: str, change: Callable[[np.ndarray], object]) -> Callable[[Arr
     ("change", "message"),
     [
         (without("test_labels"), "lacks test_labels"),
-        (replaced("train_images", lambda a: a / 255), "train images have type float64"),
+        (
+            without("train_images"),
+            r"it has train_labels \(int64, shape \(40,\)\), test_images \(uint8",
+        ),
+        (without("test_images"), r"needed are train_images, .* floats in \[0, 1\] .*numpy\.savez"),
+        (replaced("train_images", lambda a: a / 1.0), r"float64 and lie in 0\.\.255, .* in 0\.\.1"),
+        (replaced("test_images", lambda a: a / 127.5 - 1), r"test images .* lie in -.* in 0\.\.1"),
+        (replaced("test_images", lambda a: a / 255 * np.nan), r"lie in nan\.\.nan"),
+        (
+            replaced("test_images", lambda a: a / a.max() * np.float32(1.001)),
+            r"lie in .*\.\.1\.001, and floats",
+        ),
+        (replaced("test_images", lambda a: a / 255 + 0j), "test images have type complex128"),
+        (replaced("train_images", lambda a: a.astype(np.int64)), "train images have type int64"),
+        (replaced("train_images", lambda a: a > 9), "train images have type bool"),
+        (replaced("train_images", lambda a: a.astype(object)), "train_images holds Python objects"),
+        (replaced("train_images", lambda a: "a"), "train images have type <U1"),
         (replaced("test_images", lambda a: a[:, 0, 0]), r"shape \(20,\)"),
         (replaced("test_images", lambda a: a[:0]), "n >= 1"),
         (replaced("train_labels", lambda a: a[1:]), r"labels have shape \(39,\)"),
         (replaced("train_labels", lambda a: a[:, None]), r"labels have shape \(40, 1\)"),
         (replaced("train_labels", lambda a: a.astype(float)), "type float64 and must be integers"),
+        (replaced("test_labels", lambda a: a * np.nan), r"integers \(some are NaN\): save labels"),
+        (replaced("train_labels", lambda a: a.astype("m8[s]")), "type timedelta64.* be integers"),
+        (replaced("train_labels", lambda a: a > 3), "type bool and must be integers"),
+        (replaced("train_labels", lambda a: a.astype(str)), "and must be integers"),
+        (
+            replaced("train_labels", lambda a: a.astype(np.uint64) + 2**63),
+            "go up to 9223372036854775",
+        ),
         (replaced("train_labels", lambda a: a + 40), r"go up to 49 for 40 images"),
         (replaced("train_labels", lambda a: a - 1), r"labels lie in -1\.\.8"),
         (replaced("test_labels", lambda a: a + 1), r"test labels lie in 1\.\.10 .* 0\.\.9"),
@@ -105,6 +131,64 @@ def test_wrong_arrays_are_refused_in_one_line(
         ArraysConfig(path=path).build(CPU)
     assert f"data.path={path}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ">f4"])
+def test_float_images_are_those_of_bytes(make_arrays: Make, save: Save, dtype: str) -> None:
+    arrays = make_arrays((8, 8))
+    arrays["train_images"].flat[:256] = np.arange(256)
+    floats = {
+        name: (array / 255).astype(dtype) if name.endswith("images") else array
+        for name, array in arrays.items()
+    }
+    ours, theirs = (
+        ArraysConfig(path=save(a, n)) for a, n in ((arrays, "a.npz"), (floats, "b.npz"))
+    )
+    assert ours.fingerprint() == theirs.fingerprint()
+    assert torch.equal(ours.build(CPU).train.images, theirs.build(CPU).train.images)
+
+
+def test_floats_between_bytes_are_rounded(make_arrays: Make, save: Save) -> None:
+    arrays = make_arrays((2, 2), train=1100)
+    values = np.random.default_rng(0).random((1100, 2, 2))
+    data = ArraysConfig(path=save(arrays | {"train_images": values}), validation=0).build(CPU)
+    found = np.sort(data.train.images.double().flatten().numpy())
+    assert np.abs(found - 255 * np.sort(values.flatten())).max() <= 0.5
+
+
+def test_what_a_file_has_is_listed(make_arrays: Make, save: Save) -> None:
+    arrays = make_arrays((4, 4))
+    keras = {"x_train": arrays["train_images"] / 255, "y_train": arrays["train_labels"]}
+    odd = {"names": np.array([{}], dtype=object)} | {f"a{i}": np.zeros(1) for i in range(20)}
+    with pytest.raises(BenchError) as caught:
+        ArraysConfig(path=save(keras | odd)).fingerprint()
+    message = str(caught.value)
+    assert "lacks train_images, train_labels, test_images, test_labels; it has x_train" in message
+    assert (
+        "x_train (float64, shape (40, 4, 4)), y_train (int64, shape (40,)), names (obj" in message
+    )
+    assert "and 11 more" in message
+    with pytest.raises(BenchError, match="it has nothing; needed are"):
+        ArraysConfig(path=save({})).fingerprint()
+
+
+def test_members_that_are_no_arrays_are_refused(
+    make_arrays: Make, save: Save, tmp_path: Path
+) -> None:
+    path = save(without("train_labels")(make_arrays((4, 4))))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("notes.txt", "no array")
+    with pytest.raises(BenchError, match=r"notes\.txt \(no array\)"):
+        ArraysConfig(path=path).build(CPU)
+    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<i8', 'fortran_order': False, 'shape': (%d,)}"
+    huge = (header % 10**15).ljust(127) + b"\n"
+    for content in (b"no array", pickle.dumps([1]), huge):
+        damaged = tmp_path / "damaged.npz"
+        damaged.write_bytes(Path(path).read_bytes())
+        with zipfile.ZipFile(damaged, "a") as archive:
+            archive.writestr("train_labels.npy", content)
+        with pytest.raises(BenchError, match="not a readable array archive"):
+            ArraysConfig(path=str(damaged)).build(CPU)
 
 
 def test_classes_can_be_stated(make_arrays: Make, save: Save) -> None:
