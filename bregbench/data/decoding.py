@@ -22,11 +22,15 @@ _PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HS
 #: sixteen bits without a sign; `I` is these from formats that have no larger ones
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN_AS_I = ("PNG", "PPM")
-_UNREADABLE = {"F": "floats", "I": "integers of 32 bits or with a sign"}
+_UNREADABLE = {
+    "F": "floats",
+    "I": "integers of 32 bits or with a sign",
+    "L": "integers with a sign",
+}
 #: pixels of an image at most: where Pillow begins to warn of decompression bombs
 _MOST_PIXELS = 89_478_485
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274  # tags of TIFF and EXIF
-_WHITE_IS_ZERO = 0
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
+_WHITE_IS_ZERO, _SIGNED = 0, 2
 
 
 def read_image(
@@ -107,7 +111,8 @@ def _turn(image: Image) -> Transpose | None:
 
 def _colour(image: Image, file: Path) -> Image:
     """Any opened image as RGB."""
-    if image.mode in _PLAIN:
+    is_signed = _SIGNED in _tags(image).get(_SAMPLE_FORMAT, ())
+    if image.mode in _PLAIN and not is_signed:
         return image.convert("RGB")
     if image.mode in _SIXTEEN or (image.mode == "I" and image.format in _SIXTEEN_AS_I):
         return _from_sixteen(image)
@@ -118,11 +123,16 @@ def _colour(image: Image, file: Path) -> Image:
     )
 
 
+def _tags(image: Image) -> Any:
+    """Tags of a TIFF file by number; empty for other formats."""
+    return getattr(image, "tag_v2", {})
+
+
 def _from_sixteen(image: Image) -> Image:
     from PIL import Image as module
 
     values = np.asarray(image).astype(np.int64)
-    tags: Any = getattr(image, "tag_v2", {})
+    tags = _tags(image)
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
     if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = 2**bits - 1 - values

@@ -58,12 +58,16 @@ def test_other_sixteen_bits(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "b.tif"), BROAD)
 
 
+def write_tiff(file: Path, tags: dict[int, int], pixels: bytes) -> None:
+    """One line of pixels, at offset 8."""
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    file.write_bytes(b"II*\0" + struct.pack("<I", 12) + pixels.ljust(4, b"\0") + directory)
+
+
 def test_twelve_bits_fill_the_range(tmp_path: Path) -> None:
     tags = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 3}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    pixels = bytes([0xFF, 0xF8, 0x00])  # 0xFFF and 0x800
-    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
-    (tmp_path / "a.tif").write_bytes(b"II*\0" + struct.pack("<I", 12) + pixels + b"\0" + directory)
+    write_tiff(tmp_path / "a.tif", tags, bytes([0xFF, 0xF8, 0x00]))  # 0xFFF and 0x800
     assert read(tmp_path / "a.tif")[0, :, 0].tolist() == [255, 128]
 
 
@@ -114,9 +118,12 @@ def test_pixels_without_a_range_are_refused(tmp_path: Path, dtype: type, said: s
     assert said in refused(tmp_path / "a.tif")
 
 
-def test_floats_of_pfm_and_lab_are_refused(tmp_path: Path) -> None:
+def test_other_pixels_without_a_range_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.ppm").write_bytes(b"Pf\n6 4\n-1.0\n" + RAMP.astype("<f4").tobytes())
     assert "are floats" in refused(tmp_path / "a.ppm")
+    tags = {256: 2, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 2, 339: 2}
+    write_tiff(tmp_path / "a.tif", tags, bytes([0xFF, 0x01]))  # -1 and 1
+    assert "integers with a sign" in refused(tmp_path / "a.tif")
     Image.new("LAB", (6, 4)).save(tmp_path / "a.tif")
     assert "kind LAB" in refused(tmp_path / "a.tif")
 
