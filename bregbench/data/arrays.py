@@ -9,7 +9,8 @@ from bregbench.data.archive import read_archive
 from bregbench.data.base import DatasetConfig
 from bregbench.data.digests import digest_arrays
 from bregbench.data.raw import RawData
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import MOST, check_counts
 
 
 @dataclass
@@ -25,12 +26,15 @@ class Arrays(DatasetConfig):
 
     classes: int | None = None
 
+    def check(self, at: str) -> None:
+        """See `DatasetConfig.check`."""
+        super().check(at)
+        check_counts(self, at, "classes", most=MOST)
+
     def load(self) -> RawData:
         """See `DatasetConfig.load`."""
         if self.path is None:
             raise BenchError("dataset=arrays needs an archive: give data.path=FILE.npz")
-        if self.classes is not None:
-            require(self.classes > 0, "data.classes", self.classes, "at least 1")
         return read_archive(self.path, classes=self.classes)
 
     def fingerprint(self) -> str | None:

@@ -14,6 +14,7 @@ from bregbench.data.raw import LabelledImages, RawData
 from bregbench.data.split import Data, Split
 from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import local
+from bregbench.foundations.ranges import check_counts
 
 
 @dataclass
@@ -45,6 +46,18 @@ class DatasetConfig(ABC):
     normalise: Normalise = Normalise.channel
     augment: Augment = Augment.none
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range, as far as they can be told before files are read.
+
+        Args:
+            at: key of this data set, `data`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        check_counts(self, at, "limit")
+        check_counts(self, at, "validation", "split_seed", least=0)
+
     @abstractmethod
     def load(self) -> RawData:
         """Read the images and labels from their files.
@@ -69,8 +82,7 @@ class DatasetConfig(ABC):
         """The three splits on the device, with the statistics of the training split.
 
         Raises:
-            BenchError: files are missing or damaged, or `limit`, `validation` or `split_seed` is
-                out of range.
+            BenchError: files are missing or damaged, or `limit` or `validation` is out of range.
         """
         if self.path is not None and not self.reads_archive:
             raise BenchError(
@@ -94,7 +106,6 @@ class DatasetConfig(ABC):
         Both are shuffled, so the first images of either are a random sample of it, and a larger
         validation split contains a smaller one.
         """
-        require(0 <= self.split_seed < 2**63, "data.split_seed", self.split_seed, "in 0..2^63 - 1")
         available = len(raw.train)
         carved = self._validation_size(available, given=raw.validation)
         remaining = available - carved

@@ -19,6 +19,7 @@ from bregbench.data.split import Split
 from bregbench.data.streamed import Fit, ListedImages
 from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import local
+from bregbench.foundations.ranges import MOST_PIXELS, MOST_THREADS, check_counts
 
 #: images of a streamed data set that normalisation statistics are computed from
 _SAMPLE = 2048
@@ -54,10 +55,14 @@ class ImageFolder(DatasetConfig):
     stream: bool = False
     workers: int = local(8)
 
+    def check(self, at: str) -> None:
+        """See `DatasetConfig.check`."""
+        super().check(at)
+        check_counts(self, at, "size", most=MOST_PIXELS)
+        check_counts(self, at, "workers", most=MOST_THREADS)
+
     def load(self) -> RawData:
         """See `DatasetConfig.load`."""
-        require(self.size > 0, "data.size", self.size, "at least 1")
-        require(self.workers > 0, "data.workers", self.workers, "at least 1")
         quiet_pillow()
         first, second = self.parts
         train, test = self._files(first), self._files(second)

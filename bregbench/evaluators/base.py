@@ -18,6 +18,16 @@ class EvaluatorConfig:
 
     kind: ClassVar[str]
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this evaluator, such as `evaluators.cost`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """Measure a network.
 

@@ -13,7 +13,7 @@ from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.compacting import NotFollowed, compacted
 from bregbench.foundations.console import say
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, MOST_IMAGES, check_counts
 from bregbench.measures import count_macs, count_parameters
 from bregbench.measures.cost import median_seconds
 from bregbench.tasks.context import RunContext
@@ -32,11 +32,13 @@ class Compaction(EvaluatorConfig):
     batch_size: int = 128
     repeats: int = 5
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "batch_size", most=MOST_IMAGES)
+        check_counts(self, at, "repeats", most=MOST)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`compact/*`; nothing where the layers of the network cannot be followed."""
-        for key in ("batch_size", "repeats"):
-            value = getattr(self, key)
-            require(value > 0, f"evaluators.compaction.{key}", value, "at least 1")
         try:
             small = compacted(network, data.input_shape)
         except NotFollowed as error:

@@ -12,7 +12,8 @@ from bregbench.data import Data
 from bregbench.data.loader import to_unit_interval
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.sample import sample_of
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import check_counts
 from bregbench.tasks.context import RunContext
 
 #: with more outputs than this, power iteration is cheaper than the whole Jacobian
@@ -30,13 +31,16 @@ class Lipschitz(EvaluatorConfig):
     kind: ClassVar[str] = "lipschitz"
     images: int = 256
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "images")
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`lipschitz/lower` and `lipschitz/upper`.
 
         Raises:
             BenchError: a layer has no bound, or the bounds contradict each other.
         """
-        require(self.images > 0, "evaluators.lipschitz.images", self.images, "at least 1")
         sample = sample_of(data.test, self.images)
         iterations = None if data.classes <= _WHOLE_JACOBIAN else 20
         try:

@@ -12,6 +12,7 @@ from bregbench.data import Data, Split
 from bregbench.data.loader import evaluation_batches, to_unit_interval
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST_IMAGES, check_counts
 from bregbench.foundations.streams import Streams
 from bregbench.tasks.context import RunContext
 from bregbench.tasks.scoring import EVALUATION_BATCH
@@ -30,6 +31,11 @@ class Reconstruction(EvaluatorConfig):
     images: int = 8
     train_images: int = 0
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "images", most=MOST_IMAGES)
+        check_counts(self, at, "train_images", least=0, most=MOST_IMAGES)
+
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`reconstruction/ssim` of the outputs, `reconstruction/input_ssim` of the inputs.
@@ -40,9 +46,6 @@ class Reconstruction(EvaluatorConfig):
         Raises:
             BenchError: the network does not return images, or torchmetrics is not installed.
         """
-        require(self.images > 0, "evaluators.reconstruction.images", self.images, "at least 1")
-        key = "evaluators.reconstruction.train_images"
-        require(self.train_images >= 0, key, self.train_images, "at least 0")
         sums = torch.zeros(2, dtype=torch.float64, device=context.device)
         generator = Streams(0).generator("task/test", context.device)
         for images, labels in evaluation_batches(data.test, EVALUATION_BATCH):
@@ -103,6 +106,10 @@ class FeatureMaps(EvaluatorConfig):
     kind: ClassVar[str] = "feature_maps"
     layer: str = "conv1"
     image: int = 0
+
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "image", least=0)
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """Nothing: feature maps are looked at."""

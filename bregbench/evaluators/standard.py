@@ -10,7 +10,7 @@ from torch import nn
 
 from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, MOST_IMAGES, check_counts
 from bregbench.measures import (
     active_units,
     count_macs,
@@ -76,10 +76,13 @@ class Cost(EvaluatorConfig):
     batch_size: int = 128
     repeats: int = 5
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "batch_size", most=MOST_IMAGES)
+        check_counts(self, at, "repeats", most=MOST)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """MACs (dense, and weighted by density), parameters, forward time and peak memory."""
-        require(self.batch_size > 0, "evaluators.cost.batch_size", self.batch_size, "at least 1")
-        require(self.repeats > 0, "evaluators.cost.repeats", self.repeats, "at least 1")
         macs = count_macs(network, data.input_shape)
         found: dict[str, float] = {
             "cost/macs": macs.dense,

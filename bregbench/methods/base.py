@@ -101,11 +101,14 @@ class MethodConfig:
 
     kind: ClassVar[str]
 
-    def check(self) -> None:
-        """Refuse values out of range; before a run begins, whichever of its phases has them.
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this method, such as `method` or `phases.dense.method`.
 
         Raises:
-            BenchError: names the value and what is allowed.
+            BenchError: names the key, the value and what is allowed.
         """
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:

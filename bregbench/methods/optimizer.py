@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.methods.backprop import Backprop
 from bregbench.methods.base import MethodConfig
@@ -33,10 +34,9 @@ class OptimizerConfig(MethodConfig):
     start: StartConfig = field(default_factory=StartConfig)
     cut: Cut = field(default_factory=Cut)
 
-    def check(self) -> None:
-        """Refuse values out of range before anything is built."""
-        require(self.lr >= 0, "method.lr", self.lr, "at least 0")
-        self.cut.check("method.cut")
+    def check(self, at: str) -> None:
+        """See `MethodConfig.check`."""
+        check_numbers(self, at, "lr", least=0)
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the starting weights."""
@@ -48,9 +48,8 @@ class OptimizerConfig(MethodConfig):
         """The optimiser at work on the objective.
 
         Raises:
-            BenchError: a value is out of range, or a penalty does not fit the network.
+            BenchError: a penalty does not fit the network.
         """
-        self.check()
         try:
             optimizer = self.optimizer(network, context)
         except ValueError as error:
@@ -87,17 +86,16 @@ class PenalizedConfig(OptimizerConfig):
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     target_density: float | None = None
 
-    def check(self) -> None:
-        """Refuse values out of range before anything is built."""
-        super().check()
-        require(self.lam >= 0, "method.lam", self.lam, "at least 0")
-        target = self.target_density
-        require(target is None or 0 < target < 1, "method.target_density", target, "in (0, 1)")
+    def check(self, at: str) -> None:
+        """See `MethodConfig.check`."""
+        super().check(at)
+        check_numbers(self, at, "lam", least=0)
+        check_numbers(self, at, "target_density", above=0, below=1)
         require(
-            target is None or self.lam > 0,
-            "method.lam",
+            self.target_density is None or self.lam > 0,
+            f"{at}.lam",
             self.lam,
-            "greater than 0 where method.target_density adjusts it",
+            f"greater than 0 where {at}.target_density adjusts it",
         )
 
     def density_target(self, optimizer: Optimizer, context: RunContext) -> DensityTarget | None:

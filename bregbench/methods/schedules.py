@@ -14,6 +14,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.tasks.base import larger_is_better
 
 
@@ -67,11 +68,17 @@ class ScheduleConfig:
 
     def build(self, epochs: int) -> Schedule:
         """A schedule over a phase of so many epochs."""
-        self.check()
         return Schedule(self, epochs)
 
-    def check(self) -> None:
-        """Refuse values out of range."""
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this schedule, such as `trainer.schedule` or `phases.dense.schedule`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
 
     def check_measured(self, initial: Collection[str]) -> None:
         """Refuse a schedule that would wait for a metric in vain.
@@ -95,8 +102,8 @@ class Constant(ScheduleConfig):
     kind: ClassVar[str] = "constant"
     factor: float = 1.0
 
-    def check(self) -> None:
-        require(self.factor > 0, "trainer.schedule.factor", self.factor, "greater than 0")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "factor", above=0)
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
         return lr_scheduler.LambdaLR(optimizer, lambda epoch: self.factor)
@@ -110,10 +117,10 @@ class Step(ScheduleConfig):
     milestones: list[int] = field(default_factory=lambda: [50, 75])
     factor: float = 0.1
 
-    def check(self) -> None:
-        require(self.factor > 0, "trainer.schedule.factor", self.factor, "greater than 0")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "factor", above=0)
         ordered = all(m > 0 for m in self.milestones) and sorted(self.milestones) == self.milestones
-        require(ordered, "trainer.schedule.milestones", self.milestones, "rising positive epochs")
+        require(ordered, f"{at}.milestones", self.milestones, "rising positive epochs")
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
         return lr_scheduler.MultiStepLR(optimizer, self.milestones, self.factor)
@@ -126,8 +133,8 @@ class Cosine(ScheduleConfig):
     kind: ClassVar[str] = "cosine"
     final: float = 0.0
 
-    def check(self) -> None:
-        require(0 <= self.final <= 1, "trainer.schedule.final", self.final, "in [0, 1]")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "final", least=0, most=1)
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
         return lr_scheduler.CosineAnnealingLR(optimizer, max(epochs, 1), self.final)
@@ -148,10 +155,10 @@ class Plateau(ScheduleConfig):
     patience: int = 5
     threshold: float = 0.01
 
-    def check(self) -> None:
-        require(0 < self.factor < 1, "trainer.schedule.factor", self.factor, "in (0, 1)")
-        require(self.patience >= 0, "trainer.schedule.patience", self.patience, "at least 0")
-        require(self.threshold >= 0, "trainer.schedule.threshold", self.threshold, "at least 0")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "factor", above=0, below=1)
+        check_counts(self, at, "patience", least=0)
+        check_numbers(self, at, "threshold", least=0)
 
     def check_measured(self, initial: Collection[str]) -> None:
         # Training scores and what methods report are known after an epoch only.

@@ -8,7 +8,7 @@ from enum import Enum
 import torch
 from torch import nn
 
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import distinct_weights
 from bregbench.methods.thresholds import Unit
@@ -66,23 +66,22 @@ class StartConfig:
     bias_scale: float = 1.0
     frequencies: int | None = None
 
-    def apply(self, network: nn.Module, streams: Streams) -> None:
-        """Set the network's weights and biases in place.
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of these options, such as `method.start`.
 
         Raises:
-            BenchError: a value is out of range.
+            BenchError: names the key, the value and what is allowed.
         """
-        require(0 < self.density <= 1, "method.start.density", self.density, "in (0, 1]")
-        require(
-            self.factor is None or self.factor > 0, "method.start.factor", self.factor, "positive"
-        )
-        require(self.bias_scale >= 0, "method.start.bias_scale", self.bias_scale, "at least 0")
-        require(
-            self.frequencies is None or self.frequencies >= 0,
-            "method.start.frequencies",
-            self.frequencies,
-            "at least 0",
-        )
+        check_numbers(self, at, "density", above=0, most=1)
+        check_numbers(self, at, "factor", above=0)
+        check_numbers(self, at, "bias_scale", least=0)
+        check_counts(self, at, "frequencies", least=0)
+
+    def apply(self, network: nn.Module, streams: Streams) -> None:
+        """Set the network's weights and biases in place."""
         generator = streams.generator("start")
         if self.weights is Weights.he:
             he_normal(network, generator=generator)

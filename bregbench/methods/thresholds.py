@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.measures.layers import CONVOLUTIONS, TRANSPOSED
 from bregman import apply_masks, magnitude_masks
 
@@ -62,31 +63,24 @@ class Cut:
         """Whether anything is cut."""
         return self.density is not None or self.threshold is not None
 
-    def check(self, key: str) -> None:
+    def check(self, at: str) -> None:
         """Refuse values out of range.
 
         Args:
-            key: what the user typed in front of `.density`.
+            at: what the user typed in front of `.density`.
 
         Raises:
-            BenchError: names the value and what is allowed.
+            BenchError: names the key, the value and what is allowed.
         """
         both = self.density is not None and self.threshold is not None
-        require(not both, f"{key}.threshold", self.threshold, "left out where density is given")
-        for name in ("density", "linear_density"):
-            value = getattr(self, name)
-            require(value is None or 0 < value <= 1, f"{key}.{name}", value, "in (0, 1]")
+        require(not both, f"{at}.threshold", self.threshold, "left out where density is given")
+        check_numbers(self, at, "density", "linear_density", above=0, most=1)
+        check_numbers(self, at, "threshold", least=0)
         require(
             self.linear_density is None or self.density is not None,
-            f"{key}.linear_density",
+            f"{at}.linear_density",
             self.linear_density,
-            f"left out without {key}.density, the share of the convolutions",
-        )
-        require(
-            self.threshold is None or self.threshold >= 0,
-            f"{key}.threshold",
-            self.threshold,
-            "at least 0",
+            f"left out without {at}.density, the share of the convolutions",
         )
 
     def masks(self, network: nn.Module) -> Masks:

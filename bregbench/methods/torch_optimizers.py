@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.methods.optimizer import OptimizerConfig, _fused
 from bregbench.tasks.context import RunContext
 
@@ -25,9 +26,9 @@ class Adagrad(OptimizerConfig):
     eps: float = 1e-10
     weight_decay: float = 0.0
 
-    def check(self) -> None:
-        super().check()
-        require(self.initial >= 0, "method.initial", self.initial, "at least 0")
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "lr_decay", "initial", "eps", "weight_decay", least=0)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return torch.optim.Adagrad(
@@ -52,6 +53,11 @@ class Radam(OptimizerConfig):
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
 
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "beta1", "beta2", least=0, below=1)
+        check_numbers(self, at, "eps", "weight_decay", least=0)
+
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return torch.optim.RAdam(
             network.parameters(),
@@ -72,6 +78,18 @@ class Sgd(OptimizerConfig):
     dampening: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "momentum", least=0, below=1)
+        check_numbers(self, at, "dampening", least=0, most=1)
+        check_numbers(self, at, "weight_decay", least=0)
+        require(
+            not self.nesterov or (self.momentum > 0 and self.dampening == 0),
+            f"{at}.nesterov",
+            self.nesterov,
+            f"false without {at}.momentum, and with {at}.dampening",
+        )
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return torch.optim.SGD(
@@ -97,6 +115,11 @@ class Adam(OptimizerConfig):
     weight_decay: float = 0.0
     decoupled_weight_decay: bool = False
     amsgrad: bool = False
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "beta1", "beta2", least=0, below=1)
+        check_numbers(self, at, "eps", "weight_decay", least=0)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return torch.optim.Adam(

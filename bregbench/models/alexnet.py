@@ -10,7 +10,8 @@ from typing import ClassVar
 from torch import nn
 
 from bregbench.data.normalization import Normalization
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import MOST, check_counts, check_layers
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
@@ -37,6 +38,11 @@ class AlexNet(ModelConfig):
 
     hidden: int = 4096
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "hidden", most=MOST)
+        check_layers(f"{at}.hidden", self.hidden, [self.hidden, self.hidden])
+
     def build(
         self,
         *,
@@ -45,7 +51,6 @@ class AlexNet(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        require(self.hidden > 0, "model.hidden", self.hidden, "at least 1")
         channels, height, width = input_shape
         if min(height, width) < _SMALLEST:
             raise BenchError(

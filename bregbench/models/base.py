@@ -17,6 +17,16 @@ class ModelConfig(ABC):
 
     kind: ClassVar[str]
 
+    def check(self, at: str) -> None:  # noqa: B027 - a model may have no sizes
+        """Refuse sizes out of range, as far as they can be told without a data set.
+
+        Args:
+            at: key of this model, `model`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+
     @abstractmethod
     def build(
         self,
@@ -33,5 +43,5 @@ class ModelConfig(ABC):
             normalization: applied by the first module, ``normalize``; None is the identity.
 
         Raises:
-            BenchError: a size is out of range or the images are too small.
+            BenchError: the images are too small, or a size does not fit them.
         """

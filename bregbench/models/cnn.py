@@ -10,7 +10,8 @@ from typing import ClassVar
 from torch import nn
 
 from bregbench.data.normalization import Normalization
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import MOST, MOST_PIXELS, check_counts, check_layers
 from bregbench.models.activation import Activation
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
@@ -40,6 +41,14 @@ class Cnn(ModelConfig):
     hidden: list[int] = field(default_factory=lambda: [128])
     activation: Activation = Activation.relu
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "channels", "hidden", most=MOST)
+        check_counts(self, at, "kernel_size", most=MOST_PIXELS)
+        taps = self.kernel_size**2
+        check_layers(f"{at}.channels", self.channels, [1, *self.channels], taps=taps)
+        check_layers(f"{at}.hidden", self.hidden, self.hidden)
+
     def build(
         self,
         *,
@@ -48,7 +57,6 @@ class Cnn(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        self._check()
         channels, *side = input_shape
         layers = OrderedDict[str, nn.Module](
             normalize=Normalize(normalization or Normalization.identity(channels))
@@ -69,11 +77,6 @@ class Cnn(ModelConfig):
                 activations += 1
                 layers[f"activation{activations}"] = self.activation.build()
         return nn.Sequential(layers)
-
-    def _check(self) -> None:
-        for key, value in {"channels": self.channels, "hidden": self.hidden}.items():
-            require(all(size > 0 for size in value), f"model.{key}", value, "positive")
-        require(self.kernel_size > 0, "model.kernel_size", self.kernel_size, "at least 1")
 
     def _feature_size(self, side: list[int]) -> list[int]:
         """Height and width that reach the fully connected part."""

@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import nn
 
 from bregbench.data.normalization import Normalization
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, check_counts, check_layers
 from bregbench.models.activation import Activation
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
@@ -36,6 +36,11 @@ class Mlp(ModelConfig):
     activation: Activation = Activation.relu
     activate_output: bool = False
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "hidden", most=MOST)
+        check_layers(f"{at}.hidden", self.hidden, self.hidden)
+
     def build(
         self,
         *,
@@ -44,7 +49,6 @@ class Mlp(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        require(all(width > 0 for width in self.hidden), "model.hidden", self.hidden, "positive")
         layers = OrderedDict[str, nn.Module](
             normalize=Normalize(normalization or Normalization.identity(input_shape[0])),
             flatten=nn.Flatten(),

@@ -11,10 +11,14 @@ from torch import nn
 
 from bregbench.data.normalization import Normalization
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, check_counts, check_layers, check_numbers
 from bregbench.models.activation import Activation
 from bregbench.models.base import ModelConfig
 from bregbench.models.mlp import linear_layers
 from bregbench.models.normalize import Denormalize, Normalize
+
+#: hidden layers, as wide as the images, where no widths are given
+_OWN_LAYERS = 5
 
 
 @dataclass
@@ -44,6 +48,15 @@ class MlpAutoencoder(ModelConfig):
     code_threshold: float = 0.09
     denormalize: bool = False
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "hidden", most=MOST)
+        check_layers(f"{at}.hidden", self.hidden, self.hidden)
+        hidden = len(self.hidden) or _OWN_LAYERS
+        allowed = f"in 1..{hidden}, a hidden layer, or 0 for none"
+        require(0 <= self.code_layer <= hidden, f"{at}.code_layer", self.code_layer, allowed)
+        check_numbers(self, at, "code_threshold", least=0)
+
     def build(
         self,
         *,
@@ -52,21 +65,14 @@ class MlpAutoencoder(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`; `classes` plays no part."""
-        require(all(width > 0 for width in self.hidden), "model.hidden", self.hidden, "positive")
         pixels = math.prod(input_shape)
         normalization = normalization or Normalization.identity(input_shape[0])
         layers = OrderedDict[str, nn.Module](
             normalize=Normalize(normalization), flatten=nn.Flatten()
         )
-        widths = [pixels, *(self.hidden or [pixels] * 5), pixels]
+        widths = [pixels, *(self.hidden or [pixels] * _OWN_LAYERS), pixels]
         layers |= linear_layers(widths, self.activation, activate_output=self.activate_output)
         if self.code_layer:
-            hidden = len(widths) - 2
-            allowed = f"in 1..{hidden}, a hidden layer, or 0 for none"
-            require(0 < self.code_layer <= hidden, "model.code_layer", self.code_layer, allowed)
-            require(
-                self.code_threshold >= 0, "model.code_threshold", self.code_threshold, "at least 0"
-            )
             layers[f"activation{self.code_layer}"] = nn.Softshrink(self.code_threshold)
         layers["unflatten"] = nn.Unflatten(1, input_shape)
         if self.denormalize:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bregbench.data.normalization import Normalization
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, check_counts, check_layers
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 from bregman.modules import Conv2d
@@ -45,6 +45,11 @@ class Resnet18(ModelConfig):
     width: int = 64
     stem: Stem = Stem.cifar
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "width", most=MOST)
+        check_layers(f"{at}.width", self.width, [8 * self.width, 8 * self.width], taps=9)
+
     def build(
         self,
         *,
@@ -53,7 +58,6 @@ class Resnet18(ModelConfig):
         normalization: Normalization | None = None,
     ) -> ResidualNetwork:
         """See `ModelConfig.build`."""
-        require(self.width > 0, "model.width", self.width, "at least 1")
         channels = input_shape[0]
         normalize = Normalize(normalization or Normalization.identity(channels))
         return ResidualNetwork(

@@ -12,6 +12,7 @@ from torch import nn
 
 from bregbench.data.normalization import Normalization
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST, check_counts, check_layers
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
@@ -52,6 +53,19 @@ class Vgg16(ModelConfig):
     head: Head = Head.triple
     hidden: int = 512
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        widths = self._widths()
+        fits = len(widths) == len(_FULL) and all(width > 0 for width in widths)
+        require(fits, f"{at}.widths", self.widths, "thirteen positive numbers, or one for all")
+        check_layers(f"{at}.widths", self.widths, widths, taps=9)
+        check_counts(self, at, "hidden", most=MOST)
+        check_layers(f"{at}.hidden", self.hidden, [widths[-1], self.hidden, self.hidden])
+
+    def _widths(self) -> list[int]:
+        """Filters of every convolution."""
+        return self.widths * len(_FULL) if len(self.widths) == 1 else self.widths
+
     def build(
         self,
         *,
@@ -60,10 +74,7 @@ class Vgg16(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        widths = self.widths * len(_FULL) if len(self.widths) == 1 else self.widths
-        fits = len(widths) == len(_FULL) and all(width > 0 for width in widths)
-        require(fits, "model.widths", self.widths, "thirteen positive numbers, or one for all")
-        require(self.hidden > 0, "model.hidden", self.hidden, "at least 1")
+        widths = self._widths()
         channels, *sides = input_shape
         halvings = len(_POOLS) if self.head is Head.double else len(_POOLS) + 1
         height, width = (side >> halvings for side in sides)

@@ -54,10 +54,20 @@ class ObjectiveConfig:
 
     kind: ClassVar[str]
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this objective, such as `objective` or `phases.lam1.objective`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+
     def build(self, network: nn.Module, context: RunContext) -> Objective:
         """The objective for this network.
 
         Raises:
-            BenchError: a value is out of range, or the objective does not fit the network.
+            BenchError: the objective does not fit the network.
         """
         raise NotImplementedError

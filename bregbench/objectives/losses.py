@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
 from bregbench.objectives.penalty import PenaltyConfig
 from bregbench.tasks.context import RunContext
@@ -38,9 +38,12 @@ class Lasso(ObjectiveConfig):
     lam: float = 1e-4
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
 
+    def check(self, at: str) -> None:
+        """See `ObjectiveConfig.check`."""
+        check_numbers(self, at, "lam", least=0)
+
     def build(self, network: nn.Module, context: RunContext) -> Objective:
         """The penalised loss; the penalty's groups are fixed here."""
-        require(self.lam >= 0, "objective.lam", self.lam, "at least 0")
         return _Loss(context, self.penalty.groups(network, self.lam))
 
 

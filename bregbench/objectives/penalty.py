@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import check_numbers
 from bregman import Rule, penalize
 from fno import SpectralConv2d
 
@@ -41,6 +42,10 @@ class GroupWeight(Enum):
     none = "none"
 
 
+#: dimensions that weights have at most
+_MOST_DIMS = 8
+
+
 @dataclass
 class RuleConfig:
     """The penalty of one kind of weights.
@@ -60,6 +65,22 @@ class RuleConfig:
     group_weight: GroupWeight = GroupWeight.sqrt
     scale: float = 1.0
     name: str = "*"
+
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this rule, such as `method.penalty.conv`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        check_numbers(self, at, "scale", least=0)
+        check_numbers(self, at, "dims", least=-_MOST_DIMS, below=_MOST_DIMS)
+        try:
+            self.rule(None)
+        except BenchError as error:
+            raise BenchError(f"{at}: {error}") from error
 
     def rule(self, module: type[nn.Module] | tuple[type[nn.Module], ...] | None) -> Rule:
         """The same as `bregman` takes it, for parameters of these module types.

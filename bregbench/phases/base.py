@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import nn
 
-from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST_THREADS, check_counts
 
 if TYPE_CHECKING:
     from bregbench.foundations.streams import Streams
@@ -69,8 +69,15 @@ class TransformConfig:
 
     kind: ClassVar[str]
 
-    def check(self, phase: str) -> None:
-        """Refuse values out of range."""
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this transform, such as `phases.prune.begin`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
 
     def check_order(self, phase: str, last: MethodConfig | None) -> None:
         """Refuse a place in the run that does not fit.
@@ -117,16 +124,17 @@ class PhaseConfig:
     begin: TransformConfig | None = None
     repeat: int = 1
 
-    def check(self, name: str) -> None:
+    def check(self, at: str) -> None:
         """Refuse values out of range.
 
+        Args:
+            at: key of this phase, such as `phases.prune`.
+
         Raises:
-            BenchError: names the value and what is allowed.
+            BenchError: names the key, the value and what is allowed.
         """
-        require(self.epochs >= 0, f"phases.{name}.epochs", self.epochs, "at least 0")
-        require(self.repeat >= 1, f"phases.{name}.repeat", self.repeat, "at least 1")
-        if self.begin is not None:
-            self.begin.check(name)
+        check_counts(self, at, "epochs", least=0)
+        check_counts(self, at, "repeat", most=MOST_THREADS)
 
 
 @dataclass(frozen=True)

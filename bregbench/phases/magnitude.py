@@ -56,8 +56,8 @@ class MagnitudePruning(TransformConfig):
     linear_density: float | None = None
     approach: Approach = Approach.at_once
 
-    def check(self, phase: str) -> None:
-        self._cut().check(f"phases.{phase}.begin")
+    def check(self, at: str) -> None:
+        self._cut().check(at)
 
     def begin(self, turn: Turn) -> Begun:
         cut = self._cut(number=turn.number, of=turn.repeat)

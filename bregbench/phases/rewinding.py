@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.measures.layers import CONVOLUTIONS
 from bregbench.phases.base import Begun, TransformConfig, Turn
 from bregman import apply_masks, magnitude_masks
@@ -27,11 +28,11 @@ class Rewinding(TransformConfig):
 
     rewind: int | None = None
 
-    def check(self, phase: str) -> None:
+    def check(self, at: str) -> None:
         allowed = "an epoch from 0 on, or null to keep the weights"
         require(
             self.rewind is None or self.rewind >= 0,
-            f"phases.{phase}.begin.rewind",
+            f"{at}.rewind",
             self.rewind,
             allowed,
         )
@@ -70,10 +71,9 @@ class MagnitudeTicket(Rewinding):
     density: float = 0.1
     relative: bool = False
 
-    def check(self, phase: str) -> None:
-        super().check(phase)
-        key = f"phases.{phase}.begin.density"
-        require(0 < self.density <= 1, key, self.density, "in (0, 1]")
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "density", above=0, most=1)
 
     def begin(self, turn: Turn) -> Begun:
         share = self.density * (_left(turn.network) if self.relative else 1.0)

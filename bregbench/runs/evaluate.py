@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
+
 import torch
 from torch import nn
-from bregbench.schema.config import Config
-from bregbench.tasks.context import RunContext
+
 from bregbench.data import Data
-from bregbench.foundations.errors import BenchError
 from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_json
-from bregbench.runs.load import load_run
-from bregbench.methods.optimizer import OptimizerConfig
 from bregbench.foundations.provenance import provenance
-from bregbench.storage.directory import RunDirectory
 from bregbench.foundations.streams import Streams
-from bregbench.tasks.base import Classification, TaskConfig
+from bregbench.methods.optimizer import OptimizerConfig
+from bregbench.runs.load import load_run
+from bregbench.schema.check import check_tree
+from bregbench.schema.config import Config
 from bregbench.schema.trainer import Precision
+from bregbench.storage.directory import RunDirectory
+from bregbench.tasks.base import Classification, TaskConfig
+from bregbench.tasks.context import RunContext
 from bregman.modules import evaluating
 
 
@@ -45,7 +47,12 @@ def evaluate(
 
     Returns:
         Metrics by name, as `docs/metrics.md` defines them.
+
+    Raises:
+        BenchError: a value of an evaluator is out of range, or an evaluator cannot measure this network.
     """
+    for evaluator in evaluators:
+        check_tree(evaluator, f"evaluators.{evaluator.kind}")
     context = RunContext(
         task=task or Classification(),
         data=data,
@@ -124,5 +131,3 @@ def variant_of(network: nn.Module, config: Config, variant: str) -> nn.Module:
         allowed = ["trained", *(["thresholded"] if cut is not None and cut.active else [])]
         raise BenchError(f"variant={variant}: this run has {' and '.join(allowed)}")
     return cut.applied(network)
-
-

@@ -17,6 +17,7 @@ from bregbench.methods import MethodConfig
 from bregbench.models import ModelConfig
 from bregbench.objectives import ObjectiveConfig
 from bregbench.phases.base import Phase, PhaseConfig
+from bregbench.schema.check import check_tree
 from bregbench.schema.selecting import check_selection
 from bregbench.schema.trainer import Precision, TrainerConfig
 from bregbench.storage.tracking import TrackingConfig
@@ -107,11 +108,8 @@ class Config:
         Raises:
             BenchError: a value is out of range.
         """
-        self.trainer.check()
-        self.task.check()
+        check_tree(self, "")
         check_selection(self.trainer.select_on, self.task)
-        for name, phase in self.phases.items():
-            phase.check(name)
         orders = [phase.order for phase in self.phases.values()]
         if len(set(orders)) < len(orders):
             given = ", ".join(f"phases.{name}.order={p.order}" for name, p in self.phases.items())
@@ -131,19 +129,11 @@ class Config:
         """Refuse phases that cannot follow each other; when a run begins, not when files compose.
 
         Raises:
-            BenchError: a phase begins with something that the ones before do not leave, or a value of
-                its method or schedule is out of range.
+            BenchError: a phase begins with something that the ones before do not leave.
         """
         last: MethodConfig | None = None
         epochs = 0
         for part in self.run_phases():
-            try:
-                part.method.check()
-                part.schedule.check()
-            except BenchError as error:
-                raise BenchError(
-                    f"phase {part.name}: {error}" if self.phases else str(error)
-                ) from None
             if part.begin is not None:
                 part.begin.check_order(part.name, last)
                 late = [epoch for epoch in part.begin.rewinds() if epoch > epochs]

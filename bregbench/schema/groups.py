@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from hydra.core.config_store import ConfigStore
 
 from bregbench.data import DATASETS
@@ -32,8 +34,9 @@ GROUPS: dict[str, tuple[type, ...]] = {
 }
 
 
+@functools.cache
 def register_schemas() -> None:
-    """Make the dataclasses known to Hydra."""
+    """Make the dataclasses known to Hydra; once, because that takes as long as composing a config."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, kinds in GROUPS.items():

@@ -9,10 +9,11 @@ from enum import Enum
 
 import torch
 
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.half_precision import has_bf16
 from bregbench.foundations.identity import chosen, fill_chosen, local
 from bregbench.foundations.memory import keep_freed_memory
+from bregbench.foundations.ranges import MOST_PIXELS, MOST_THREADS, check_counts, check_numbers
 from bregbench.methods.schedules import Constant, ScheduleConfig
 
 
@@ -88,33 +89,20 @@ class TrainerConfig:
         if self.precision is Precision.auto:
             self.precision = self.own_precision()
 
-    def check(self) -> None:
+    def check(self, at: str) -> None:
         """Refuse values out of range.
 
+        Args:
+            at: key of these options, `trainer`.
+
         Raises:
-            BenchError: names the value and what is allowed.
+            BenchError: names the key, the value and what is allowed.
         """
-        require(self.epochs >= 0, "trainer.epochs", self.epochs, "at least 0")
-        require(self.batch_size >= 1, "trainer.batch_size", self.batch_size, "at least 1")
-        require(
-            self.max_steps is None or self.max_steps >= 1,
-            "trainer.max_steps",
-            self.max_steps,
-            "at least 1, or null for no limit",
-        )
-        require(self.threads >= 1, "trainer.threads", self.threads, "at least 1")
-        require(
-            self.checkpoint_minutes > 0,
-            "trainer.checkpoint_minutes",
-            self.checkpoint_minutes,
-            "greater than 0",
-        )
-        require(
-            all(epoch >= 0 for epoch in self.snapshots),
-            "trainer.snapshots",
-            self.snapshots,
-            "epochs from 0 on",
-        )
+        check_counts(self, at, "epochs", "snapshots", least=0)
+        check_counts(self, at, "batch_size", "max_steps")
+        check_counts(self, at, "threads", most=MOST_THREADS)
+        check_counts(self, at, "image_sizes", most=MOST_PIXELS)
+        check_numbers(self, at, "checkpoint_minutes", above=0)
 
     def torch_device(self) -> torch.device:
         """The device that `device` names.

@@ -10,6 +10,7 @@ from torch import nn
 
 from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import local
+from bregbench.foundations.ranges import check_numbers
 from bregman.modules import evaluating
 
 #: scores of which more is better; of the loss, and of everything else that epochs measure, less is
@@ -29,8 +30,15 @@ class TaskConfig:
     #: the validation metric by which the best epoch is chosen (larger is better)
     selection: ClassVar[str]
 
-    def check(self) -> None:
-        """Refuse values out of range."""
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this task, `task`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
 
     def check_network(
         self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
@@ -175,8 +183,8 @@ class Denoise(Reconstruct):
     kind: ClassVar[str] = "denoise"
     noise: float = 0.1
 
-    def check(self) -> None:
-        require(self.noise >= 0, "task.noise", self.noise, "at least 0")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "noise", least=0)
 
     def pose(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator

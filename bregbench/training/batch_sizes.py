@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
 from fno.interpolation import Interpolation, resize_images
 
 
@@ -15,13 +15,9 @@ class BatchSizes:
     Args:
         sizes: heights, the width in proportion; empty leaves images as they are and draws nothing.
         generator: draws one size a batch; its state decides what comes next.
-
-    Raises:
-        BenchError: a size is not positive.
     """
 
     def __init__(self, sizes: list[int], generator: torch.Generator | None) -> None:
-        require(all(size > 0 for size in sizes), "trainer.image_sizes", sizes, "positive")
         self._sizes = sizes
         self._generator = generator
 

@@ -369,8 +369,11 @@ def test_resume_around_a_change_of_structure_is_exact(make, train_killed, overri
             ["phases=ticket", "phases.ticket.begin.rewind=500"],
             "an epoch of the 2 before this phase",
         ),
-        (["phases=weight_pruning", "phases.prune.method.lr=-1"], r"phase prune: method\.lr=-1"),
-        (["phases=weight_pruning", "phases.prune.schedule.factor=-3"], "phase prune: .*factor=-3"),
+        (["phases=weight_pruning", "phases.prune.method.lr=-1"], r"phases\.prune\.method\.lr=-1"),
+        (
+            ["phases=weight_pruning", "phases.prune.schedule.factor=-3"],
+            r"phases\.prune\.schedule\.factor=-3",
+        ),
         (
             ["phases=weight_pruning", "method.lam=1e6", "phases.train.epochs=1"],
             r"phases\.prune\.begin has nothing to keep: Gamma is empty",

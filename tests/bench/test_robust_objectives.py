@@ -128,10 +128,10 @@ def test_resume_is_exact(make_config, train_killed, objective):
     ("overrides", "says"),
     [
         (["objective.pairs.count=100000"], r"objective\.pairs\.count=100000.*validation images"),
-        (["objective.pairs.refresh=sometimes"], "refresh='sometimes'"),
-        (["objective.rule.target=2"], "target=2"),
-        (["objective.power=3"], "power=3"),
-        (["objective.ascent.growth=0.5"], "growth=0.5"),
+        (["objective.pairs.refresh=sometimes"], r"objective\.pairs\.refresh=sometimes"),
+        (["objective.rule.target=2"], r"objective\.rule\.target=2"),
+        (["objective.power=3"], r"objective\.power=3"),
+        (["objective.ascent.growth=0.5"], r"objective\.ascent\.growth=0\.5"),
         (
             ["objective.rule.every=step", "objective.rule.accuracy=validation"],
             "objective.rule.accuracy=validation",

@@ -48,6 +48,7 @@ def test_bad_folders_are_one_line(folder):
     def problem(**changed) -> str:
         config = ImageFolder(**{"root": str(folder), "folder": "birds", "size": 12, **changed})
         with pytest.raises(BenchError) as error:
+            config.check("data")
             config.load()
         return str(error.value)
 

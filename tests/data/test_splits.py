@@ -99,13 +99,18 @@ def test_validation_may_be_empty() -> None:
         (Digits(limit=1263), r"data\.limit=1263"),
         (Digits(validation=-1), r"data\.validation=-1 .* 0\.\.1441"),
         (Digits(validation=1442), r"data\.validation=1442"),
-        (Digits(split_seed=-1), r"data\.split_seed=-1"),
         (Digits(path="x.npz"), r"data\.path=x\.npz has no meaning for dataset=digits"),
     ],
 )
 def test_values_out_of_range_are_refused(config: DatasetConfig, key: str) -> None:
     with pytest.raises(BenchError, match=key):
         config.build(CPU)
+
+
+@pytest.mark.parametrize("name", ["limit", "validation", "split_seed"])
+def test_negative_numbers_are_refused_before_files_are_read(name: str) -> None:
+    with pytest.raises(BenchError, match=rf"data\.{name}=-1 is out of range"):
+        Digits(**{name: -1}).check("data")
 
 
 @dataclass

@@ -86,7 +86,7 @@ def test_lenet_may_enlarge_its_images() -> None:
 )
 def test_sizes_out_of_range_are_refused(config: ModelConfig, key: str) -> None:
     with pytest.raises(BenchError, match=key):
-        config.build(input_shape=COLOUR, classes=10)
+        config.check("model")
 
 
 def test_images_too_small_for_five_poolings() -> None:

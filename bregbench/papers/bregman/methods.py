@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 import bregman
+from bregbench.foundations.ranges import check_numbers
 from bregbench.methods.optimizer import PenalizedConfig
 from bregbench.methods.start import StartConfig, sparse_start
 from bregbench.tasks.context import RunContext
@@ -21,6 +22,10 @@ class ProxSgd(PenalizedConfig):
     kind: ClassVar[str] = "prox_sgd"
     lam: float = 1e-4
     momentum: float = 0.0
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "momentum", least=0, below=1)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         groups = self.penalty.groups(network, self.lam)
@@ -36,6 +41,12 @@ class LinBreg(PenalizedConfig):
     momentum: float = 0.0
     delta: float = 1.0
     weight_decay: float = 0.0
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "momentum", least=0, below=1)
+        check_numbers(self, at, "delta", above=0)
+        check_numbers(self, at, "weight_decay", least=0)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return bregman.LinBreg(
@@ -64,6 +75,12 @@ class AdaBreg(PenalizedConfig):
     delta: float = 1.0
     weight_decay: float = 0.0
     legacy_bias_correction: bool = False
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "beta1", "beta2", least=0, below=1)
+        check_numbers(self, at, "eps", "weight_decay", least=0)
+        check_numbers(self, at, "delta", above=0)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         return bregman.AdaBreg(

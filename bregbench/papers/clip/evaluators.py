@@ -19,6 +19,7 @@ from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.sample import sample_of
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.tasks.context import RunContext
 from clip import attacks
@@ -86,6 +87,11 @@ class WorstPairs(EvaluatorConfig):
     steps: int = 100
     step_size: float = 20.0
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "pairs", "steps", most=MOST)
+        check_numbers(self, at, "step_size", above=0)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`lipschitz/pairs_start` and `lipschitz/pairs`: largest quotients before and after."""
         start, end = self._climb(network, data, context)
@@ -115,9 +121,6 @@ class WorstPairs(EvaluatorConfig):
     def _climb(
         self, network: nn.Module, data: Data, context: RunContext
     ) -> tuple[clip.PairSet, clip.PairSet]:
-        for name in ("pairs", "steps", "step_size"):
-            value = getattr(self, name)
-            require(value > 0, f"evaluators.worst_pairs.{name}", value, "greater than 0")
         require(
             len(data.validation) > 1,
             "data.validation",
@@ -174,14 +177,15 @@ class Robustness(EvaluatorConfig):
     restarts: int = 1
     noise: list[float] = field(default_factory=lambda: [0.1, 0.3])
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "images")
+        check_counts(self, at, "steps", "restarts", most=MOST)
+        check_numbers(self, at, "radii", above=0)
+        check_numbers(self, at, "noise", least=0)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`robustness/clean`, `robustness/<norm>_<radius>` and `robustness/noise_<deviation>`."""
-        require(self.images > 0, "evaluators.robustness.images", self.images, "at least 1")
-        require(
-            all(r > 0 for r in self.radii), "evaluators.robustness.radii", self.radii, "positive"
-        )
-        require(self.steps > 0, "evaluators.robustness.steps", self.steps, "at least 1")
-        require(self.restarts > 0, "evaluators.robustness.restarts", self.restarts, "at least 1")
         sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         # Streams of their own: an evaluation must not depend on what was drawn before it.
@@ -229,11 +233,14 @@ class PaperRobustness(EvaluatorConfig):
     step_size: float = 0.25
     clamp: bool = False
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "images")
+        check_counts(self, at, "steps", most=MOST)
+        check_numbers(self, at, "radius", "noise", "step_size", above=0)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`robustness/noise`, `robustness/pgd` (the paper's attack), `robustness/pgd_strong`."""
-        for name in ("images", "radius", "steps", "noise", "step_size"):
-            value = getattr(self, name)
-            require(value > 0, f"evaluators.paper_robustness.{name}", value, "greater than 0")
         sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         accuracy = partial(_withstood, network, images, labels, radii=[self.radius])
@@ -276,15 +283,18 @@ class StrongRobustness(EvaluatorConfig):
     steps: int = 100
     restarts: int = 2
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "images")
+        check_counts(self, at, "steps", "restarts", most=MOST)
+        check_numbers(self, at, "radius", above=0)
+
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`robustness/strong` and `robustness/masked`.
 
         In l2 images that the attack of the CLIP paper breaks outside [0, 1] count as broken, so that
         `robustness/strong` is never above the `robustness/pgd` of the same images, radius and steps.
         """
-        for name in ("images", "radius", "steps", "restarts"):
-            value = getattr(self, name)
-            require(value > 0, f"evaluators.strong_robustness.{name}", value, "greater than 0")
         sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels
         generator = Streams(context.streams.seed).generator("attack", images.device)

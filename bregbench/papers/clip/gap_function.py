@@ -12,9 +12,12 @@ from bregbench.data.normalization import Normalization
 from bregbench.data.raw import RawData
 from bregbench.data.split import Data, Split
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 
 _INTERVALS = ((-4.0, -3.0), (-0.3, 0.3), (3.0, 4.0))
 _TEST_POINTS = 801
+#: points of an epoch: they and their repetitions lie in memory
+_MOST_POINTS = 2**28
 
 
 def truth(x: torch.Tensor) -> torch.Tensor:
@@ -41,22 +44,28 @@ class GapFunction(DatasetConfig):
     noise: float = 0.06
     repeats: int = 100
 
+    def check(self, at: str) -> None:
+        """Also refuse values that have no meaning here.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        for key in ("path", "limit", "validation"):
+            value = getattr(self, key)
+            require(value is None, f"{at}.{key}", value, "left out for dataset=gap_function")
+        super().check(at)
+        check_counts(self, at, "points", least=len(_INTERVALS), most=MOST)
+        check_counts(self, at, "repeats", most=MOST)
+        check_numbers(self, at, "noise", least=0)
+        seen = self.points * self.repeats
+        allowed = f"smaller: an epoch would have {seen} points, and {_MOST_POINTS} are the limit"
+        require(seen <= _MOST_POINTS, f"{at}.repeats", self.repeats, allowed)
+
     def load(self) -> RawData:
         raise BenchError("dataset=gap_function has no images")
 
     def build(self, device: torch.device) -> Data:
-        """See `DatasetConfig.build`.
-
-        Raises:
-            BenchError: a value is out of range, or one that has no meaning here was given.
-        """
-        least = len(_INTERVALS)
-        require(self.points >= least, "data.points", self.points, f"at least {least}")
-        require(self.noise >= 0, "data.noise", self.noise, "at least 0")
-        require(self.repeats >= 1, "data.repeats", self.repeats, "at least 1")
-        for key in ("path", "limit", "validation"):
-            value = getattr(self, key)
-            require(value is None, f"data.{key}", value, "left out for dataset=gap_function")
+        """See `DatasetConfig.build`."""
         generator = torch.Generator().manual_seed(self.split_seed)
         x, drawn = self._draw(generator), self._draw(generator)
         values = truth(x) + self.noise * torch.randn(x.shape, generator=generator)

@@ -13,6 +13,7 @@ from torch import nn
 
 import clip
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
 from bregbench.papers.clip.pairs import AscentConfig, PairsConfig
 from bregbench.tasks.context import RunContext
@@ -96,19 +97,47 @@ class RuleConfig:
             warmup=self.warmup,
         )
 
-    def check(self) -> None:
-        """Refuse what the rule itself cannot know.
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this rule, such as `objective.rule`.
 
         Raises:
-            BenchError: names the value and what is allowed.
+            BenchError: names the key, the value and what is allowed.
         """
+        check_numbers(self, at, "target", least=0, most=1)
+        check_numbers(self, at, "step", "minimum", "maximum", least=0)
+        check_counts(self, at, "warmup", least=0)
+        ordered = self.maximum is None or self.minimum <= self.maximum
+        allowed = f"at least {at}.minimum={self.minimum}"
+        require(ordered, f"{at}.maximum", self.maximum, allowed)
         per_step = self.every is Every.step
         require(
             not (per_step and self.accuracy is Watched.validation),
-            "objective.rule.accuracy",
+            f"{at}.accuracy",
             self.accuracy.name,
-            "train where objective.rule.every=step",
+            f"train where {at}.every=step",
         )
+
+    def check_start(self, key: str, start: float) -> None:
+        """Refuse a first value that this rule cannot move.
+
+        Args:
+            key: of the weight, such as `objective.lam`.
+            start: its first value.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        if self.target is None:
+            return
+        highest = math.inf if self.maximum is None else self.maximum
+        allowed = f"in [{self.minimum}, {highest}], between minimum and maximum of its rule"
+        require(self.minimum <= start <= highest, key, start, allowed)
+        multiplied = self.scale is Scale.multiplicative
+        allowed = "greater than 0 where its rule multiplies it"
+        require(not multiplied or start > 0, key, start, allowed)
 
 
 @dataclass
@@ -150,8 +179,12 @@ class Clip(RobustConfig):
     pairs: PairsConfig = field(default_factory=PairsConfig)
     ascent: AscentConfig = field(default_factory=AscentConfig)
 
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "lam", "mu", least=0)
+        check_counts(self, at, "power", most=2)
+        self.rule.check_start(f"{at}.lam", self.lam)
+
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
-        self.rule.check()
         objective = clip.Clip(
             network,
             context.task.loss,
@@ -183,8 +216,12 @@ class WeightPenalty(RobustConfig):
     biases: bool = False
     rule: RuleConfig = field(default_factory=lambda: RuleConfig(step=1e-4))
 
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "mu", least=0)
+        check_counts(self, at, "power", most=2)
+        self.rule.check_start(f"{at}.mu", self.mu)
+
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
-        self.rule.check()
         penalty = clip.WeightPenalty(network, power=self.power, biases=self.biases)  # type: ignore[arg-type]
         terms: dict[str, Any] = {"mu": (penalty, self.rule.weight(self.mu))}
         objective = clip.PenalisedLoss(network, context.task.loss, terms)
@@ -206,8 +243,12 @@ class ProductNorm(RobustConfig):
     power: int = 1
     rule: RuleConfig = field(default_factory=lambda: RuleConfig(step=1e-3))
 
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "lam", least=0)
+        check_counts(self, at, "power", most=2)
+        self.rule.check_start(f"{at}.lam", self.lam)
+
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
-        self.rule.check()
         penalty = clip.ProductNorm(network, context.data.input_shape, power=self.power)  # type: ignore[arg-type]
         terms: dict[str, Any] = {"lam": (penalty, self.rule.weight(self.lam))}
         objective = clip.PenalisedLoss(network, context.task.loss, terms)
@@ -232,6 +273,12 @@ class Adversarial(RobustConfig):
     steps: int = 10
     step_size: float | None = None
     share: float = 1.0
+
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "radius", least=0)
+        check_counts(self, at, "steps", most=MOST)
+        check_numbers(self, at, "step_size", above=0)
+        check_numbers(self, at, "share", above=0, most=1)
 
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
         objective = clip.AdversarialTraining(

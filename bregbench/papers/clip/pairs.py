@@ -8,6 +8,7 @@ from enum import Enum
 import clip
 from bregbench.data.loader import to_unit_interval
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.tasks.context import RunContext
 
 #: pairs where the config leaves their number open
@@ -73,6 +74,24 @@ class PairsConfig:
     limited: bool = False
     per_step: int | None = None
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of these options, such as `objective.pairs`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        check_counts(self, at, "count", "per_step", most=MOST)
+        require(self.low < self.high, f"{at}.high", self.high, f"greater than {at}.low={self.low}")
+        if self.source is Source.noisy:
+            check_numbers(self, at, "noise", above=0)
+        check_numbers(self, at, "noise", least=0)
+        steps = self.refresh.isdecimal() and int(self.refresh) > 0
+        allowed = "never, epoch, or a number of steps from 1 on"
+        require(steps or self.refresh in ("never", "epoch"), f"{at}.refresh", self.refresh, allowed)
+
     def build(self, context: RunContext) -> clip.PairSet:
         """The pairs, on the device.
 
@@ -129,6 +148,22 @@ class AscentConfig:
     adapt: Adapt = Adapt.pair
     growth: float = 1.3
     shrink: float = 0.5
+
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of these options, such as `objective.ascent`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        check_numbers(self, at, "step_size", above=0)
+        check_numbers(self, at, "growth", least=1)
+        check_numbers(self, at, "shrink", above=0, most=1)
+        fits = self.accept or self.adapt is Adapt.none
+        allowed = f"none where {at}.accept=false: steps adapt to whether pairs move"
+        require(fits, f"{at}.adapt", self.adapt.value, allowed)
 
     def build(self) -> clip.Ascent:
         """The ascent.

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.measures.density import to_host
 from bregbench.measures.layers import distinct_weights
 from bregbench.methods.backprop import Backprop
@@ -77,18 +78,19 @@ class Dessilbi(OptimizerConfig):
     path: bool = False
     trace: str = ""
 
-    def check(self) -> None:
-        """Refuse values out of range before anything is built."""
-        super().check()
-        require(self.lam >= 0, "method.lam", self.lam, "at least 0")
-        for name in ("kappa", "nu"):
-            require(getattr(self, name) > 0, f"method.{name}", getattr(self, name), "positive")
+    def check(self, at: str) -> None:
+        """See `MethodConfig.check`."""
+        super().check(at)
+        check_numbers(self, at, "lam", "weight_decay", least=0)
+        check_numbers(self, at, "kappa", "nu", above=0)
+        check_numbers(self, at, "momentum", "scaling_floor", least=0, below=1)
+        allowed = f"false without {at}.momentum"
+        require(not self.nesterov or self.momentum > 0, f"{at}.nesterov", self.nesterov, allowed)
 
     def build(
         self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
     ) -> SplitTraining:
         """See `OptimizerConfig.build`."""
-        self.check()
         try:
             optimizer = self.optimizer(network, context)
         except ValueError as error:

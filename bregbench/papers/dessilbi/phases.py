@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_numbers
 from bregbench.measures.layers import CONVOLUTIONS
 from bregbench.methods.thresholds import Masks
 from bregbench.papers.dessilbi.method import EMPTY_GAMMA, Dessilbi, SplitTraining
@@ -62,15 +63,14 @@ class SupportPruning(Rewinding):
     cap: float | None = None
     convolutions_only: bool = False
 
-    def check(self, phase: str) -> None:
-        super().check(phase)
-        key = f"phases.{phase}.begin"
-        require(self.cap is None or 0 < self.cap <= 1, f"{key}.cap", self.cap, "in (0, 1]")
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "cap", above=0, most=1)
         require(
             self.cap is None or self.by is not Selected.entry,
-            f"{key}.cap",
+            f"{at}.cap",
             self.cap,
-            f"left out with {key}.by=entry",
+            f"left out with {at}.by=entry",
         )
 
     def check_order(self, phase: str, last: MethodConfig | None) -> None:
@@ -132,11 +132,11 @@ class RandomPruning(Rewinding):
     density: float | None = None
     convolutions_only: bool = True
 
-    def check(self, phase: str) -> None:
-        super().check(phase)
+    def check(self, at: str) -> None:
+        super().check(at)
         require(
             self.density is None or 0 < self.density <= 1,
-            f"phases.{phase}.begin.density",
+            f"{at}.density",
             self.density,
             "in (0, 1], or null for as many as Gamma selects",
         )
@@ -195,9 +195,8 @@ class Grow(TransformConfig):
     rule: GrowthRule = GrowthRule.vgg
     mode: GrowthMode = GrowthMode.reset
 
-    def check(self, phase: str) -> None:
-        key = f"phases.{phase}.begin.threshold"
-        require(0 < self.threshold <= 1, key, self.threshold, "in (0, 1]")
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "threshold", above=0, most=1)
 
     def check_order(self, phase: str, last: MethodConfig | None) -> None:
         _require_dessilbi(self, phase, last)

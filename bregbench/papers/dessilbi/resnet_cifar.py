@@ -11,10 +11,14 @@ from torch import nn
 
 from bregbench.data.normalization import Normalization
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import check_counts, check_layers
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import BasicBlock
 from dessilbi.nodes import PaddedShortcut
+
+#: the deepest that He et al. trained has 1202 layers
+_DEEPEST = 6 * 1000 + 2
 
 
 class Shortcut(Enum):
@@ -49,6 +53,16 @@ class ResnetCifar(ModelConfig):
     widths: list[int] = field(default_factory=lambda: [16, 32, 64])
     shortcut: Shortcut = Shortcut.pad
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        fits = self.depth >= 8 and (self.depth - 2) % 6 == 0
+        require(fits, f"{at}.depth", self.depth, "6 n + 2: 8, 14, 20, 26, ...")
+        check_counts(self, at, "depth", most=_DEEPEST)
+        three = len(self.widths) == 3 and all(width > 0 for width in self.widths)
+        require(three, f"{at}.widths", self.widths, "three positive numbers of channels")
+        for width in self.widths:
+            check_layers(f"{at}.widths", self.widths, [width, width], taps=9)
+
     def build(
         self,
         *,
@@ -57,10 +71,6 @@ class ResnetCifar(ModelConfig):
         normalization: Normalization | None = None,
     ) -> CifarResidualNetwork:
         """See `ModelConfig.build`."""
-        fits = self.depth >= 8 and (self.depth - 2) % 6 == 0
-        require(fits, "model.depth", self.depth, "6 n + 2: 8, 14, 20, 26, ...")
-        three = len(self.widths) == 3 and all(width > 0 for width in self.widths)
-        require(three, "model.widths", self.widths, "three positive numbers of channels")
         channels = input_shape[0]
         normalize = Normalize(normalization or Normalization.identity(channels))
         return CifarResidualNetwork(

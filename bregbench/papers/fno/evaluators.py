@@ -15,6 +15,7 @@ from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.sample import sample_of
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST_PIXELS, check_counts
 from bregbench.tasks.base import Classification
 from bregbench.tasks.context import RunContext
 from fno import SpectralConv2d, spatial_network, spectral_network
@@ -73,20 +74,23 @@ class Resolution(EvaluatorConfig):
     )
     images: int | None = None
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "sizes", most=MOST_PIXELS)
+        check_counts(self, at, "images")
+        for name in ("data", "networks"):
+            require(len(getattr(self, name)) > 0, f"{at}.{name}", [], "at least one")
+
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`resolution/<data>_<size>` of the network, `resolution/<judged>/<data>_<size>` of others.
 
         Raises:
-            BenchError: a value is out of range, or the task is no classification.
+            BenchError: the task is no classification.
         """
-        key = "evaluators.resolution"
         _check_task(self.kind, context)
         sizes = self.sizes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1, 1.25, 1.5, 2))
-        require(all(size > 0 for size in sizes), f"{key}.sizes", sizes, "positive")
-        for name in ("data", "networks"):
-            require(len(getattr(self, name)) > 0, f"{key}.{name}", [], "at least one")
-        split = _images_of(data.test, self.images, f"{key}.images")
+        split = _images_of(data.test, self.images)
         judged, left_out = self._judged(network, data)
         refused: dict[Judged, list[str]] = {}
         found: dict[str, float] = {}
@@ -143,6 +147,13 @@ class Conversion(EvaluatorConfig):
     truncation: list[Cut] = field(default_factory=lambda: [Cut.exact])
     images: int | None = None
 
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "modes", most=MOST_PIXELS)
+        check_counts(self, at, "images")
+        allowed = "exact, published or both"
+        require(len(self.truncation) > 0, f"{at}.truncation", [], allowed)
+
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`conversion/modes_<M>` of circular convolutions, `conversion/spatial` of spectral layers.
@@ -150,15 +161,11 @@ class Conversion(EvaluatorConfig):
         After published truncation the former is `conversion/published/modes_<M>`.
 
         Raises:
-            BenchError: a value is out of range, the task is no classification, or the network has
-                nothing to convert.
+            BenchError: the task is no classification, or the network has nothing to convert.
         """
-        key = "evaluators.conversion"
         _check_task(self.kind, context)
         counts = self.modes or _shares(data.input_shape[1], (0.25, 0.5, 0.75, 1))
-        require(all(count > 0 for count in counts), f"{key}.modes", counts, "positive")
-        split = _images_of(data.test, self.images, f"{key}.images")
-        require(len(self.truncation) > 0, f"{key}.truncation", [], "exact, published or both")
+        split = _images_of(data.test, self.images)
         converted: dict[str, nn.Module] = {}
         reasons: list[str] = []
         for name, kind, count, cut in [
@@ -251,8 +258,7 @@ def _accuracies(
     return {name: int(count) / len(split) for name, count in hits.items()}
 
 
-def _images_of(split: Split, count: int | None, key: str) -> Split:
-    require(count is None or count > 0, key, count, "at least 1, or null for all")
+def _images_of(split: Split, count: int | None) -> Split:
     return split if count is None else sample_of(split, count)
 
 

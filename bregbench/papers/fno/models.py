@@ -12,6 +12,7 @@ from torch import nn
 
 from bregbench.data.normalization import Normalization
 from bregbench.foundations.errors import require
+from bregbench.foundations.ranges import MOST, MOST_PIXELS, check_counts, check_layers
 from bregbench.models.activation import Activation
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
@@ -53,6 +54,11 @@ class CnnCircular(ModelConfig):
     activation: Activation = Activation.relu
     bias: bool = False
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "kernel_size", most=MOST_PIXELS)
+        _check_classifier(self, at, taps=self.kernel_size**2)
+
     def build(
         self,
         *,
@@ -61,7 +67,6 @@ class CnnCircular(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        require(self.kernel_size > 0, "model.kernel_size", self.kernel_size, "at least 1")
         return _classifier(
             self, input_shape, classes, normalization, {"kernel_size": self.kernel_size}
         )
@@ -93,6 +98,11 @@ class Fno(ModelConfig):
     pointwise: bool = False
     balanced: bool = False
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "modes", most=MOST_PIXELS)
+        _check_classifier(self, at, taps=2 * self.modes**2)
+
     def build(
         self,
         *,
@@ -101,7 +111,6 @@ class Fno(ModelConfig):
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
         """See `ModelConfig.build`."""
-        require(self.modes > 0, "model.modes", self.modes, "at least 1")
         layers = {"modes": self.modes, "pointwise": self.pointwise, "balanced": self.balanced}
         return _classifier(self, input_shape, classes, normalization, layers)
 
@@ -132,6 +141,17 @@ class SpectralResnet18(ModelConfig):
     max_pool: bool = False
     striding: Striding = Striding.trigonometric
 
+    def check(self, at: str) -> None:
+        """See `ModelConfig.check`."""
+        check_counts(self, at, "width", "stem_stride", most=MOST)
+        check_counts(self, at, "stem_kernel", "modes", most=MOST_PIXELS)
+        last = [8 * self.width, 8 * self.width]
+        check_layers(f"{at}.width", self.width, last, taps=9)
+        check_layers(
+            f"{at}.stem_kernel", self.stem_kernel, [1, self.width], taps=self.stem_kernel**2
+        )
+        check_layers(f"{at}.modes", self.modes, last, taps=2 * (self.modes or 0) ** 2)
+
     def build(
         self,
         *,
@@ -140,9 +160,6 @@ class SpectralResnet18(ModelConfig):
         normalization: Normalization | None = None,
     ) -> SpectralResidualNetwork:
         """See `ModelConfig.build`."""
-        for key in ("width", "stem_kernel", "stem_stride"):
-            require(getattr(self, key) > 0, f"model.{key}", getattr(self, key), "at least 1")
-        require(self.modes is None or self.modes > 0, "model.modes", self.modes, "at least 1")
         channels = input_shape[0]
         return SpectralResidualNetwork(
             Normalize(normalization or Normalization.identity(channels)),
@@ -174,6 +191,18 @@ class SpectralResidualNetwork(SpectralResNet18):
         return super().forward(self.normalize(images))
 
 
+def _check_classifier(config: CnnCircular | Fno, at: str, *, taps: int) -> None:
+    positive = all(size > 0 for size in config.channels) and len(config.channels) > 0
+    require(positive, f"{at}.channels", config.channels, "one or more positive numbers")
+    check_counts(config, at, "channels", "hidden", most=MOST)
+    check_counts(config, at, "pool", most=MOST_PIXELS)
+    check_layers(f"{at}.channels", config.channels, [1, *config.channels], taps=taps)
+    linear = [config.channels[-1] * config.pool**2, config.hidden]
+    check_layers(f"{at}.hidden", config.hidden, linear)
+    known = config.activation in (Activation.relu, Activation.gelu)
+    require(known, f"{at}.activation", config.activation.name, "relu or gelu")
+
+
 def _classifier(
     config: CnnCircular | Fno,
     input_shape: tuple[int, int, int],
@@ -181,12 +210,6 @@ def _classifier(
     normalization: Normalization | None,
     layers: dict[str, Any],
 ) -> nn.Sequential:
-    positive = all(size > 0 for size in config.channels) and len(config.channels) > 0
-    require(positive, "model.channels", config.channels, "one or more positive numbers")
-    for key in ("hidden", "pool"):
-        require(getattr(config, key) > 0, f"model.{key}", getattr(config, key), "at least 1")
-    known = config.activation in (Activation.relu, Activation.gelu)
-    require(known, "model.activation", config.activation.name, "relu or gelu")
     channels = input_shape[0]
     classifier = FourierClassifier(
         channels,

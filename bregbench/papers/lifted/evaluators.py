@@ -12,6 +12,7 @@ from bregbench.data import Data, evaluation_batches
 from bregbench.data.loader import to_unit_interval
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import check_counts
 from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import weight_layers
 from bregbench.tasks.context import RunContext
@@ -34,6 +35,11 @@ class Codes(EvaluatorConfig):
     layer: int = 2
     label: int = 5
     image: int = 0
+
+    def check(self, at: str) -> None:
+        """See `EvaluatorConfig.check`."""
+        check_counts(self, at, "layer")
+        check_counts(self, at, "label", "image", least=0)
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`code/zeros`, the share of exact zeros, `code/l1` and `code/largest`, of absolute values.

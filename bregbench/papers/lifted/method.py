@@ -17,6 +17,7 @@ import lifted
 from bregbench.data import Split, evaluation_batches
 from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import chosen, fill_chosen
+from bregbench.foundations.ranges import check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.methods.base import MethodConfig, Step
 from bregbench.methods.start import StartConfig, glorot_start
@@ -81,12 +82,22 @@ class CodeConfig:
     lam: float = 0.09
     mode: Mode = Mode.variational
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of these options, `method.code`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        require(self.layer >= 0, f"{at}.layer", self.layer, "a hidden layer from 1 on, or 0")
+        check_numbers(self, at, "lam", above=0)
+
     def regularisers(self) -> dict[int, L1Regulariser]:
         """The same as `lifted` takes it."""
         if not self.layer:
             return {}
-        require(self.layer > 0, "method.code.layer", self.layer, "a hidden layer from 1 on, or 0")
-        require(self.lam > 0, "method.code.lam", self.lam, "greater than 0")
         return {self.layer: L1Regulariser(self.lam, self.mode.value)}
 
 
@@ -118,6 +129,10 @@ class Lifted(MethodConfig):
     def __post_init__(self) -> None:
         fill_chosen(self)
 
+    def check(self, at: str) -> None:
+        """See `MethodConfig.check`."""
+        check_numbers(self, at, "lam", "layer_lam", "multiplier_rate", above=0)
+
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the starting weights."""
         self.start.apply(network, streams)
@@ -128,7 +143,7 @@ class Lifted(MethodConfig):
         """The solver at work on the network.
 
         Raises:
-            BenchError: a value is out of range, or network, targets or another option do not fit.
+            BenchError: network, targets or another option do not fit.
         """
         self._refuse(objective, context)
         chain = lift_network(
@@ -147,7 +162,6 @@ class Lifted(MethodConfig):
         multipliers = None
         if self.multiplier_rate is not None:
             rate = self.multiplier_rate
-            require(rate > 0, "method.multiplier_rate", rate, "greater than 0")
             if isinstance(solver, lifted.BackPropagation):
                 raise BenchError(
                     f"method.multiplier_rate={rate} has no meaning for back_propagation, which has "
@@ -164,9 +178,6 @@ class Lifted(MethodConfig):
         )
 
     def _refuse(self, objective: ObjectiveConfig, context: RunContext) -> None:
-        weights = self.layer_lam or [self.lam]
-        key = "method.layer_lam" if self.layer_lam else "method.lam"
-        require(min(weights) > 0, key, self.layer_lam or self.lam, "greater than 0")
         if objective.kind != "plain":
             raise BenchError(
                 f"objective={objective.kind} has no meaning for method=lifted, which differentiates "

@@ -12,6 +12,7 @@ from torch import nn
 import bregman
 import lifted
 from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.objectives.penalty import PenaltyConfig
 from bregbench.tasks.context import RunContext
 from lifted.solver import Solver
@@ -101,6 +102,16 @@ class SolverConfig:
 
     kind: ClassVar[str]
 
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of this solver, such as `method.solver`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
     ) -> Solver:
@@ -112,8 +123,8 @@ class SolverConfig:
             context: batch size, training images.
 
         Raises:
-            BenchError: a value is out of range.
-            ValueError: likewise, found by the library.
+            BenchError: another option does not fit.
+            ValueError: the network does not fit.
         """
         raise NotImplementedError
 
@@ -142,22 +153,14 @@ class ProximalConfig(SolverConfig):
     step_scale: float = 1.9
     x_step: XStep = XStep.auto
 
-    def weight(self, context: RunContext) -> float:
-        """rho, whichever way it is given.
+    def check(self, at: str) -> None:
+        _check_weight(self, at)
+        check_numbers(self, at, "step_scale", above=0, below=2)
 
-        Raises:
-            BenchError: out of range, or given twice.
-        """
+    def weight(self, context: RunContext) -> float:
+        """rho, whichever way it is given."""
         if self.tau is None:
-            rho = self.own_rho if self.rho is None else self.rho
-            require(rho >= 0, "method.solver.rho", rho, "at least 0")
-            return rho
-        if self.rho is not None:
-            raise BenchError(
-                f"method.solver.rho={self.rho} and method.solver.tau={self.tau} are the same "
-                "weight: give one of them"
-            )
-        require(self.tau > 0, "method.solver.tau", self.tau, "greater than 0")
+            return self.own_rho if self.rho is None else self.rho
         convention = self.tau_convention.value
         return lifted.paper_rho(self.tau, context.batch_size, convention=convention)
 
@@ -172,6 +175,10 @@ class Implicit(ProximalConfig):
     kind: ClassVar[str] = "implicit"
     order: Order = Order.alternating
     iterations: int = 15
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_counts(self, at, "iterations", most=MOST)
 
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
@@ -209,6 +216,26 @@ class ExplicitImplicit(ProximalConfig):
     lam: float = 0.0
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
 
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_counts(self, at, "iterations", "optimizer_steps", most=MOST)
+        check_numbers(self, at, "lr", "lam", least=0)
+        if self.optimizer is ParameterOptimizer.none:
+            if self.lam:
+                raise BenchError(
+                    f"{at}.lam={self.lam} has no meaning without an optimiser: choose "
+                    f"{at}.optimizer=linbreg or prox_sgd"
+                )
+            return
+        for key in ("rho", "tau"):
+            if getattr(self, key) is not None:
+                raise BenchError(
+                    f"{at}.{key}={getattr(self, key)} has no meaning with an optimiser, whose "
+                    f"learning rate is {at}.lr: leave it out"
+                )
+        if self.optimizer is ParameterOptimizer.sgd:
+            require(not self.lam, f"{at}.lam", self.lam, "0 for sgd, which has no penalty")
+
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
     ) -> Solver:
@@ -230,22 +257,8 @@ class ExplicitImplicit(ProximalConfig):
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer | None:
         if self.optimizer is ParameterOptimizer.none:
-            if self.lam:
-                raise BenchError(
-                    f"method.solver.lam={self.lam} has no meaning without an optimiser: choose "
-                    "method.solver.optimizer=linbreg or prox_sgd"
-                )
             return None
-        for key in ("rho", "tau"):
-            if getattr(self, key) is not None:
-                raise BenchError(
-                    f"method.solver.{key}={getattr(self, key)} has no meaning with an optimiser, whose "
-                    "learning rate is method.solver.lr: leave it out"
-                )
-        require(self.lr >= 0, "method.solver.lr", self.lr, "at least 0")
-        require(self.lam >= 0, "method.solver.lam", self.lam, "at least 0")
         if self.optimizer is ParameterOptimizer.sgd:
-            require(not self.lam, "method.solver.lam", self.lam, "0 for sgd, which has no penalty")
             return torch.optim.SGD(network.parameters(), lr=self.lr)
         kinds = {
             ParameterOptimizer.prox_sgd: bregman.ProxSGD,
@@ -268,6 +281,10 @@ class StoredStochastic(ProximalConfig):
     step_scale: float = 1.0
     iterations: int = 1
     sweep: Sweep = Sweep.jacobi
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_counts(self, at, "iterations", most=MOST)
 
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
@@ -299,6 +316,10 @@ class ProximalGradient(ProximalConfig):
     sweep: Sweep = Sweep.gauss_seidel
     acceleration: Acceleration = Acceleration.none
     momentum: float = 0.5
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "momentum", least=0, below=1)
 
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
@@ -335,6 +356,11 @@ class BlockCoordinate(ProximalConfig):
     blocks: Blocks = Blocks.odd_even
     inner: Inner = Inner.gradient
     delta: float = 1.0
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_counts(self, at, "parameter_steps", "auxiliary_steps", most=MOST)
+        check_numbers(self, at, "delta", above=0)
 
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
@@ -374,6 +400,11 @@ class BackPropagation(SolverConfig):
     tau_convention: Convention = Convention.sum
     reduction: Reduction = Reduction.mean
 
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "lr", above=0)
+        check_counts(self, at, "iterations", most=MOST)
+        _check_weight(self, at)
+
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
     ) -> Solver:
@@ -409,6 +440,16 @@ SOLVERS: tuple[type[SolverConfig], ...] = (
 def is_deterministic(solver: Solver) -> bool:
     """Whether a solver sees the whole training set in the same order at every step."""
     return isinstance(solver, FullBatchSolver)
+
+
+def _check_weight(config: ProximalConfig | BackPropagation, at: str) -> None:
+    """Refuse a proximal weight out of range, or given twice."""
+    check_numbers(config, at, "rho", least=0)
+    check_numbers(config, at, "tau", above=0)
+    if config.rho is not None and config.tau is not None:
+        raise BenchError(
+            f"{at}.rho={config.rho} and {at}.tau={config.tau} are the same weight: give one of them"
+        )
 
 
 def _require_full_batch(kind: str, context: RunContext) -> None:
