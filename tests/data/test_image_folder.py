@@ -48,11 +48,11 @@ def test_bad_folders_are_one_line(folder):
     def problem(**changed) -> str:
         config = ImageFolder(**{"root": str(folder), "folder": "birds", "size": 12, **changed})
         with pytest.raises(BenchError) as error:
-            config.check("data")
             config.load()
         return str(error.value)
 
-    assert "data.size=0 is out of range" in problem(size=0)
+    with pytest.raises(BenchError, match=r"data\.size=0 is out of range"):
+        ImageFolder(size=0).check("data")
     assert "no folders of classes in" in problem(folder="nowhere")
     (folder / "birds" / "train" / "green").mkdir()
     assert "no images of green" in problem()

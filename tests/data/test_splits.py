@@ -107,10 +107,19 @@ def test_values_out_of_range_are_refused(config: DatasetConfig, key: str) -> Non
         config.build(CPU)
 
 
-@pytest.mark.parametrize("name", ["limit", "validation", "split_seed"])
-def test_negative_numbers_are_refused_before_files_are_read(name: str) -> None:
-    with pytest.raises(BenchError, match=rf"data\.{name}=-1 is out of range"):
-        Digits(**{name: -1}).check("data")
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        (Digits(limit=-1), "limit"),
+        (Digits(validation=-1), "validation"),
+        (Digits(split_seed=-1), "split_seed"),
+    ],
+)
+def test_negative_numbers_are_refused_before_files_are_read(
+    config: DatasetConfig, key: str
+) -> None:
+    with pytest.raises(BenchError, match=rf"data\.{key}=-1 is out of range"):
+        config.check("data")
 
 
 @dataclass
