@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bregbench.schema.config import Config
-from bregbench.foundations.errors import BenchError
 from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.identity import identity
 from bregbench.runs.load import read_config
+from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
 
 

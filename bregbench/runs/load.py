@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-import torch
+
 from torch import nn
+
+from bregbench.data import Normalization
 from bregbench.schema.config import Config
 from bregbench.schema.plain import from_plain
-from bregbench.data import Normalization
-from bregbench.foundations.errors import BenchError
-from bregbench.foundations.files import read_tensors
 from bregbench.storage.directory import RunDirectory
-from bregbench.storage.sparse_weights import load_sparse
 from bregbench.storage.restore import load_weights
-from bregbench.storage.weights import finished, snapshot_of
-from bregbench.storage.weights import weights_of
+from bregbench.storage.weights import finished, snapshot_of, weights_of
 
 
 def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = None) -> nn.Module:
@@ -44,5 +41,3 @@ def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = N
 def read_config(directory: RunDirectory) -> Config:
     """The typed config of a run or record."""
     return from_plain(directory.read_config())
-
-

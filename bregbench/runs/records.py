@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bregbench.schema.config import Config
 from bregbench.data import DatasetConfig
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors, write_json
 from bregbench.foundations.identity import to_plain
 from bregbench.runs.load import read_config
+from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.sparse_weights import save_sparse
 

@@ -12,18 +12,24 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bregbench.schema.config import Config
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError, Interrupted
-from bregbench.foundations.files import read_tensors, write_atomically, write_json, write_tensors, write_text
+from bregbench.foundations.files import (
+    read_tensors,
+    write_atomically,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from bregbench.foundations.identity import to_plain
+from bregbench.foundations.provenance import provenance
 from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.methods.base import Split, Traced
-from bregbench.foundations.provenance import provenance
+from bregbench.runs.existing import lacking, refuse_another
+from bregbench.schema.config import Config
+from bregbench.schema.trainer import Selection
 from bregbench.storage.directory import RunDirectory
 from bregbench.tasks.scoring import score
-from bregbench.runs.existing import lacking, refuse_another
-from bregbench.schema.trainer import Selection
 from bregbench.training.trainer import Training
 
 
