@@ -30,6 +30,20 @@ def say(line: str) -> None:
     _console.print(line, markup=False)
 
 
+class Patience:
+    """Lines that tell how far a long piece of work has come: one every two seconds, none of a short one."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Say the line if the last one was said two seconds ago."""
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES:
+            self._said = now
+            say(line)
+
+
 class EpochProgress:
     """Progress over epochs: a bar with ETA on a terminal, plain lines otherwise."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bregbench.foundations.console import Patience
 from bregbench.foundations.errors import BenchError
 from bregbench.runs.train import run_directory
 from bregbench.schema.config import Config
+from bregbench.schema.pieces import prepare
 from bregbench.storage.directory import RunDirectory
 from bregbench.tables.precisions import finished, to_train
 from bregbench.tables.spec import Table
@@ -55,6 +57,7 @@ def plan(
     rows: list[str],
     seeds: list[int],
     parts: list[str] | None = None,
+    patience: Patience | None = None,
 ) -> list[Job]:
     """The runs of a table, in the order of seeds first: one seed everywhere beats three somewhere.
 
@@ -65,6 +68,7 @@ def plan(
         rows: only these; empty for all.
         seeds: of every row.
         parts: only these; empty or None for all.
+        patience: what tells on stderr how far this has come; of several tables, the same for all.
 
     Raises:
         BenchError: a row or a part is not in the table.
@@ -77,6 +81,8 @@ def plan(
     wanted = [point for row in rows for point in table.points_of(row)]
     if unknown:
         raise BenchError(f"rows={unknown} are not in {table.name}: it has {', '.join(table.rows)}")
+    patience = patience or Patience()
+    prepare(table.all_overrides(), patience.say)
     jobs: list[Job] = []
     shared: set[tuple[str, str, int]] = set()
     for seed in seeds:
@@ -86,6 +92,7 @@ def plan(
             for part in parts or table.used_parts():
                 if table.not_run(label, part):
                     continue
+                patience.say(f"reading records: {table.name}, seed {seed}, {label}")
                 detail = table.detail(part)
                 behind = finished(table, label, seed, records_dir, *local, part=part)
                 done = behind is not None

@@ -7,6 +7,7 @@ somebody decides to keep them.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import signal
 import time
@@ -22,10 +23,11 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bregbench.figures.specs import load_table
-from bregbench.foundations.console import say
+from bregbench.foundations.console import Patience, say
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.reproduce.plan import Job, plan
 from bregbench.reproduce.train import attempt
+from bregbench.schema.pieces import prepare
 
 if TYPE_CHECKING:
     from bregbench.schema.config import Config
@@ -67,11 +69,23 @@ def read_priorities(path: Path) -> list[Item]:
 
 def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job]:
     """All runs that the list names, each once, in its order."""
+    tables = {name: load_table(name) for name in dict.fromkeys(item.table for item in items)}
+    patience = Patience()
+    runs = itertools.chain.from_iterable(table.all_overrides() for table in tables.values())
+    prepare(runs, patience.say)
     jobs: dict[tuple[str, int], Job] = {}
     for item in items:
-        table = load_table(item.table)
-        seeds = item.seeds or table.seeds
-        for job in plan(table, records_dir, *local, rows=item.rows, seeds=seeds, parts=item.parts):
+        table = tables[item.table]
+        found = plan(
+            table,
+            records_dir,
+            *local,
+            rows=item.rows,
+            seeds=item.seeds or table.seeds,
+            parts=item.parts,
+            patience=patience,
+        )
+        for job in found:
             key = (f"{table.name}/{job.config.hashed_name}", job.config.seed)
             jobs.setdefault(key, job)
     return list(jobs.values())

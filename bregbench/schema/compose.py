@@ -18,7 +18,7 @@ def to_config(composed: DictConfig) -> Config:
     Raises:
         BenchError: a value is missing or out of range.
     """
-    _refuse_unknown(composed, prefix="")
+    refuse_unknown(composed, prefix="")
     missing = OmegaConf.missing_keys(composed)
     if missing:
         raise BenchError(f"missing values: {', '.join(sorted(missing))}")
@@ -40,7 +40,7 @@ def compose(*overrides: str) -> Config:
         return to_config(hydra.compose("config", list(overrides)))
 
 
-def _refuse_unknown(node: DictConfig, *, prefix: str) -> None:
+def refuse_unknown(node: DictConfig, *, prefix: str) -> None:
     """Refuse keys forced into a config with `+key=value`, which nothing would ever read."""
     schema = OmegaConf.get_type(node)
     for key in node:
@@ -50,4 +50,4 @@ def _refuse_unknown(node: DictConfig, *, prefix: str) -> None:
             raise BenchError(f"{prefix}{key} is unknown: the keys here are {names}")
         child = None if OmegaConf.is_missing(node, key) else node[key]
         if isinstance(child, DictConfig):
-            _refuse_unknown(child, prefix=f"{prefix}{key}.")
+            refuse_unknown(child, prefix=f"{prefix}{key}.")

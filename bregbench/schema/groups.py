@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from hydra.core.config_store import ConfigStore
 
 from bregbench.data import DATASETS
@@ -34,11 +32,16 @@ GROUPS: dict[str, tuple[type, ...]] = {
 }
 
 
-@functools.cache
+#: what Hydra knows already: storing takes as long as composing
+_STORED: set[tuple[str, type]] = set()
+
+
 def register_schemas() -> None:
-    """Make the dataclasses known to Hydra; once, because that takes as long as composing a config."""
+    """Make the dataclasses known to Hydra; what it knows already is left as it is."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, kinds in GROUPS.items():
         for kind in kinds:
-            store.store(group=f"{group}/schema", name=kind.kind, node=kind)
+            if (group, kind) not in _STORED:
+                store.store(group=f"{group}/schema", name=kind.kind, node=kind)
+                _STORED.add((group, kind))

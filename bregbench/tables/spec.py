@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import fnmatch
-import functools
+import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -16,8 +15,8 @@ from bregbench.foundations.errors import BenchError
 from bregbench.phases.rewinding import Rewinding
 from bregbench.phases.transfer import Transfer
 from bregbench.runs.train import run_directory
-from bregbench.schema.compose import compose
 from bregbench.schema.config import Config
+from bregbench.schema.pieces import compose_from_pieces
 from bregbench.storage.directory import RunDirectory
 from bregbench.tables.verdicts import Better
 
@@ -271,19 +270,25 @@ class Table:
             local: overrides that say where and on what to run.
             part: which of the row's runs, if there are several.
         """
-        composed = _compose(
+        composed = compose_from_pieces(
             *self.overrides(row, part),
             f"experiment_name={self.experiment or self.name}",
             "tracking=none",
             *local,
         )
-        config = dataclasses.replace(copy.deepcopy(composed), seed=seed)
+        config = dataclasses.replace(composed, seed=seed)
         if self.shortened is not None:
             config = _shorten(config, self.shortened)
         source = self.source(row, seed, *local, part=part)
         if source is not None:
             config = begin_with(config, run_directory(source))
         return config
+
+    def all_overrides(self) -> list[list[str]]:
+        """The overrides of all its runs, for `bregbench.schema.pieces.prepare`."""
+        parts = self.used_parts()
+        runs = itertools.product(self.rows, parts)
+        return [self.overrides(*run) for run in runs if not self.not_run(*run)]
 
     def source(self, row: str, seed: int, *local: str, part: str = "") -> Config | None:
         """The run that the run behind a row and a seed begins with, if any."""
@@ -402,9 +407,3 @@ def _shorten(config: Config, epochs: int) -> Config:
         phases[name] = dataclasses.replace(phase, epochs=short, begin=begin)
         before += short * phase.repeat
     return dataclasses.replace(config, phases=phases)
-
-
-@functools.cache
-def _compose(*overrides: str) -> Config:
-    """Composing takes a quarter of a second, and the seeds of a row differ in their seed alone."""
-    return compose(*overrides)

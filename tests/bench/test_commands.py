@@ -18,8 +18,9 @@ SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking
 
 
 def refusal(err: str) -> str:
-    """The single line of an error, without the lines that say what was started."""
-    lines = [line for line in err.splitlines() if not line.startswith("started: ")]
+    """The single line of an error, without the lines that say what was started or is going on."""
+    going_on = ("started: ", "composing configs: ", "reading records: ")
+    lines = [line for line in err.splitlines() if not line.startswith(going_on)]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     assert "Traceback" not in err

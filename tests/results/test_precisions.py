@@ -10,13 +10,13 @@ from bregbench.figures.specs import load_table
 from bregbench.reproduce.plan import plan
 from bregbench.reproduce.train import run_missing
 from bregbench.runs.train import run_directory, train
+from bregbench.schema.pieces import forget
 from bregbench.schema.trainer import Precision
 from bregbench.tables.cells import fill, finished_runs
 from bregbench.tables.precisions import asks_auto
 from bregbench.tables.published import read_published
 from bregbench.tables.rendering import to_markdown
 from bregbench.tables.spec import Row, Table
-from bregbench.tables.spec import _compose as compose_once
 
 ROWS = ("Dense", "Sparse")
 
@@ -34,11 +34,11 @@ def has(monkeypatch):
 
     def say(answer: bool) -> None:
         monkeypatch.setattr("bregbench.schema.trainer.has_bf16", lambda _device: answer)
-        compose_once.cache_clear()
+        forget()
 
     say(True)
     yield say
-    compose_once.cache_clear()
+    forget()
 
 
 def lines(table: Table, results_dir: Path, local: tuple[str, ...]) -> str:
