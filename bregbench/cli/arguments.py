@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from bregbench import __version__
 from bregbench.foundations.errors import BenchError
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ def option(default: Any = dataclasses.MISSING, *, help: str, **arguments: Any) -
 
 
 def parse(schema: type[T], arguments: list[str], *, command: str) -> T:
-    """Typed options from `key=value` arguments; `--help` prints them and exits.
+    """Typed options from `key=value` arguments; `--help` prints them and exits, `--version` too.
 
     Args:
         schema: a dataclass whose fields are made with `option`; its docstring is the help's headline.
@@ -35,6 +36,9 @@ def parse(schema: type[T], arguments: list[str], *, command: str) -> T:
     """
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(_help(schema, command))
+        sys.exit(0)
+    if "--version" in arguments:
+        sys.stdout.write(f"bregbench {__version__}\n")
         sys.exit(0)
     for argument in arguments:
         if "=" not in argument:

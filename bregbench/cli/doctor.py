@@ -7,16 +7,17 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
-from bregbench.foundations.half_precision import has_bf16
 from bregbench.foundations.own_packages import refuse_shadowed, shadowed
-from bregbench.foundations.provenance import commit, device_name
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "bregbench",
@@ -48,6 +49,10 @@ DATA = {
 
 def report(data_root: Path) -> list[tuple[str, str, str]]:
     """Lines of (section, name, finding)."""
+    import torch  # late, so that `--help` starts without it
+
+    from bregbench.foundations.provenance import commit, device_name
+
     lines = [("versions", "python", platform.python_version())]
     lines += [("versions", name, _version(name)) for name in PACKAGES]
     lines.append(("versions", "commit", commit() or "not a checkout"))
@@ -70,6 +75,8 @@ def report(data_root: Path) -> list[tuple[str, str, str]]:
 
 
 def _bf16(device: torch.device) -> str:
+    from bregbench.foundations.half_precision import has_bf16
+
     if has_bf16(device):
         return "yes (precision=auto: bf16)"
     return "no (precision=auto: fp32)"

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bregbench import __version__
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
 from bregbench.foundations.console import say
@@ -65,6 +66,9 @@ def _command() -> int:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(f"bregbench-runs {'|'.join(commands)} key=value ...; --help after each for its keys")
+        return 0
+    if name == "--version":
+        print(f"bregbench {__version__}")
         return 0
     if name not in commands:
         raise BenchError(f"{name!r} is unknown: bregbench-runs {'|'.join(commands)}")

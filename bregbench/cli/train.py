@@ -9,13 +9,21 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from bregbench import __version__
 from bregbench.cli import sweep
 from bregbench.cli.outcome import guarded
+from bregbench.cli.train_help import help_text
 from bregbench.foundations.own_packages import refuse_shadowed
 
 
 def main() -> None:
     """Entry point; exits with 0, with 1 after an error, with 128 + signal when interrupted."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text())
+        sys.exit(0)
+    if "--version" in sys.argv[1:]:
+        sys.stdout.write(f"bregbench {__version__}\n")
+        sys.exit(0)
     # Hydra then raises errors instead of printing them over several lines; `guarded` prints one.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # argparse refuses options that stand between overrides, such as the -m in `seed=0,1 -m`.
@@ -25,7 +33,7 @@ def main() -> None:
 
 def _command() -> int:
     refuse_shadowed()
-    # After that check, since these import the packages that could be hidden; and `--help` stays fast.
+    # After that check, since these import the packages that could be hidden.
     from bregbench.schema.groups import register_schemas
 
     register_schemas()

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -39,9 +40,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_tensors(path: Path, value: Any) -> None:
     """Write tensors, numbers and strings atomically with `torch.save`."""
+    import torch  # late: commands that write no tensors start without it
+
     write_atomically(path, lambda temporary: torch.save(value, temporary))
 
 
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
     """Read what `write_tensors` wrote; executes no code from the file."""
+    import torch
+
     return torch.load(path, map_location=device, weights_only=True)

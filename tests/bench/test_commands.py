@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bregbench import __version__
 from bregbench.cli import doctor, plot, train
+from bregbench.cli.train_help import help_text
 from bregbench.foundations.errors import Interrupted
+from bregbench.schema.compose import compose
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
@@ -239,7 +243,7 @@ def test_doctor_shows_versions_and_data(call):
     ("has", "says"), [(True, "yes (precision=auto: bf16)"), (False, "no (precision=auto: fp32)")]
 )
 def test_doctor_says_whether_the_machine_has_bf16(call, monkeypatch, has, says):
-    monkeypatch.setattr("bregbench.cli.doctor.has_bf16", lambda _device: has)
+    monkeypatch.setattr("bregbench.foundations.half_precision.has_bf16", lambda _device: has)
     _, out, _ = call(doctor, f"data_root={SHARED_DATA}")
     (line,) = (line for line in out.splitlines() if "bf16 on cpu" in line)
     assert says in line
@@ -266,6 +270,70 @@ def test_help_of_every_command(call):
         code, out, _ = call(module, "--help")
         assert code == 0
         assert "key=value" in out
+
+
+COMMANDS = [
+    "doctor",
+    "evaluate",
+    "export",
+    "plot",
+    "reproduce",
+    "results_next",
+    "runs",
+    "search",
+    "train",
+]
+ASKED = """
+import runpy, sys
+sys.argv[1:] = [{flag!r}]
+try:
+    runpy.run_module("bregbench.cli.{command}", run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "pandas", "matplotlib"}} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "--version"])
+def test_help_and_version_need_no_heavy_package(command, flag):
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED.format(command=command, flag=flag)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = f"bregbench {__version__}\n" if flag == "--version" else "key=value"
+    assert expected in done.stdout
+
+
+def test_help_of_training_names_every_option(call):
+    code, out, _ = call(train, "seed=1", "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 110
+    configs = Path(__file__).resolve().parents[2] / "configs"
+    words = set(out.replace(",", " ").replace("=", " ").split())
+    for path in configs.rglob("*.yaml"):
+        group, option = path.parent.relative_to(configs), path.stem
+        if group.parts and group.parts[0] not in ("table", "figure", "transform"):
+            assert {group.as_posix(), option} <= words
+
+
+def test_examples_of_the_help_compose():
+    examples = [line for line in help_text().splitlines() if line.startswith("  bregbench-train ")]
+    overrides = [
+        [
+            word
+            for word in shlex.split(line)[1:]
+            if "=" in word and "..." not in word and "," not in word
+        ]
+        for line in examples
+    ]
+    assert sum(map(bool, overrides)) >= 3
+    for words in overrides:
+        compose(*[word for word in words if not word.startswith(("group", "key"))])
 
 
 def test_scripts_are_the_commands():
