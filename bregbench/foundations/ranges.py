@@ -17,7 +17,7 @@ MOST_IMAGES = 2**16
 #: threads of a process, and repetitions of a phase
 MOST_THREADS = 2**10
 #: weights of one layer: 8 GiB in single precision
-MOST_WEIGHTS = 2**31
+MOST_WEIGHTS = 2**28
 
 
 def check_counts(
