@@ -233,7 +233,8 @@ def dataclasses_of_configs() -> dict[str, type]:
 
     for kind in (TrainerConfig, PhaseConfig, *(k for kinds in GROUPS.values() for k in kinds)):
         visit(kind)
-    return {f"{kind.__module__}.{kind.__qualname__}": kind for kind in found}
+    named = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in found}
+    return dict(sorted(named.items()))  # processes that share the tests must agree on their order
 
 
 KINDS = dataclasses_of_configs()
