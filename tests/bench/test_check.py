@@ -328,7 +328,7 @@ def test_configs_made_in_python_are_checked_before_anything_is_written(tmp_path)
 
 
 def test_layers_of_as_many_weights_as_allowed_pass():
-    check_layers("model.hidden", None, [2**15, 2**16])
+    check_layers("model.hidden", None, [2**13, 2**15])
     check_layers("model.hidden", None, [5])
-    with pytest.raises(BenchError, match=r"a layer would have 2147549184 weights"):
-        check_layers("model.hidden", None, [2**15 + 1, 2**16])
+    with pytest.raises(BenchError, match=r"a layer would have 268468224 weights"):
+        check_layers("model.hidden", None, [2**13 + 1, 2**15])
