@@ -16,7 +16,7 @@ MOST_PIXELS = 2**14
 MOST_IMAGES = 2**16
 #: threads of a process, and repetitions of a phase
 MOST_THREADS = 2**10
-#: weights of one layer: 8 GiB in single precision
+#: weights of one layer: 1 GiB in single precision
 MOST_WEIGHTS = 2**28
 
 
