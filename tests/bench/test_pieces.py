@@ -55,7 +55,7 @@ def test_many_rows_of_all_tables():
         ("phases=gradual_pruning", "phases.prune.begin.density=0.25"),
         ("phases=filter_pruning", "phases.prune.method.lr=0.5", "trainer/schedule=cosine"),
         ("trainer.epochs=7", "experiment_name=${trainer.epochs}"),
-        ("method=prox_sgd", "method.penalty={linear:{kind:l12}}"),
+        ("method=prox_sgd", "method.penalty={linear:{kind:l12,group:row}}"),
     ],
     ids=" ".join,
 )

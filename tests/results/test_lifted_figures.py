@@ -194,7 +194,7 @@ def code_is_what_the_next_layer_sees(config: Config, zeros: float) -> None:
     [
         (Codes(label=12), r"evaluators.codes.label=12 has no training image: choose from \[0, 1,"),
         (Codes(layer=2), r"evaluators.codes.layer=2 .*in 1..1"),
-        (Codes(layer=0), r"evaluators.codes.layer=0 .*in 1..1"),
+        (Codes(layer=0), r"evaluators.codes.layer=0 .*at least 1"),
         (Codes(layer=1, image=10**6), r"evaluators.codes.image=1000000 .*of label 5"),
     ],
 )

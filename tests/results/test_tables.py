@@ -574,6 +574,7 @@ def test_rows_of_table_3_train_on_a_small_network(label, tmp_path):
         label,
         0,
         f"data.path={tmp_path / 'small.npz'}",
+        "data.verify=false",
         "data.validation=8",
         "model.width=2",
         "trainer.batch_size=16",
