@@ -55,6 +55,7 @@ def _command() -> int:
     refuse_shadowed()
     from bregbench.figures.specs import load_table
     from bregbench.reproduce.plan import plan
+    from bregbench.reproduce.render import render
     from bregbench.reproduce.train import keep_records, run_missing
     from bregbench.tables.published import read_published
 
@@ -63,16 +64,17 @@ def _command() -> int:
     budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
     deadline = None if budget is None else time.monotonic() + budget
     table = load_table(options.table)
-    records = Path(options.results_dir) / "records"
+    results, local = Path(options.results_dir), _local(options)
+    records = results / "records"
     if options.epochs is not None:
         table = _reduced(table, options.epochs)
-    if not table.ours and not getattr(table, "sources", None):
+    if not table.ours:
         # Before anything is trained, so that a wrong folder is noticed now.
-        read_published(Path(options.results_dir) / "published" / f"{options.table}.csv")
+        read_published(results / "published" / f"{options.table}.csv")
     jobs = plan(
         table,
         records,
-        *_local(options),
+        *local,
         rows=options.rows,
         seeds=options.seeds or table.seeds,
         parts=options.parts,
@@ -81,6 +83,7 @@ def _command() -> int:
         _print_plan(table, jobs)
         return 0
     failed: list[tuple[Job, str]] = []
+    reduced_from = options.table if options.epochs is not None else ""
     try:
         if options.train and not options.render:
             jobs = _without_cuda(table, jobs, options)
@@ -89,9 +92,9 @@ def _command() -> int:
         elif not options.render and options.epochs is None:
             say(f"kept: {keep_records(jobs, records)} new records")
     except (BenchError, Interrupted):
-        _render(table, options, records)
+        render(table, results, *local, reduced_from=reduced_from)
         raise
-    _render(table, options, records)
+    render(table, results, *local, reduced_from=reduced_from)
     for job, reason in failed:
         fail(f"failed: {job.label}, seed {job.config.seed}: {reason}")
     return 1 if failed else 0
@@ -154,46 +157,6 @@ def _print_plan(table: Table, jobs: list[Job]) -> None:
     missing = [job for job in jobs if not job.done]
     hours = sum(job.hours for job in missing)
     print(f"{table.name}: {len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h in all")
-
-
-def _render(table: Table, options: Options, records: Path) -> None:
-    from bregbench.figures.all_methods import gather, render_methods
-    from bregbench.figures.base import Figure
-    from bregbench.figures.drawing import draw_figure
-    from bregbench.foundations.files import write_text
-    from bregbench.tables import scoreboard
-    from bregbench.tables.cells import fill
-    from bregbench.tables.published import read_published
-    from bregbench.tables.rendering import replace_section, to_markdown, write_table
-
-    results = Path(options.results_dir)
-    reduced = options.epochs is not None
-    if isinstance(table, Figure) and table.sources:
-        gathered = gather(table, records, *_local(options))
-        paths = render_methods(table, gathered, results / table.name)
-        say(f"rendered: {', '.join(str(path) for path in paths)}")
-        return
-    published = {}
-    if not table.ours:
-        published = read_published(results / "published" / f"{options.table}.csv")
-    rows = fill(table, published, records, *_local(options))
-    folder = results / "reduced" / options.table if reduced else results / table.name
-    paths = write_table(table, rows, folder, verdicts=not reduced) if rows else []
-    if isinstance(table, Figure):
-        paths += draw_figure(table, rows, published, folder)
-    say(f"rendered: {', '.join(str(path) for path in paths)}")
-    if reduced or not rows:
-        return
-    body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
-    sections = {table.name: body, scoreboard.SECTION: scoreboard.to_markdown(results)}
-    root = results.parent
-    for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
-        text = page.read_text(encoding="utf-8") if page.is_file() else ""
-        new = text
-        for name, section in sections.items():
-            new = replace_section(new, name, section)
-        if new != text:
-            write_text(page, new)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,44 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from bregbench.figures.base import Figure
+from bregbench.figures.base import Figure, Printed
 from bregbench.figures.plotting import figure_to
-from bregbench.figures.specs import load_table
 from bregbench.foundations.console import say
 from bregbench.foundations.files import write_text
 from bregbench.runs.load import read_config
-from bregbench.tables.cells import finished_runs, metric_of
+from bregbench.tables.cells import FilledRow, finished_runs, metric_of
+from bregbench.tables.load import load_rows
 
 #: what every point needs
 METRICS = ("test/accuracy", "density/total", "lipschitz/lower", "lipschitz/upper")
 CSV_COLUMNS = ("data", "table", "row", "part", "seeds", *METRICS, "record")
+
+
+@dataclass
+class Methods(Figure):
+    """Rows of other tables by accuracy, density and Lipschitz bounds.
+
+    Attributes:
+        sources: the tables whose rows are shown, and which of them; empty for all.
+    """
+
+    kind: ClassVar[str] = "methods"
+    sources: dict[str, list[str]] = field(default_factory=dict)
+
+    def render(
+        self,
+        published: Printed,
+        records_dir: Path,
+        *local: str,
+        folder: Path,
+        verdicts: bool,
+    ) -> tuple[list[FilledRow], list[Path]]:
+        """Gather the rows from their own tables, write the list of them and draw."""
+        return [], render_methods(self, gather(self, records_dir, *local), folder)
 
 
 @dataclass(frozen=True)
@@ -50,11 +74,11 @@ class Gathered:
     left_out: dict[str, list[str]]
 
 
-def gather(figure: Figure, records_dir: Path, *local: str) -> Gathered:
+def gather(figure: Methods, records_dir: Path, *local: str) -> Gathered:
     """The points of a figure from the records of the tables that it names.
 
     Args:
-        figure: with `sources`.
+        figure: whose sources are read.
         records_dir: where records are looked for.
         local: overrides that say where runs and data are.
     """
@@ -62,7 +86,7 @@ def gather(figure: Figure, records_dir: Path, *local: str) -> Gathered:
     left_out: dict[str, list[str]] = {}
     seen: set[Path] = set()
     for source, wanted in figure.sources.items():
-        table = load_table(source)
+        table = load_rows(source)
         for label in wanted or table.rows:
             for part in table.used_parts():
                 name = f"{source}: {label}" + (f", {part}" if part else "")
@@ -101,7 +125,7 @@ def gather(figure: Figure, records_dir: Path, *local: str) -> Gathered:
     return Gathered(points, left_out)
 
 
-def render_methods(figure: Figure, gathered: Gathered, folder: Path) -> list[Path]:
+def render_methods(figure: Methods, gathered: Gathered, folder: Path) -> list[Path]:
     """Write `<name>.csv`, `.md`, `.png` and `.pdf`; pictures only where there is a point."""
     for reason, rows in gathered.left_out.items():
         say(f"note: {figure.name} leaves out {len(rows)} rows ({reason})")
@@ -131,7 +155,7 @@ def to_csv(points: Sequence[Point]) -> str:
     return text.getvalue()
 
 
-def to_markdown(figure: Figure, gathered: Gathered) -> str:
+def to_markdown(figure: Methods, gathered: Gathered) -> str:
     """The points by the numbers that they have in the picture, and what was left out."""
     head = "| no. | data | row | Test [%] | N_total [%] | Lip lower | Lip upper | seeds |"
     lines = [f"# {figure.title}", "", head, "|---" * 8 + "|"]

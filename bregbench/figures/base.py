@@ -2,89 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
-from bregbench.tables.spec import Layout, Table
+from bregbench.foundations.console import say
+from bregbench.foundations.errors import BenchError
+from bregbench.storage.directory import RunDirectory
+from bregbench.tables.cells import FilledRow, fill
+from bregbench.tables.published import UNITS, Published
+from bregbench.tables.rendering import write_table
+from bregbench.tables.spec import Table
 
+#: (label of a row, metric) -> (epoch or place, value in the metric's own unit)
+Marks = dict[tuple[str, str], list[tuple[float, float]]]
 
-class Drawing(Enum):
-    """What a figure shows."""
-
-    curves = "curves"
-    feature_maps = "feature_maps"
-    active_units = "active_units"
-    reconstructions = "reconstructions"
-    graphs = "graphs"
-    pairs = "pairs"
-    points = "points"
-    zero_padding = "zero_padding"
-    nyquist = "nyquist"
-    activations = "activations"
-    bregman_losses = "bregman_losses"
-    methods = "methods"
-    solution_path = "solution_path"
-    widths = "widths"
-    keep_ratios = "keep_ratios"
-    norms = "norms"
-    patterns = "patterns"
-    trade_off = "trade_off"
-    codes = "codes"
-
-    @property
-    def from_runs(self) -> bool:
-        """Whether it shows what runs have left, and not functions alone."""
-        return self not in (
-            Drawing.activations,
-            Drawing.bregman_losses,
-            Drawing.zero_padding,
-            Drawing.nyquist,
-        )
+#: published numbers by row and column
+Printed = dict[tuple[str, str], Published]
 
 
 @dataclass
 class Figure(Table):
-    """A figure whose curves or pictures are rows: what was read off it is a table with verdicts.
+    """A figure whose curves or pictures are rows; what was read off it is a table with verdicts.
 
-    Attributes:
-        drawing: curves over epochs; feature maps and kernels of `layer` at `epochs`; active units of
-            all layers at `epochs`; what networks made of images; graphs of networks of one variable;
-            pairs of images before and after their ascent; curves through the points `metric@x` of
-            rows; norms of the filters of `layer` over epochs; widths, densities and final norms of
-            all layers; images that excite the filters of `layer` most, at `epochs`; a final metric
-            over the metric `x`; codes of one image; methods of several tables by accuracy, density and
-            Lipschitz bounds; and four without runs: a kernel padded
-            in space and in frequency, how the Nyquist frequency is split, proximal activations, and
-            their Bregman losses.
-        panels: of curves: metrics over epochs, a panel each; of points and trade-offs: how the labels
-            of the rows in a panel begin.
-        x: of points: name of the horizontal axis; of a trade-off: the metric on it.
-        y: of a trade-off: the metrics on the vertical axis, a panel each; empty for the first column.
-        log: of curves: metrics drawn on a logarithmic axis.
-        epochs: of the run, 0 being its start.
-        layer: a convolution, by its name in the network.
-        images: of reconstructions: how many; 0 for all that were kept.
-        splits: of reconstructions: `test`, `train` or both side by side.
-        ends: of curves: rows drawn as horizontal lines at their last values.
-        sources: of methods: the tables whose rows are shown, and which of them; empty for all.
+    A kind of figure is a dataclass with the options that it reads and the method `draw`; `FIGURES` in
+    `bregbench.figures.specs` lists the kinds.
     """
 
-    drawing: Drawing = Drawing.curves
-    panels: list[str] = field(default_factory=list)
-    x: str = ""
-    y: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    epochs: list[int] = field(default_factory=list)
-    layer: str = ""
-    images: int = 0
-    splits: list[str] = field(default_factory=lambda: ["test"])
-    ends: list[str] = field(default_factory=list)
-    sources: dict[str, list[str]] = field(default_factory=dict)
+    #: what `kind:` in a file of configs/figure says
+    kind: ClassVar[str]
+    #: whether the figure shows what runs have left; an idea needs functions alone
+    from_runs: ClassVar[bool] = True
 
-    def layout(self) -> Layout:
-        return Layout(
-            curves=self.drawing is Drawing.points,
-            panels=tuple(self.panels),
-            x=self.x,
-            points=self.drawing is Drawing.curves,
-        )
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file.
+
+        Args:
+            rows: the filled rows that have a finished run; at least one if `from_runs`.
+            published: the points read off the published figure.
+            output: image file; its ending is the format.
+
+        Raises:
+            BenchError: what the figure shows was not kept by a run, or a data file is missing.
+        """
+        raise NotImplementedError
+
+    def draw_files(self, rows: list[FilledRow], published: Printed, folder: Path) -> list[Path]:
+        """Draw `<name>.png` and `.pdf`; no files where the figure has rows and no run has finished.
+
+        Args:
+            rows: the filled rows, which know their runs.
+            published: the points read off the published figure.
+            folder: where to put the files.
+        """
+        rows = [row for row in rows if row.runs]
+        if self.from_runs and not rows:
+            return []
+        paths = [folder / f"{self.name}.{ending}" for ending in ("png", "pdf")]
+        try:
+            for path in paths:
+                self.draw(rows, published, path)
+        except BenchError as error:
+            # The numbers are worth having without the pictures, whose files need not be everywhere.
+            say(f"note: {self.name} is not drawn: {error}")
+            return []
+        return paths
+
+    def render(
+        self,
+        published: Printed,
+        records_dir: Path,
+        *local: str,
+        folder: Path,
+        verdicts: bool,
+    ) -> tuple[list[FilledRow], list[Path]]:
+        """Fill the rows from records, write their table and draw.
+
+        Args:
+            published: the points read off the published figure.
+            records_dir: where records are looked for.
+            local: overrides that say where runs and data are.
+            folder: where to put the files.
+            verdicts: False for reduced runs, which are never compared.
+        """
+        rows = fill(self, published, records_dir, *local)
+        paths = write_table(self, rows, folder, verdicts=verdicts) if rows else []
+        return rows, paths + self.draw_files(rows, published, folder)
+
+
+def check_panels(figure: Figure, panels: list[str]) -> None:
+    """Refuse a panel with which no row's label begins.
+
+    Raises:
+        BenchError: naming the panel and the rows.
+    """
+    for panel in panels:
+        if not any(label.startswith(panel) for label in figure.rows):
+            raise BenchError(
+                f"{figure.name}: panels names {panel}, with which the label of no row begins: "
+                f"{', '.join(figure.rows)}"
+            )
+
+
+def first_runs(rows: list[FilledRow]) -> dict[str, RunDirectory]:
+    """The run of the first seed of every row, by the row's label."""
+    return {row.label: next(iter(row.runs.values())) for row in rows}
+
+
+def marks_of(published: Printed) -> Marks:
+    """Published points by row and metric: those over epochs, and the family `curve/<x>` over x."""
+    marks: Marks = {}
+    for (label, column), point in published.items():
+        metric, at, epoch = column.partition("@")
+        family, _, name = metric.partition("/")
+        value = point.value / UNITS[point.unit]
+        if family == "curve" and not at:
+            marks.setdefault((label, family), []).append((float(name), value))
+        if at:
+            marks.setdefault((label, metric), []).append((float(epoch), value))
+    return marks

@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
+from bregbench.figures.base import Figure, Marks, Printed, first_runs, marks_of
 from bregbench.figures.plotting import figure_to
 from bregbench.storage.directory import RunDirectory
-
-if TYPE_CHECKING:
-    pass
 from bregbench.storage.traces import traces_of
+from bregbench.tables.cells import FilledRow
+
+
+@dataclass
+class Graphs(Figure):
+    """Graphs of networks of one variable, a curve a row."""
+
+    kind: ClassVar[str] = "graphs"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_graphs(first_runs(rows), marks=marks_of(published), output=output)
+
+
+@dataclass
+class Pairs(Figure):
+    """Pairs of images before and after their ascent, a line a row."""
+
+    kind: ClassVar[str] = "pairs"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_pairs(first_runs(rows), output=output)
+
+
+FIGURES = (Graphs, Pairs)
 
 
 def draw_graphs(
     runs: dict[str, RunDirectory],
     *,
-    marks: dict[tuple[str, str], list[tuple[float, float]]],
+    marks: Marks,
     output: Path,
 ) -> None:
     """Graphs of networks of one variable, the training points, and published values as crosses.

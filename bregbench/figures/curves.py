@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bregbench.figures.base import Figure, Marks, Printed, first_runs, marks_of
 from bregbench.figures.labels import distinguish
+from bregbench.figures.plotting import figure_to, logarithmic
 from bregbench.foundations.errors import BenchError
-from bregbench.storage.find import SavedRun
+from bregbench.storage.find import SavedRun, read_run
+from bregbench.tables.cells import FilledRow
+from bregbench.tables.spec import Layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from bregbench.figures.plotting import figure_to, logarithmic
+
+
+@dataclass
+class Curves(Figure):
+    """Metrics of the rows over epochs, with bands over seeds and published points as crosses.
+
+    Attributes:
+        panels: the metrics, a panel each.
+        log: metrics drawn on a logarithmic axis.
+        ends: rows drawn as horizontal lines at their last values.
+    """
+
+    kind: ClassVar[str] = "curves"
+    panels: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+
+    def layout(self) -> Layout:
+        """Headings of metrics hold for their points `metric@epoch`, too."""
+        return Layout(points=True)
+
+    def check(self) -> None:
+        """Refuse names that nothing stands behind."""
+        super().check()
+        for row in self.ends:
+            self.require_name(row, self.rows, "ends")
+        for metric in self.log:
+            self.require_name(metric, self.panels, "log")
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw(
+            [read_run(run.path) for row in rows for run in row.runs.values()],
+            x="epoch",
+            ys=self.panels,
+            output=output,
+            labels={run.name: label for label, run in first_runs(rows).items()},
+            log=self.log,
+            marks=marks_of(published),
+            ends=self.ends,
+            names={m: c.header for m, c in self.columns.items() if c.header},
+        )
 
 
 def draw(
@@ -26,7 +72,7 @@ def draw(
     selection: str = "last",
     labels: dict[str, str] | None = None,
     log: list[str] | None = None,
-    marks: dict[tuple[str, str], list[tuple[float, float]]] | None = None,
+    marks: Marks | None = None,
     ends: list[str] | None = None,
     names: dict[str, str] | None = None,
 ) -> None:

@@ -2,24 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from omegaconf import MISSING
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
+from bregbench.figures.base import Figure, Printed, first_runs
 from bregbench.figures.plotting import figure_to
 from bregbench.foundations.errors import BenchError
 from bregbench.measures.structure import structure_of
 from bregbench.runs.load import load_run, read_config
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.weights import TRAIN_ANEW
+from bregbench.tables.cells import FilledRow
 from dessilbi.patterns import exciting_images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+@dataclass
+class SolutionPath(Figure):
+    """Norms of the filters of a layer over epochs, of the first row.
+
+    Attributes:
+        layer: a convolution, by its name in the network.
+    """
+
+    kind: ClassVar[str] = "solution_path"
+    layer: str = MISSING
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        run = next(iter(first_runs(rows).values()))
+        draw_solution_path(run, layer=self.layer, output=output)
+
+
+@dataclass
+class Widths(Figure):
+    """Widths of all layers before and after pruning, a panel a row."""
+
+    kind: ClassVar[str] = "widths"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_widths(first_runs(rows), selection=self.selection, output=output)
+
+
+@dataclass
+class KeepRatios(Figure):
+    """Share of the weights kept in every layer, a panel a row."""
+
+    kind: ClassVar[str] = "keep_ratios"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_keep_ratios(first_runs(rows), selection=self.selection, output=output)
+
+
+@dataclass
+class Norms(Figure):
+    """Final norms of the filters of all layers, a column a row."""
+
+    kind: ClassVar[str] = "norms"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_norms(first_runs(rows), output=output)
+
+
+@dataclass
+class Patterns(Figure):
+    """Images that excite the filters of a layer most, a line for each row and epoch.
+
+    Attributes:
+        layer: a Linear or convolution layer, by its name in the network.
+        epochs: of the run, 0 being its start; their snapshots must have been kept.
+    """
+
+    kind: ClassVar[str] = "patterns"
+    layer: str = MISSING
+    epochs: list[int] = field(default_factory=list)
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_patterns(first_runs(rows), layer=self.layer, epochs=self.epochs, output=output)
+
+
+FIGURES = (SolutionPath, Widths, KeepRatios, Norms, Patterns)
 
 
 def draw_solution_path(run: RunDirectory, *, layer: str, output: Path) -> None:

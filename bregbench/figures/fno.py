@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from bregbench.figures.base import Figure, Printed
 from bregbench.figures.plotting import figure_to
+from bregbench.tables.cells import FilledRow
 from fno import to_spectral
 from fno.interpolation import Interpolation, resize_images
 from fno.spectrum import half_spectrum, opposite, resize_spectrum
@@ -16,6 +20,33 @@ from fno.spectrum import half_spectrum, opposite, resize_spectrum
 #: side of the photograph at its full resolution; odd, so that no Nyquist frequency is in play
 _SIDE = 127
 _KERNEL = 11
+
+
+@dataclass
+class ZeroPadding(Figure):
+    """A kernel padded with zeros in space and in frequency."""
+
+    kind: ClassVar[str] = "zero_padding"
+    from_runs: ClassVar[bool] = False
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_zero_padding(output=output)
+
+
+@dataclass
+class NyquistSplitting(Figure):
+    """How resizing a spectrum splits the Nyquist frequency."""
+
+    kind: ClassVar[str] = "nyquist"
+    from_runs: ClassVar[bool] = False
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_nyquist_splitting(output=output)
+
+
+FIGURES = (ZeroPadding, NyquistSplitting)
 
 
 def draw_zero_padding(*, output: Path) -> None:

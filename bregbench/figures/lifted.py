@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bregbench.figures.base import Figure, Printed, first_runs
 from bregbench.figures.plotting import figure_to
 from bregbench.foundations.errors import BenchError
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.weights import TRAIN_ANEW
+from bregbench.tables.cells import FilledRow
 from lifted import ReLU, Softmax, SoftThreshold, Tanh
 from lifted.activation import Activation
+
+
+@dataclass
+class Codes(Figure):
+    """The code of one image under the networks of the rows."""
+
+    kind: ClassVar[str] = "codes"
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_codes(first_runs(rows), output=output)
+
+
+@dataclass
+class Activations(Figure):
+    """Proximal activations."""
+
+    kind: ClassVar[str] = "activations"
+    from_runs: ClassVar[bool] = False
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_activations(output=output)
+
+
+@dataclass
+class BregmanLosses(Figure):
+    """Bregman losses of proximal activations."""
+
+    kind: ClassVar[str] = "bregman_losses"
+    from_runs: ClassVar[bool] = False
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_losses(output=output)
+
+
+FIGURES = (Codes, Activations, BregmanLosses)
 
 
 def draw_codes(runs: dict[str, RunDirectory], *, output: Path) -> None:

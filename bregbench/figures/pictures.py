@@ -3,22 +3,89 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
+from omegaconf import MISSING
 
 from bregbench.evaluators.pictures import feature_maps
+from bregbench.figures.base import Figure, Marks, Printed, first_runs, marks_of
 from bregbench.figures.plotting import figure_to
 from bregbench.foundations.errors import BenchError
 from bregbench.runs.load import load_run
 from bregbench.storage.directory import RunDirectory
-from bregbench.tables.cells import metric_of
+from bregbench.storage.traces import traces_of
+from bregbench.tables.cells import FilledRow, metric_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from bregbench.storage.traces import traces_of
+
+
+@dataclass
+class FeatureMaps(Figure):
+    """Feature maps and kernels of a convolution over epochs, of the figure's one row.
+
+    Attributes:
+        layer: the convolution, by its name in the network; it must see the input image.
+        epochs: of the run, 0 being its start; their snapshots must have been kept.
+    """
+
+    kind: ClassVar[str] = "feature_maps"
+    layer: str = MISSING
+    epochs: list[int] = field(default_factory=list)
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        (run,) = first_runs(rows).values()
+        draw_feature_maps(run, layer=self.layer, epochs=self.epochs, output=output)
+
+
+@dataclass
+class ActiveUnits(Figure):
+    """Active units of all layers at some epochs, a panel a row.
+
+    Attributes:
+        epochs: of the run, 0 being its start.
+    """
+
+    kind: ClassVar[str] = "active_units"
+    epochs: list[int] = field(default_factory=list)
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        runs = {row.label: list(row.runs.values()) for row in rows}
+        draw_active_units(runs, epochs=self.epochs, output=output, marks=marks_of(published))
+
+
+@dataclass
+class Reconstructions(Figure):
+    """What the networks of the rows made of images, a line a row.
+
+    Attributes:
+        splits: `test`, `train` or both side by side.
+        images: how many; 0 for all that were kept.
+    """
+
+    kind: ClassVar[str] = "reconstructions"
+    splits: list[str] = field(default_factory=lambda: ["test"])
+    images: int = 0
+
+    def check(self) -> None:
+        """Refuse names that nothing stands behind."""
+        super().check()
+        for split in self.splits:
+            self.require_name(split, ("test", "train"), "splits")
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        runs = first_runs(rows)
+        draw_reconstructions(runs, splits=self.splits, images=self.images, output=output)
+
+
+FIGURES = (FeatureMaps, ActiveUnits, Reconstructions)
 
 
 def draw_feature_maps(run: RunDirectory, *, layer: str, epochs: list[int], output: Path) -> None:
@@ -52,7 +119,7 @@ def draw_active_units(
     *,
     epochs: list[int],
     output: Path,
-    marks: dict[tuple[str, str], list[tuple[float, float]]],
+    marks: Marks,
 ) -> None:
     """How many units each layer uses at some epochs, later ones darker, mean over seeds.
 

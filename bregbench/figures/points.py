@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bregbench.figures.base import Figure, Printed, check_panels
 from bregbench.figures.plotting import figure_to
 from bregbench.tables.cells import Cell, FilledRow
+from bregbench.tables.spec import Layout
 from bregbench.tables.verdicts import mean_and_deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+@dataclass
+class Points(Figure):
+    """Curves through the points `metric@x` of the rows.
+
+    Attributes:
+        panels: how the labels of the rows in a panel begin; empty for one panel with all rows.
+        x: name of the horizontal axis.
+    """
+
+    kind: ClassVar[str] = "points"
+    panels: list[str] = field(default_factory=list)
+    x: str = ""
+
+    def check(self) -> None:
+        """Refuse names that nothing stands behind."""
+        super().check()
+        check_panels(self, self.panels)
+
+    def layout(self) -> Layout:
+        """Points stand below each other, a grid a panel."""
+        return Layout(curves=True, panels=tuple(self.panels), x=self.x)
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        draw_points(rows, panels=self.panels, x=self.x, output=output)
 
 
 def draw_points(rows: list[FilledRow], *, panels: list[str], x: str, output: Path) -> None:

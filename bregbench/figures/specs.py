@@ -1,36 +1,41 @@
-"""Tables and figures by the names of their YAML files."""
+"""The kinds of figures, and tables and figures by the names of their YAML files."""
 
 from __future__ import annotations
 
-from importlib import resources
-from importlib.resources.abc import Traversable
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from bregbench.figures import all_methods, clip, curves, dessilbi, fno, lifted, pictures
 from bregbench.figures.base import Figure
+from bregbench.figures.points import Points
+from bregbench.figures.trade_off import TradeOff
 from bregbench.foundations.errors import BenchError
+from bregbench.tables.load import build, read_file
 from bregbench.tables.spec import Table
+
+FIGURES: dict[str, type[Figure]] = {
+    figure.kind: figure
+    for figure in (
+        curves.Curves,
+        Points,
+        TradeOff,
+        all_methods.Methods,
+        *pictures.FIGURES,
+        *clip.FIGURES,
+        *dessilbi.FIGURES,
+        *fno.FIGURES,
+        *lifted.FIGURES,
+    )
+}
 
 
 def load_table(name: str) -> Table:
     """The table that configs/table/<name>.yaml describes, or the figure of configs/figure.
 
     Raises:
-        BenchError: there is none of that name, or the file does not fit the schema.
+        BenchError: no file has that name, or the file does not fit the schema.
     """
-    known: dict[str, tuple[type[Table], Traversable]] = {}
-    for group, schema in (("table", Table), ("figure", Figure)):
-        for path in (resources.files("bregbench.configs") / group).iterdir():
-            known[path.name.removesuffix(".yaml")] = (schema, path)
-    if name not in known:
-        raise BenchError(f"table={name} is unknown: choose one of {', '.join(sorted(known))}")
-    schema, path = known[name]
-    try:
-        loaded = OmegaConf.create(path.read_text(encoding="utf-8"))
-        table = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), loaded))
-    except OmegaConfBaseException as error:
-        raise BenchError(f"configs/{path.name}: {str(error).splitlines()[0]}") from error
-    assert isinstance(table, Table)
-    table.check()
-    return table
+    read = read_file(name)
+    kind = read.pop("kind", None)
+    if kind is None:
+        return build(Table, name, read)
+    if kind not in FIGURES:
+        raise BenchError(f"{name}.yaml: kind={kind} is unknown: use {', '.join(sorted(FIGURES))}")
+    return build(FIGURES[kind], name, read)

@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
+from omegaconf import MISSING
 
+from bregbench.figures.base import Figure, Printed, check_panels
 from bregbench.figures.plotting import figure_to, logarithmic
 from bregbench.foundations.errors import BenchError
 from bregbench.tables.cells import FilledRow, metric_of
+from bregbench.tables.published import UNITS
 from bregbench.tables.verdicts import mean_and_deviation
 
-if TYPE_CHECKING:
-    pass
+
+@dataclass
+class TradeOff(Figure):
+    """Final metrics over another one; rows `label@point` make a line.
+
+    Attributes:
+        panels: how the labels of the rows in a panel begin, before a colon; empty for one panel.
+        x: the metric on the horizontal axis.
+        y: the metrics on the vertical axis, a panel each; empty for the first column.
+    """
+
+    kind: ClassVar[str] = "trade_off"
+    panels: list[str] = field(default_factory=list)
+    x: str = MISSING
+    y: list[str] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Refuse names that nothing stands behind."""
+        super().check()
+        check_panels(self, self.panels)
+
+    def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
+        """Draw one file."""
+        ys = self.y or [next(iter(self.columns))]
+        draw_trade_off(
+            rows,
+            panels=self.panels,
+            x=self.x,
+            ys=ys,
+            names={metric: self._axis(metric) for metric in (self.x, *ys)},
+            selection=self.selection,
+            output=output,
+        )
+
+    def _axis(self, metric: str) -> tuple[str, float]:
+        """What a metric is called and the factor of its unit, from its column if it has one."""
+        known = self.column(metric)
+        if known is None:
+            return metric, 1.0
+        name = known.header or metric
+        return (name if known.unit == "1" else f"{name} [{known.unit}]"), UNITS[known.unit]
 
 
 def draw_trade_off(

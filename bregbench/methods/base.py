@@ -100,6 +100,8 @@ class MethodConfig:
     """Which method trains the network."""
 
     kind: ClassVar[str]
+    #: the networks that a run of the method may be judged by, those of `Method.variants`
+    variants: ClassVar[tuple[str, ...]] = ("trained",)
 
     def check(self, at: str) -> None:
         """Refuse values out of range.

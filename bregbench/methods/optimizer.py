@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -30,6 +31,7 @@ class OptimizerConfig(MethodConfig):
         cut: judge the trained network also without its small weights, as variant `thresholded`.
     """
 
+    variants: ClassVar[tuple[str, ...]] = ("trained", "thresholded")
     lr: float = 0.1
     start: StartConfig = field(default_factory=StartConfig)
     cut: Cut = field(default_factory=Cut)

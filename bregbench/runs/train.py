@@ -27,7 +27,7 @@ from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.methods.base import Split, Traced
 from bregbench.runs.existing import lacking, refuse_another
 from bregbench.schema.config import Config
-from bregbench.schema.trainer import Selection
+from bregbench.schema.trainer import SelectOn
 from bregbench.storage.directory import RunDirectory
 from bregbench.tasks.scoring import score
 from bregbench.training.trainer import Training
@@ -147,7 +147,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
 
 
 def _selection_note(training: Training) -> list[str]:
-    if training.config.trainer.select_on is not Selection.test:
+    if training.config.trainer.select_on is not SelectOn.test:
         return []
     return [
         "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "

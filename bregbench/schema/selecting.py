@@ -10,7 +10,7 @@ from torch import nn
 from bregbench.data import Data
 from bregbench.data.loader import to_unit_interval
 from bregbench.foundations.errors import BenchError
-from bregbench.schema.trainer import Selection
+from bregbench.schema.trainer import SelectOn
 from bregbench.tasks.base import Classification, TaskConfig
 from clip import attacks
 
@@ -22,14 +22,14 @@ RADIUS, STEPS = 2.0, 100
 PGD = "validation/pgd"
 
 
-def selection_metric(selection: Selection, task: TaskConfig) -> str:
+def selection_metric(selection: SelectOn, task: TaskConfig) -> str:
     """The metric of an epoch whose largest value is the best; the latest of equals wins."""
-    if selection is Selection.robustness:
+    if selection is SelectOn.robustness:
         return PGD
     return f"{selection.value}/{task.selection}"
 
 
-def check_selection(selection: Selection, task: TaskConfig, data: Data | None = None) -> None:
+def check_selection(selection: SelectOn, task: TaskConfig, data: Data | None = None) -> None:
     """Refuse a selection by robustness where nothing can be attacked.
 
     Args:
@@ -40,7 +40,7 @@ def check_selection(selection: Selection, task: TaskConfig, data: Data | None = 
     Raises:
         BenchError: the task is no classification, or there are no validation images.
     """
-    if selection is not Selection.robustness:
+    if selection is not SelectOn.robustness:
         return
     if not isinstance(task, Classification):
         raise BenchError(

@@ -29,7 +29,7 @@ class Precision(Enum):
     auto = "auto"
 
 
-class Selection(Enum):
+class SelectOn(Enum):
     """The images whose score decides which epoch was the best."""
 
     validation = "validation"
@@ -77,7 +77,7 @@ class TrainerConfig:
     flush_denormal: bool = True
     deterministic: bool = False
     image_sizes: list[int] = field(default_factory=list)
-    select_on: Selection = Selection.validation
+    select_on: SelectOn = SelectOn.validation
     keep_memory: bool = local(True)
     threads: int = local(1)
     device: str = local("auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 import torch
@@ -13,6 +14,14 @@ from bregbench.storage.sparse_weights import load_sparse
 
 #: the remedy where a finished run lacks what only training makes
 TRAIN_ANEW = "delete it (run directory and record) and train it again with the command of its table"
+
+
+class Selection(StrEnum):
+    """The epoch whose network is meant."""
+
+    last = "last"
+    #: the one with the best score on the images of `trainer.select_on`
+    best = "best"
 
 
 def finished(path: str | Path) -> RunDirectory:
@@ -33,7 +42,7 @@ def last_weights(path: str | Path) -> dict[str, torch.Tensor]:
     Raises:
         BenchError: no finished run there, or its weights were not kept.
     """
-    return weights_of(finished(path), "last")
+    return weights_of(finished(path), Selection.last)
 
 
 def snapshot_of(directory: RunDirectory, epoch: int) -> dict[str, torch.Tensor]:
@@ -57,15 +66,15 @@ def weights_of(directory: RunDirectory, selection: str) -> dict[str, torch.Tenso
     """The weights of the `last` or the `best` epoch.
 
     Raises:
-        BenchError: they were not kept.
+        BenchError: the selection is unknown, or its weights were not kept.
     """
-    if selection not in ("last", "best"):
-        raise BenchError(f"selection={selection} is unknown: use last or best")
-    if selection == "best" and directory.best.is_file():
+    if selection not in list(Selection):
+        raise BenchError(f"selection={selection} is unknown: use {' or '.join(Selection)}")
+    if selection == Selection.best and directory.best.is_file():
         return read_tensors(directory.best)
-    if selection == "last" and directory.weights.is_file():
+    if selection == Selection.last and directory.weights.is_file():
         return read_tensors(directory.weights)
-    if selection == "last" and directory.sparse_weights.is_file():
+    if selection == Selection.last and directory.sparse_weights.is_file():
         return load_sparse(directory.sparse_weights)
     raise BenchError(
         f"the {selection} weights of {directory.path} were not kept (records keep the last ones of seed "

@@ -1,10 +1,9 @@
-"""What a table consists of: rows made of overrides, columns made of metrics, seeds."""
+"""A table of a paper: its rows, columns and seeds, and the runs behind its cells."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import fnmatch
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -12,133 +11,13 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from bregbench.foundations.errors import BenchError
-from bregbench.phases.rewinding import Rewinding
-from bregbench.phases.transfer import Transfer
 from bregbench.runs.train import run_directory
 from bregbench.schema.config import Config
+from bregbench.schema.groups import method_variants
 from bregbench.schema.pieces import compose_from_pieces
-from bregbench.storage.directory import RunDirectory
-from bregbench.tables.verdicts import Better
-
-
-@dataclass
-class Row:
-    """One row of a table.
-
-    Attributes:
-        overrides: of the run, beyond those common to the table.
-        variant: which network of the final evaluation the row shows.
-        steered: columns whose published value a setting was chosen to hit; `*` in a name stands for
-            anything (`density/total@*`: the whole curve).
-        constructed: columns whose value could not be otherwise, whatever the training does (the density
-            of a dense network, what is there before the first step); likewise with `*`.
-        points: of a row over some x: the final metric behind a column `metric@x`, with `{x}` for x, such
-            as `resolution/bilinear_{x}`; empty where x is the epoch.
-        hours: rough cost of one run on one CPU core, for plans before there is a record.
-        not_run: why this row cannot be run; empty if it can.
-        missing: what its cells say while its runs are not there; that of its part or table if empty.
-        metrics: by column, what the row shows where it is not the column's metric (where rows are
-            layers, for instance); `*` stands for every column.
-        source: the row whose run of the same seed this one begins with (`phases=transfer`).
-    """
-
-    overrides: list[str] = field(default_factory=list)
-    variant: str = "trained"
-    steered: list[str] = field(default_factory=list)
-    constructed: list[str] = field(default_factory=list)
-    points: str = ""
-    hours: float = 0.5
-    not_run: str = ""
-    missing: str = ""
-    metrics: dict[str, str] = field(default_factory=dict)
-    source: str = ""
-
-
-@dataclass
-class Column:
-    """One column of a table.
-
-    Attributes:
-        better: which direction is an improvement.
-        beside: the columns (densities) that must be matched for this one to be judged.
-        against: the columns that this one trades off with: it is better only where these hold.
-        header: heading; the metric's name if empty.
-        unit: of a number that no paper has; otherwise the published one counts.
-        metric: what is shown; the column's name if empty.
-        extra: shown beside the published columns, in every row that can be run, without a verdict.
-        part: the part of the table whose runs it shows; by the words that it begins with if empty.
-    """
-
-    better: Better = Better.neither
-    beside: list[str] = field(default_factory=list)
-    against: list[str] = field(default_factory=list)
-    header: str = ""
-    unit: str = "1"
-    metric: str = ""
-    extra: bool = False
-    part: str = ""
-
-
-@dataclass
-class Part:
-    """What else is to be said of a part of a table.
-
-    Attributes:
-        rows: overrides of single rows in it, after those of the row.
-        shared: whether the rows' own overrides are left out, so that all of them show the same run.
-        hours: rough cost of one run on one CPU core; the row's if None.
-        cuda: whether its runs are too long for a CPU.
-        missing: what its cells say whose runs are not there yet; the table's if empty.
-        not_run: why its runs cannot be made; empty if they can.
-    """
-
-    rows: dict[str, list[str]] = field(default_factory=dict)
-    shared: bool = False
-    hours: float | None = None
-    cuda: bool = False
-    missing: str = ""
-    not_run: str = ""
-
-
-@dataclass
-class Claim:
-    """What a paper says of a column: that one row lies above others, or that rows are equal.
-
-    Attributes:
-        text: the claim in a few words.
-        column: of the table.
-        above: the row with the larger number.
-        below: the rows with smaller ones.
-        other: the column of the rows below where it is another one (a later epoch, for instance).
-        margin: in the unit of the column: how far the row may lie below the others and the claim still
-            holds ("loses at most half a point"); of equal rows, how far they may lie apart.
-        equal: whether the claim is that the rows are equal up to the margin.
-    """
-
-    text: str = MISSING
-    column: str = MISSING
-    above: str = MISSING
-    below: list[str] = field(default_factory=list)
-    other: str = ""
-    margin: float = 0.0
-    equal: bool = False
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How the cells of a table lie on a page.
-
-    Attributes:
-        curves: whether columns are points `metric@x` of curves, with x down the page.
-        panels: of curves: how the labels of the rows in a grid begin.
-        x: of curves: what x is.
-        points: whether headings of metrics hold for their points `metric@epoch`, too.
-    """
-
-    curves: bool = False
-    panels: tuple[str, ...] = ()
-    x: str = ""
-    points: bool = False
+from bregbench.storage.weights import Selection
+from bregbench.tables.changes import begin_with, shorten
+from bregbench.tables.elements import Claim, Column, Layout, Part, Row, named
 
 
 @dataclass
@@ -149,7 +28,7 @@ class Table:
         name: `<paper>_table<N>` or `<paper>_figure<N>`.
         experiment: experiment name of its runs; the name if empty. Tables that share runs share it.
         title: heading.
-        selection: which epoch the columns show: `last` or `best`.
+        selection: which epoch the columns show.
         seeds: the seeds of every row.
         common: overrides of every row.
         parts: where a row consists of several runs, the overrides of each by the words that its columns
@@ -171,7 +50,7 @@ class Table:
     name: str = MISSING
     experiment: str = ""
     title: str = MISSING
-    selection: str = "last"
+    selection: Selection = Selection.last
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     common: list[str] = field(default_factory=list)
     parts: dict[str, list[str]] = field(default_factory=dict)
@@ -243,9 +122,10 @@ class Table:
         points = self.rows[row].points
         return points.format(x=at) if points else f"{metric}@{at}"
 
-    def selection_of(self, column: str) -> str:
+    def selection_of(self, column: str) -> Selection:
         """Which epoch a column shows: a word `best` before the metric asks for the best one."""
-        return "best" if "best" in self._shown(column).split()[:-1] else self.selection
+        best = Selection.best in self._shown(column).split()[:-1]
+        return Selection.best if best else self.selection
 
     def _shown(self, column: str) -> str:
         known = self.column(column)
@@ -278,7 +158,7 @@ class Table:
         )
         config = dataclasses.replace(composed, seed=seed)
         if self.shortened is not None:
-            config = _shorten(config, self.shortened)
+            config = shorten(config, self.shortened)
         source = self.source(row, seed, *local, part=part)
         if source is not None:
             config = begin_with(config, run_directory(source))
@@ -310,16 +190,17 @@ class Table:
         named = {f"columns.{name}.part": c.part for name, c in self.columns.items() if c.part}
         named |= {f"details.{name}": name for name in self.details}
         for key, part in named.items():
-            self._require(part, self.parts, key)
+            self.require_name(part, self.parts, key)
         for name, detail in self.details.items():
             for row in detail.rows:
-                self._require(row, self.rows, f"details.{name}.rows")
+                self.require_name(row, self.rows, f"details.{name}.rows")
 
     def _check_rows(self) -> None:
         for label, row in self.rows.items():
             at = f"rows.{label}"
+            self.require_name(row.variant, method_variants(), f"{at}.variant")
             if row.source:
-                self._require(row.source, self.rows, f"{at}.source")
+                self.require_name(row.source, self.rows, f"{at}.source")
                 if self.rows[row.source].source:
                     raise BenchError(
                         f"{self.name}: {at}.source={row.source} begins with a run itself"
@@ -358,52 +239,20 @@ class Table:
         base = pattern.partition("@")[0]
         if self.column(pattern) is not None or any(named(c, [base]) for c in self.columns):
             return
-        self._require(pattern, self.columns, key)
+        self.require_name(pattern, self.columns, key)
 
-    def _require(self, name: str, known: Collection[str], key: str) -> None:
+    def require_name(self, name: str, known: Collection[str], key: str) -> None:
+        """Refuse a name that nothing stands behind.
+
+        Args:
+            name: what was given.
+            known: the names there are.
+            key: where it was given.
+
+        Raises:
+            BenchError: with the closest known name, or all of them.
+        """
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             meant = f"; did you mean {close[0]}?" if close else f": {', '.join(known) or 'none'}"
             raise BenchError(f"{self.name}: {key} names {name}, which is not there{meant}")
-
-
-def named(column: str, patterns: Collection[str]) -> bool:
-    """Whether one of the patterns means a column; `*` stands for anything, brackets for themselves."""
-    return any(fnmatch.fnmatchcase(column, p.replace("[", "[[]")) for p in patterns)
-
-
-def begin_with(config: Config, source: RunDirectory) -> Config:
-    """The config with a run for all phases that begin with one, known by its name from now on.
-
-    Raises:
-        BenchError: no phase begins with a run.
-    """
-    phases = dict(config.phases)
-    if not any(isinstance(phase.begin, Transfer) for phase in phases.values()):
-        raise BenchError(
-            f"source={source.path.parts[-2]}: no phase begins with it; add phases=transfer"
-        )
-    for name, phase in phases.items():
-        if isinstance(phase.begin, Transfer):
-            place = "/".join(source.path.parts[-3:])
-            begin = dataclasses.replace(phase.begin, run=str(source.path), source=place)
-            phases[name] = dataclasses.replace(phase, begin=begin)
-    return dataclasses.replace(config, phases=phases)
-
-
-def _shorten(config: Config, epochs: int) -> Config:
-    """The config with at most so many epochs in every phase, and rewinding to epochs that exist."""
-    if not config.phases:
-        short = min(config.trainer.epochs, epochs)
-        trainer = dataclasses.replace(config.trainer, epochs=short)
-        return dataclasses.replace(config, trainer=trainer)
-    phases = dict(config.phases)
-    before = 0
-    for name, phase in sorted(phases.items(), key=lambda item: item[1].order):
-        begin = phase.begin
-        if isinstance(begin, Rewinding) and begin.rewind is not None:
-            begin = dataclasses.replace(begin, rewind=min(begin.rewind, before))
-        short = min(phase.epochs, epochs)
-        phases[name] = dataclasses.replace(phase, epochs=short, begin=begin)
-        before += short * phase.repeat
-    return dataclasses.replace(config, phases=phases)

@@ -25,7 +25,7 @@ from bregbench.methods.thresholds import Masks
 from bregbench.phases.base import Begun, Turn
 from bregbench.schema.config import Config
 from bregbench.schema.selecting import check_selection, selection_metric, withstood
-from bregbench.schema.trainer import Precision, Selection
+from bregbench.schema.trainer import Precision, SelectOn
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.restore import load_weights
 from bregbench.storage.sparse_weights import load_sparse, save_sparse
@@ -315,14 +315,14 @@ class Training:
     def _measure(self) -> dict[str, float]:
         select_on = self.config.trainer.select_on
         splits = {"validation": self.data.validation}
-        if select_on is Selection.test:
+        if select_on is SelectOn.test:
             splits["test"] = self.data.test
         scores = {
             key: value
             for name, split in splits.items()
             for key, value in score(self.network, split, self.context(), name).items()
         }
-        if select_on is Selection.robustness:
+        if select_on is SelectOn.robustness:
             scores |= withstood(self.network, self.data, scores)
         return {
             **scores,

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from bregbench.data.loader import to_unit_interval
-from bregbench.figures import drawing
-from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.base import Figure
+from bregbench.figures.curves import Curves
+from bregbench.figures.lifted import Codes as CodesFigure
+from bregbench.figures.pictures import Reconstructions
 from bregbench.figures.specs import load_table
 from bregbench.foundations.errors import BenchError
 from bregbench.papers.lifted import Codes
@@ -119,10 +121,11 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
     rows = fill(eight, {}, tmp_path / "records", *local)
     assert [row.label for row in rows] == list(eight.rows)
     assert all(len(cell.values) == 1 for row in rows for cell in row.cells.values())
-    png, _ = drawing.draw_figure(eight, rows, {}, tmp_path)
+    png, _ = eight.draw_files(rows, {}, tmp_path)
     levels = image_of(png)
+    assert isinstance(eight, Curves)
     eight.ends = []
-    png, _ = drawing.draw_figure(eight, rows, {}, tmp_path)
+    png, _ = eight.draw_files(rows, {}, tmp_path)
     curves = image_of(png)
     assert levels.shape == curves.shape
     assert (levels != curves).any()
@@ -145,27 +148,28 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
 
     axes: list[str] = []
     monkeypatch.setattr(Axes, "set_ylabel", lambda self, name: axes.append(name))
-    assert drawing.draw_figure(seven, list(filled.values()), published, tmp_path)
+    assert seven.draw_files(list(filled.values()), published, tmp_path)
     monkeypatch.undo()
     assert axes[:3] == ["Training objective", "Validation loss", "Zeros of the code"]
 
     for number in (11, 12, 16):
         pictures = figure(number)
+        assert isinstance(pictures, Reconstructions)
         pictures.images = 2
         filled_rows = fill(pictures, {}, tmp_path / "records", *local)
-        png, _ = drawing.draw_figure(pictures, filled_rows, {}, tmp_path)
+        png, _ = pictures.draw_files(filled_rows, {}, tmp_path)
         assert image_of(png).std() > 0.05
 
     codes = figure(13)
-    assert codes.drawing is Drawing.codes
+    assert isinstance(codes, CodesFigure)
     rows = fill(codes, {}, tmp_path / "records", *local)
-    png, _ = drawing.draw_figure(codes, rows, {}, tmp_path)
+    png, _ = codes.draw_files(rows, {}, tmp_path)
     assert image_of(png).std() > 0.05
     config = codes.config("LBN", 0, *local)
     code_is_what_the_next_layer_sees(config, rows[0].cells["code/zeros"].values[0] / 100)
 
     run_directory(config).traces.unlink()
-    assert drawing.draw_figure(codes, rows, {}, tmp_path) == []
+    assert codes.draw_files(rows, {}, tmp_path) == []
 
 
 def code_is_what_the_next_layer_sees(config: Config, zeros: float) -> None:

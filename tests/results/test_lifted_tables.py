@@ -12,9 +12,9 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from bregbench.cli import reproduce
-from bregbench.figures import drawing
-from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.base import Figure
 from bregbench.figures.lifted import loss_curves
+from bregbench.figures.pictures import Reconstructions
 from bregbench.figures.specs import load_table
 from bregbench.reproduce.plan import plan
 from bregbench.runs.train import run_directory, train
@@ -192,28 +192,27 @@ def test_rows_of_figure_3_train_and_are_drawn(local, tmp_path):
     for row in rows:
         for name, cell in row.cells.items():
             assert len(cell.values) == 1, (row.label, name)
-    drawn = drawing.draw_figure(figure, rows, published, tmp_path / "curves")
+    drawn = figure.draw_files(rows, published, tmp_path / "curves")
     assert [path.suffix for path in drawn] == [".png", ".pdf"]
     sizes = {}
     for number, splits in ((4, ["train"]), (14, ["train", "test"])):
         images = load_table(f"lifted_figure{number}")
-        assert isinstance(images, Figure)
+        assert isinstance(images, Reconstructions)
         assert images.splits == splits
         images.common, images.experiment = figure.common, figure.name
         images.images = 2
         rows = fill(images, {}, tmp_path / "records", *local)
-        png, _ = drawing.draw_figure(images, rows, {}, tmp_path / "images")
+        png, _ = images.draw_files(rows, {}, tmp_path / "images")
         sizes[number] = picture(png)
     assert sizes[4][0] == sizes[14][0]  # as many lines
     assert sizes[14][1] > 1.3 * sizes[4][1]  # twice as many columns
 
 
 def test_training_images_that_were_not_kept_are_named(local, tmp_path, capsys):
-    figure = Figure(
+    figure = Reconstructions(
         name="images",
         title="Images",
         seeds=[0],
-        drawing=Drawing.reconstructions,
         splits=["train"],
         common=[
             "task=reconstruct",
@@ -228,7 +227,7 @@ def test_training_images_that_were_not_kept_are_named(local, tmp_path, capsys):
     figure.common.remove("evaluators.reconstruction.images=3")
     train(figure.config("A", 0, *local))
     rows = fill(figure, {}, tmp_path / "records", *local)
-    assert drawing.draw_figure(figure, rows, {}, tmp_path) == []
+    assert figure.draw_files(rows, {}, tmp_path) == []
     remedy = "train it again with evaluators.reconstruction.train_images=8"
     assert f"kept no train images: delete it (run directory and record) and {remedy}" in (
         capsys.readouterr().err

@@ -8,8 +8,7 @@ import dataclasses
 import pytest
 
 from bregbench.figures import all_methods as methods
-from bregbench.figures.all_methods import METRICS, gather, render_methods
-from bregbench.figures.base import Drawing, Figure
+from bregbench.figures.all_methods import METRICS, Methods, gather, render_methods
 from bregbench.figures.specs import load_table
 from bregbench.reproduce.plan import plan
 from bregbench.reproduce.train import keep_records
@@ -17,11 +16,10 @@ from bregbench.runs.train import train
 
 
 @pytest.fixture
-def figure() -> Figure:
-    return Figure(
+def figure() -> Methods:
+    return Methods(
         name="small_methods",
         title="Small methods",
-        drawing=Drawing.methods,
         ours=True,
         sources={"small_table1": [], "small_table2": ["Dense"]},
         remarks=["Made up."],
@@ -76,7 +74,7 @@ def test_without_records_there_is_a_remark_and_no_picture(
 
 def test_the_figure_names_rows_that_exist():
     figure = load_table("all_methods")
-    assert isinstance(figure, Figure)
+    assert isinstance(figure, Methods)
     assert len(figure.sources) >= 7
     for source, rows in figure.sources.items():
         assert set(rows) <= set(load_table(source).rows)

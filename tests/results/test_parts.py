@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bregbench.figures.base import Figure
-from bregbench.figures.dessilbi import draw_solution_path, first_selected
+from bregbench.figures.dessilbi import SolutionPath, draw_solution_path, first_selected
 from bregbench.figures.specs import load_table
 from bregbench.foundations.errors import BenchError
 from bregbench.papers.dessilbi.method import Dessilbi
@@ -206,7 +205,7 @@ def test_solution_path_is_drawn_from_traces(tmp_path):
     gammas = np.array([[0, 0, 0], [0, 0.5, 0], [0.1, 0.7, 0]])
     assert list(first_selected(gammas)) == [2.0, 1.0, np.inf]
     figure = load_table("dessilbi_figure1")
-    assert isinstance(figure, Figure)
+    assert isinstance(figure, SolutionPath)
     large = ("dataset", "model", "trainer.snapshots")
     figure.common = [given for given in figure.common if not given.startswith(large)]
     path = tmp_path / "path.png"

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from bregbench.figures import dessilbi as structure_pictures
-from bregbench.figures import drawing, trade_off
 from bregbench.figures import lifted as codes
-from bregbench.figures.base import Drawing, Figure
+from bregbench.figures import trade_off
+from bregbench.figures.base import Figure
+from bregbench.figures.curves import Curves
+from bregbench.figures.pictures import ActiveUnits, FeatureMaps, Reconstructions
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_json
 from bregbench.runs.train import run_directory, train
@@ -38,7 +40,7 @@ def drawn(figure: Figure, published, tmp_path: Path, *, train_first: bool = True
             train(figure.config(label, 0, *local))
     rows = fill(figure, published, tmp_path / "records", *local)
     folder = tmp_path / "drawn"
-    return rows, drawing.draw_figure(figure, rows, published, folder)
+    return rows, figure.draw_files(rows, published, folder)
 
 
 def picture(path: Path) -> np.ndarray:
@@ -48,11 +50,10 @@ def picture(path: Path) -> np.ndarray:
 
 
 def test_feature_maps(tmp_path, capsys):
-    figure = Figure(
+    figure = FeatureMaps(
         name="maps",
         title="Maps",
         seeds=[0],
-        drawing=Drawing.feature_maps,
         layer="conv1",
         epochs=[0, 2],
         common=[
@@ -88,12 +89,11 @@ def test_active_units_and_reconstructions_share_their_runs(tmp_path):
         "Sparse": Row(["method=linbreg", "method/penalty=rows", "method.start.by=row"]),
         "Dense": Row(["method=sgd"]),
     }
-    active = Figure(
+    active = ActiveUnits(
         name="active",
         experiment="denoising",
         title="Active",
         seeds=[0],
-        drawing=Drawing.active_units,
         epochs=[0, 1, 2, 3],  # the last one, which there is not, leaves a gap
         common=[*COMMON, *DENOISE, evaluators],
         columns={f"active_units/linear{layer}": Column() for layer in (1, 2)},
@@ -107,12 +107,11 @@ def test_active_units_and_reconstructions_share_their_runs(tmp_path):
     }
     _, (png, _) = drawn(active, points, tmp_path)
     assert picture(png).std() > 0.05
-    images = Figure(
+    images = Reconstructions(
         name="images",
         experiment="denoising",
         title="Images",
         seeds=[0],
-        drawing=Drawing.reconstructions,
         common=active.common,
         columns={"reconstruction/ssim": Column()},
         rows=rows,
@@ -128,14 +127,14 @@ def test_active_units_and_reconstructions_share_their_runs(tmp_path):
 
 
 def test_figure_without_runs_has_no_files(tmp_path):
-    figure = Figure(name="none", title="None", rows={"A": Row(["method=sgd"])})
+    figure = Curves(name="none", title="None", rows={"A": Row(["method=sgd"])})
     _, paths = drawn(figure, {("A", "test/accuracy"): number(1)}, tmp_path, train_first=False)
     assert paths == []
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf"])
 def test_same_runs_give_the_same_bytes(tmp_path, ending):
-    figure = Figure(
+    figure = Curves(
         name="curves",
         title="Curves",
         seeds=[0],

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from bregbench.figures.base import Drawing, Figure
-from bregbench.figures.drawing import draw_figure
+from bregbench.figures.base import Figure
 from bregbench.figures.fno import (
     derivative_kernel,
     full_spectrum,
     padded_responses,
     resize_half_spectrum,
 )
+from bregbench.figures.points import Points
 from bregbench.figures.specs import load_table
 from bregbench.papers.fno import Conversion, Resolution, SpectralResnet18
 from bregbench.papers.fno.evaluators import Cut
@@ -42,11 +42,10 @@ PART = "row,column,value,unit,margin,source\n" + "".join(
 
 
 @pytest.fixture
-def figure() -> Figure:
-    return Figure(
+def figure() -> Points:
+    return Points(
         name="small_figure1",
         title="A small figure",
-        drawing=Drawing.points,
         x="kernel size",
         panels=["Trained", "Conv"],
         seeds=[0, 1],
@@ -127,10 +126,10 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
     assert to_latex(figure, rows).count(r"\begin{tabular}{lr}") == 2
     assert "`bregbench-reproduce table=small_figure1 'rows=[\"Trained\"]'`" in text
 
-    paths = draw_figure(figure, rows, published, tmp_path)
+    paths = figure.draw_files(rows, published, tmp_path)
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     first = paths[0].read_bytes()
-    assert draw_figure(figure, rows, published, tmp_path)[0].read_bytes() == first
+    assert figure.draw_files(rows, published, tmp_path)[0].read_bytes() == first
 
 
 def record_of_row(figure, label, records, local) -> str:
@@ -273,7 +272,7 @@ def test_figures_without_runs_are_drawn(tmp_path):
         figure = load_table(name)
         assert isinstance(figure, Figure)
         assert fill(figure, {}, tmp_path) == []
-        assert all(path.stat().st_size > 5000 for path in draw_figure(figure, [], {}, tmp_path))
+        assert all(path.stat().st_size > 5000 for path in figure.draw_files([], {}, tmp_path))
 
 
 def test_spectral_padding_keeps_the_function_and_spatial_padding_does_not():

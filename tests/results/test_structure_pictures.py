@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from torch import nn
 
 from bregbench.figures import dessilbi as structure_pictures
 from bregbench.figures import trade_off
-from bregbench.figures.base import Drawing, Figure
-from bregbench.figures.drawing import draw_figure
+from bregbench.figures.base import Figure
+from bregbench.figures.dessilbi import KeepRatios, Norms, Patterns, Widths
 from bregbench.figures.specs import load_table
 from bregbench.runs.load import load_run
 from bregbench.runs.train import run_directory, train
@@ -30,6 +32,9 @@ PRUNE = ["phases.train.epochs=2", "phases.prune.epochs=1", *COMMON[:3], *COMMON[
 COLUMNS = {"test/accuracy": Column(unit="%"), "layer_density/convolutions": Column(unit="%")}
 
 
+Kind = TypeVar("Kind", bound=Figure)
+
+
 @pytest.fixture
 def drawn(tmp_path, capsys):
     """Train and draw: the figure's runs by label, its files, and what was said."""
@@ -43,18 +48,17 @@ def drawn(tmp_path, capsys):
             runs[label] = run_directory(config)
         capsys.readouterr()
         rows = fill(figure, {}, tmp_path / "records", *local)
-        paths = draw_figure(figure, rows, {}, tmp_path / "drawn")
+        paths = figure.draw_files(rows, {}, tmp_path / "drawn")
         return runs, paths, capsys.readouterr().err
 
     return draw
 
 
-def figure(drawing: Drawing, rows: dict[str, list[str]], **more) -> Figure:
+def figure(kind: type[Kind], rows: dict[str, list[str]], **more) -> Kind:
     common = more.pop("common", COMMON)
-    return Figure(
-        name=f"small_{drawing.name}",
+    return kind(
+        name=f"small_{kind.kind}",
         title="Small",
-        drawing=drawing,
         ours=True,
         seeds=[0],
         common=common,
@@ -72,7 +76,7 @@ def ink(path) -> float:
 
 def test_widths_before_and_after(drawn):
     rows = {"pruned": [*SPLIT, "method.lam=0.11", "method.path=true", "phases=filter_pruning"]}
-    runs, paths, said = drawn(figure(Drawing.widths, rows, common=PRUNE))
+    runs, paths, said = drawn(figure(Widths, rows, common=PRUNE))
     assert not said
     assert ink(paths[0]) > 0.02
     run = runs["pruned"]
@@ -90,7 +94,7 @@ def test_keep_ratios_of_layers(drawn):
     rows = {
         "pruned": [*SPLIT, "method/penalty=l1", "method.lam=0.02", "phases=weight_pruning"],
     }
-    runs, paths, said = drawn(figure(Drawing.keep_ratios, rows, common=PRUNE))
+    runs, paths, said = drawn(figure(KeepRatios, rows, common=PRUNE))
     assert not said
     assert ink(paths[0]) > 0.02
     shares = structure_pictures._by_layer(runs["pruned"], "layer_density", "last")
@@ -110,7 +114,7 @@ def test_norms_of_all_layers(drawn):
         "plain": [*SPLIT, "method.lam=0.11"],
         "scaled": [*SPLIT, "method.lam=0.11", "method.scaling=magnitude"],
     }
-    runs, paths, said = drawn(figure(Drawing.norms, rows))
+    runs, paths, said = drawn(figure(Norms, rows))
     assert not said
     assert ink(paths[0]) > 0.02
     run = runs["plain"]
@@ -123,7 +127,7 @@ def test_norms_of_all_layers(drawn):
     traces = load_file(run.traces)
     duals, gammas = (traces[f"dessilbi/final/{name}/conv2"] for name in ("duals", "gammas"))
     torch.testing.assert_close(gammas, (duals - 0.11).clamp(min=0))
-    _, paths, said = drawn(figure(Drawing.norms, {"SGD": ["method=sgd"]}))
+    _, paths, said = drawn(figure(Norms, {"SGD": ["method=sgd"]}))
     assert paths == []
     assert "kept no norms of filters" in said
 
@@ -147,7 +151,7 @@ def test_trade_off_draws_a_line_for_each_series(drawn, monkeypatch):
         for density in (0.5, 0.25)
     }
     figure_ = figure(
-        Drawing.trade_off,
+        trade_off.TradeOff,
         rows,
         common=[*COMMON[:3], *COMMON[4:]],
         x="layer_density/convolutions",
@@ -176,7 +180,7 @@ def test_trade_off_draws_a_line_for_each_series(drawn, monkeypatch):
 def test_patterns_of_snapshots(drawn):
     rows = {"A": ["method=sgd"]}
     snapshots = [*COMMON, "trainer.snapshots=[0,2]"]
-    figure_ = figure(Drawing.patterns, rows, common=snapshots, layer="conv2", epochs=[0, 2])
+    figure_ = figure(Patterns, rows, common=snapshots, layer="conv2", epochs=[0, 2])
     _, paths, said = drawn(figure_)
     assert not said
     assert ink(paths[0]) > 0.05

@@ -63,6 +63,7 @@ class Dessilbi(OptimizerConfig):
     """
 
     kind: ClassVar[str] = "dessilbi"
+    variants: ClassVar[tuple[str, ...]] = (*OptimizerConfig.variants, "gamma", "masked")
     lam: float = 1.0
     kappa: float = 1.0
     nu: float = 10.0

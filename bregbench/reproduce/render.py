@@ -1,0 +1,55 @@
+"""Rendering a table or figure from records: its own files, and its section in README and docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bregbench.figures.base import Figure
+from bregbench.foundations.console import say
+from bregbench.foundations.files import write_text
+from bregbench.tables import scoreboard
+from bregbench.tables.cells import fill
+from bregbench.tables.published import read_published
+from bregbench.tables.rendering import replace_section, to_markdown, write_table
+from bregbench.tables.spec import Table
+
+
+def render(table: Table, results: Path, *local: str, reduced_from: str = "") -> None:
+    """Write the files of a table or figure, and its section wherever a page has the markers.
+
+    Args:
+        table: what the rows and columns are.
+        results: folder of published numbers and records; tables are written there.
+        local: overrides that say where runs and data are.
+        reduced_from: name of the table of which this one is a shortened version; it goes to
+            `results/reduced`, without verdicts, and to no page. Empty for a table in full.
+    """
+    published = {}
+    if not table.ours:
+        name = reduced_from or table.name
+        published = read_published(results / "published" / f"{name}.csv")
+    folder = results / "reduced" / reduced_from if reduced_from else results / table.name
+    records = results / "records"
+    if isinstance(table, Figure):
+        rows, paths = table.render(
+            published, records, *local, folder=folder, verdicts=not reduced_from
+        )
+    else:
+        rows = fill(table, published, records, *local)
+        paths = write_table(table, rows, folder, verdicts=not reduced_from)
+    say(f"rendered: {', '.join(str(path) for path in paths)}")
+    if rows and not reduced_from:
+        body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
+        sections = {table.name: body, scoreboard.SECTION: scoreboard.to_markdown(results)}
+        _update_pages(results.parent, sections)
+
+
+def _update_pages(root: Path, sections: dict[str, str]) -> None:
+    """Put sections between their markers in README.md and docs/."""
+    for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))):
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+        new = text
+        for name, section in sections.items():
+            new = replace_section(new, name, section)
+        if new != text:
+            write_text(page, new)
