@@ -28,7 +28,7 @@ rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
                $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format smoke reproduce-table1 reproduce-table2 \
+.PHONY: help setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
         reproduce-table3 results-next results-status benchmark doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
@@ -54,6 +54,9 @@ test: $(STAMP) ## Run the test suite
 
 test-fast: $(STAMP) ## Run the tests that take less than a few seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+pages: $(STAMP) ## Write the lists of options in README.md and docs/options.md
+	$(BIN)/python scripts/pages.py
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

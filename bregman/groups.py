@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-GROUP_NAMES = ("kernel", "filter", "channel", "row", "column", "complex")
+from bregman.choices import GroupName
 
 Group = str | tuple[int, ...]
 
@@ -36,9 +36,9 @@ def check_group(group: Group | Sequence[int]) -> Group:
         ValueError: The name is unknown, or the tuple is empty or holds something other than int.
     """
     if isinstance(group, str):
-        if group not in GROUP_NAMES:
+        if group not in list(GroupName):
             raise ValueError(
-                f"Invalid group: {group!r} (must be one of {', '.join(GROUP_NAMES)}, "
+                f"Invalid group: {group!r} (must be one of {', '.join(GroupName)}, "
                 "or a tuple of dimensions)"
             )
         return group

@@ -13,7 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from bregman.layers import GROUPINGS, WEIGHT_LAYERS, check_plain_weights, layer_dims, weight_layers
+from bregman.choices import BiasScheme, Grouping
+from bregman.layers import WEIGHT_LAYERS, check_plain_weights, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative, check_positive
 
 
@@ -59,7 +60,7 @@ def initialize_biases(
         ValueError: Unknown scheme or negative scale, or biases are computed from other parameters;
             nothing is changed.
     """
-    check_choice("scheme", scheme, ("positive", "symmetric", "zero"))
+    check_choice("scheme", scheme, BiasScheme)
     check_non_negative("scale", scale)
     check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("bias",))
     for _, layer, weight in weight_layers(model):
@@ -102,7 +103,7 @@ def sparsify(
             is changed.
     """
     check_density(density)
-    check_choice("by", by, GROUPINGS)
+    check_choice("by", by, Grouping)
     check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("weight",))
     factor = _rescale_factor(rescale, density)
     for _, layer, weight in weight_layers(model):

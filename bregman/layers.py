@@ -27,7 +27,6 @@ NORM_LAYERS = (
     nn.GroupNorm,
     nn.RMSNorm,
 )
-GROUPINGS = ("entry", "kernel", "filter", "row")
 
 
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bregman.layers import GROUPINGS, computed_weights, layer_dims, weight_layers
+from bregman.choices import Grouping, Scope
+from bregman.layers import computed_weights, layer_dims, weight_layers
 from bregman.validation import check_choice, check_density, check_non_negative
 
 Masks = dict[str, Tensor]
@@ -50,8 +51,8 @@ def magnitude_masks(
         raise ValueError(
             f"give density or threshold, not both or neither ({density=}, {threshold=})"
         )
-    check_choice("by", by, GROUPINGS)
-    check_choice("scope", scope, ("global", "layer"))
+    check_choice("by", by, Grouping)
+    check_choice("scope", scope, Scope)
     layers = [
         (name, layer, weight.detach())
         for name, layer, weight in weight_layers(model)

@@ -27,13 +27,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bregman.choices import GroupWeight, PenaltyName
 from bregman.elementwise import L1, NonNegative, Zero
 from bregman.groups import Group, check_group
 from bregman.l12 import L12
 from bregman.nuclear import Nuclear
 from bregman.validation import check_choice
-
-PENALTY_NAMES = ("none", "l1", "l12", "nonnegative", "nuclear")
 
 
 class Penalty(Protocol):
@@ -85,8 +84,8 @@ def make_penalty(
 
 @lru_cache(maxsize=256)
 def _cached_penalty(name: str, group: Group | None, group_weight: str) -> Penalty:
-    check_choice("penalty", name, PENALTY_NAMES)
-    check_choice("group_weight", group_weight, ("sqrt", "none"))
+    check_choice("penalty", name, PenaltyName)
+    check_choice("group_weight", group_weight, GroupWeight)
     if name == "l12":
         if group is None:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -54,10 +55,16 @@ def check_density(value: Any) -> None:
         raise ValueError(f"Invalid density: {value!r} (must be in (0, 1])")
 
 
-def check_choice(label: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"Invalid {label}: {value!r} (must be one of {', '.join(choices)})")
+def check_choice(label: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`, such as the members of a StrEnum."""
+    known = [str(choice) for choice in choices]
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"Invalid {label}: {_plain(value)!r} (must be one of {', '.join(known)})")
+
+
+def _plain(value: Any) -> Any:
+    """The word itself of a member of a StrEnum."""
+    return str(value) if isinstance(value, str) else value
 
 
 def _is_number(value: Any) -> bool:

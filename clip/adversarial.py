@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
 from bregman.validation import check_choice, check_non_negative, check_positive
 from clip.attacked import Attack
-from clip.balls import Norm, direction, project, random_perturbations
+from clip.balls import direction, project, random_perturbations
+from clip.choices import Norm
 from clip.evaluation import differentiating
 from clip.objective import Evaluated, Loss
 from clip.sources import check_range
@@ -46,7 +47,7 @@ class AdversarialTraining:
         loss: Loss,
         *,
         radius: float,
-        norm: Norm = "l2",
+        norm: str = "l2",
         steps: int = 10,
         step_size: float | None = None,
         share: float = 1.0,
@@ -55,7 +56,7 @@ class AdversarialTraining:
         generator: Generator | None = None,
     ) -> None:
         check_non_negative("radius", radius)
-        check_choice("norm", norm, get_args(Norm))
+        check_choice("norm", norm, Norm)
         if steps < 1:
             raise ValueError(f"steps={steps}: must be at least 1")
         if step_size is not None:
@@ -65,7 +66,7 @@ class AdversarialTraining:
         if value_range is not None:
             check_range("value_range", value_range)
         self.model, self.loss = model, loss
-        self.norm: Norm = norm
+        self.norm: str = norm
         self.radius, self.steps, self.share = float(radius), steps, share
         self.step_size = 2.5 * radius / steps if step_size is None else step_size
         self.value_range, self.attack = value_range, attack

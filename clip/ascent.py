@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from bregman.validation import check_choice, check_positive
+from clip.choices import Adapt
 from clip.pairs import PairSet
-from clip.quotients import (
-    Seen,
-    difference_quotients,
-    judging,
-    measure,
-    outputs_of,
-    per_pair,
-    see,
-)
+from clip.quotients import Seen, difference_quotients, judging, measure, outputs_of, per_pair, see
 
-#: Which steps adapt: none, each pair's own, or one common to all.
-Adapt = Literal["none", "pair", "global"]
 # Rates stay within 2^-20 and 2^20. Below, a move is lost in rounding and so never accepted: the
 # rate starts again at 1, or a pair at a maximum would be frozen when the weights move that away.
 _LEAST, _MOST = 2.0**-20, 2.0**20
@@ -52,13 +42,13 @@ class Ascent:
 
     step_size: float = 1.0
     accept: bool = True
-    adapt: Adapt = "pair"
+    adapt: str = "pair"
     growth: float = 1.3
     shrink: float = 0.5
 
     def __post_init__(self) -> None:
         check_positive("step_size", self.step_size)
-        check_choice("adapt", self.adapt, get_args(Adapt))
+        check_choice("adapt", self.adapt, Adapt)
         if self.adapt != "none" and not self.accept:
             raise ValueError(
                 f"adapt={self.adapt!r} with accept=False: steps adapt to whether pairs move, so "

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from bregman.validation import check_choice
 from clip.attacked import Attacked, check_data
-from clip.balls import Norm, direction, project, random_perturbations
+from clip.balls import direction, project, random_perturbations
+from clip.choices import Loss, Norm
 from clip.evaluation import differentiating, like_model
 from clip.gradients import differentiate
-from clip.losses import Loss
 from clip.search import State, limit
 
 # Weight of the new step against the one before (the paper's alpha).
@@ -33,10 +33,10 @@ def auto_pgd(
     labels: Tensor,
     *,
     radii: Sequence[float],
-    norm: Norm = "l2",
+    norm: str = "l2",
     steps: int = 100,
     restarts: int = 1,
-    loss: Loss = "cross_entropy",
+    loss: str = "cross_entropy",
     value_range: tuple[float, float] | None = (0.0, 1.0),
     generator: torch.Generator | None = None,
 ) -> Attacked:
@@ -162,23 +162,21 @@ class _Climbers:
 class AutoClimb:
     """Settings of the ascent, as in `auto_pgd`."""
 
-    norm: Norm
+    norm: str
     steps: int
     restarts: int
     value_range: tuple[float, float] | None
 
     def __post_init__(self) -> None:
-        if self.norm not in get_args(Norm):
-            raise ValueError(f"norm={self.norm!r}: must be one of {get_args(Norm)}")
+        check_choice("norm", self.norm, Norm)
         for name in ("steps", "restarts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
     @staticmethod
-    def check_loss(loss: Loss) -> None:
+    def check_loss(loss: str) -> None:
         """Refuse unknown names."""
-        if loss not in get_args(Loss):
-            raise ValueError(f"loss={loss!r}: must be one of {get_args(Loss)}")
+        check_choice("loss", loss, Loss)
 
     def start(
         self, state: State, radius: float, restart: int, generator: torch.Generator
@@ -190,7 +188,7 @@ class AutoClimb:
         drawn = random_perturbations(state.images, radius, self.norm, generator)
         return limit(state.images + drawn, self.value_range)
 
-    def run(self, model: nn.Module, state: State, start: Tensor, radius: float, loss: Loss) -> None:
+    def run(self, model: nn.Module, state: State, start: Tensor, radius: float, loss: str) -> None:
         """One ascent for every image that is not broken yet, from a point of its ball."""
         climbers = self._begin(model, state, start, radius, loss)
         last = 0
@@ -205,7 +203,7 @@ class AutoClimb:
                 last = step
 
     def _begin(
-        self, model: nn.Module, state: State, start: Tensor, radius: float, loss: Loss
+        self, model: nn.Module, state: State, start: Tensor, radius: float, loss: str
     ) -> _Climbers:
         indices = state.active
         points = start[indices].clone()
@@ -245,7 +243,7 @@ class AutoClimb:
         points = images + project(points - images, radius, self.norm)
         return limit(points, self.value_range)
 
-    def _look(self, model: nn.Module, state: State, climbers: _Climbers, loss: Loss) -> None:
+    def _look(self, model: nn.Module, state: State, climbers: _Climbers, loss: str) -> None:
         """Judge where the climbers are, and let those go whose image is broken."""
         labels = state.labels[climbers.indices]
         slope = differentiate(model, climbers.points, labels, loss, scores=True)

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-#: Norm of a perturbation of one image.
-Norm = Literal["l2", "linf"]
-#: Where a step goes: along the signs of the gradient, or along the gradient itself.
-StepRule = Literal["sign", "gradient"]
 
-
-def lengths(images: Tensor, norm: Norm) -> Tensor:
+def lengths(images: Tensor, norm: str) -> Tensor:
     """Norm of each image, shaped ``(n, 1, ..., 1)`` so that it scales images."""
     order = 2 if norm == "l2" else float("inf")
     values = torch.linalg.vector_norm(images.flatten(1), ord=order, dim=1)
     return values.reshape(-1, *[1] * (images.dim() - 1))
 
 
-def project(perturbations: Tensor, radius: float, norm: Norm) -> Tensor:
+def project(perturbations: Tensor, radius: float, norm: str) -> Tensor:
     """The nearest point of the ball around zero: what is inside stays where it is."""
     if norm == "linf":
         return perturbations.clamp(-radius, radius)
     return perturbations * (radius / lengths(perturbations, norm).clamp(min=1e-30)).clamp(max=1.0)
 
 
-def direction(gradients: Tensor, rule: StepRule, norm: Norm) -> Tensor:
+def direction(gradients: Tensor, rule: str, norm: str) -> Tensor:
     """The direction of a step of size one: signs, or the gradient with norm one.
 
     A vanishing gradient gives no step.
@@ -41,7 +34,7 @@ def direction(gradients: Tensor, rule: StepRule, norm: Norm) -> Tensor:
 
 
 def random_perturbations(
-    images: Tensor, radius: float, norm: Norm, generator: torch.Generator
+    images: Tensor, radius: float, norm: str, generator: torch.Generator
 ) -> Tensor:
     """Uniform random points of the ball, one for each image and shaped like it.
 

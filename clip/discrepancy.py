@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bregman.validation import check_choice, check_non_negative
-
-#: How a weight changes: by adding and subtracting, or by multiplying and dividing.
-Scale = Literal["additive", "multiplicative"]
+from clip.choices import Scale
 
 
 class Discrepancy:
@@ -48,14 +46,14 @@ class Discrepancy:
         start: float = 0.0,
         minimum: float = 0.0,
         maximum: float = math.inf,
-        scale: Scale = "additive",
+        scale: str = "additive",
         warmup: int = 0,
     ) -> None:
         if not 0 <= target <= 1:
             raise ValueError(f"target={target}: must be an accuracy in [0, 1]")
         check_non_negative("step", step)
         check_non_negative("minimum", minimum)
-        check_choice("scale", scale, get_args(Scale))
+        check_choice("scale", scale, Scale)
         if not maximum >= minimum:
             raise ValueError(f"maximum={maximum}: must be at least minimum={minimum}")
         if not (minimum <= start <= maximum and start < math.inf):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clip.losses import LOSSES, Loss, is_saturated, log_odds, wrong_margins
+from clip.losses import LOSSES, is_saturated, log_odds, wrong_margins
 from clip.scores import outputs_and_scores
 
 
@@ -61,7 +61,7 @@ def checked(outputs: Tensor) -> Tensor:
 
 
 def differentiate(
-    model: nn.Module, points: Tensor, labels: Tensor, loss: Loss, *, scores: bool = False
+    model: nn.Module, points: Tensor, labels: Tensor, loss: str, *, scores: bool = False
 ) -> Slope:
     """Outputs, losses, and for every image a gradient that can be followed.
 

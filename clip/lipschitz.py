@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from bregman.validation import check_choice
 from clip.ascent import Ascent
+from clip.choices import Reduction
 from clip.pairs import PairSet
 from clip.quotients import Power, difference_quotients, judging, see
-
-#: Which pairs are penalised: the one with the largest quotient, or all alike.
-Reduction = Literal["best", "mean"]
 
 
 class LipschitzPenalty:
@@ -51,11 +49,11 @@ class LipschitzPenalty:
         pairs: PairSet,
         *,
         ascent: Ascent | None = None,
-        reduction: Reduction = "best",
+        reduction: str = "best",
         power: Power = 1,
         pairs_per_step: int | None = None,
     ) -> None:
-        check_choice("reduction", reduction, get_args(Reduction))
+        check_choice("reduction", reduction, Reduction)
         if power not in get_args(Power):
             raise ValueError(f"power={power!r}: must be one of {get_args(Power)}")
         if pairs_per_step is not None and pairs_per_step < 1:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-#: See `clip.attacks.pgd` and, for the last one, `difference_of_logits_ratio`.
-Loss = Literal["cross_entropy", "margin", "dlr"]
 
 
 def wrong_margins(logits: Tensor, labels: Tensor) -> Tensor:
@@ -59,7 +55,7 @@ def is_saturated(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 #: by name, called with logits ``(n, classes)`` and labels ``(n,)``
-LOSSES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": cross_entropy,
     "margin": wrong_margins,
     "dlr": difference_of_logits_ratio,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bregman.validation import check_non_negative
 from clip.ascent import Ascent
 from clip.discrepancy import Discrepancy
-from clip.lipschitz import LipschitzPenalty, Reduction
+from clip.lipschitz import LipschitzPenalty
 from clip.pairs import PairSet
 from clip.quotients import Power
 from clip.weights import WeightPenalty
@@ -197,7 +197,7 @@ class Clip(PenalisedLoss):
         lam: float | Discrepancy,
         mu: float | Discrepancy = 0.0,
         ascent: Ascent | None = None,
-        reduction: Reduction = "best",
+        reduction: str = "best",
         power: Power = 1,
         pairs_per_step: int | None = None,
         weight_penalty: Penalty | None = None,

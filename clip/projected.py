@@ -12,9 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clip.attacked import Attacked, check_data
-from clip.balls import Norm, StepRule
 from clip.evaluation import differentiating, like_model
-from clip.losses import Loss
 from clip.search import Search, State
 
 
@@ -24,12 +22,12 @@ def pgd(
     labels: Tensor,
     *,
     radii: Sequence[float],
-    norm: Norm = "l2",
-    step_rule: StepRule | None = None,
+    norm: str = "l2",
+    step_rule: str | None = None,
     step_size: float | None = None,
     steps: int = 100,
     restarts: int = 1,
-    loss: Loss = "cross_entropy",
+    loss: str = "cross_entropy",
     value_range: tuple[float, float] | None = (0.0, 1.0),
     generator: torch.Generator | None = None,
 ) -> Attacked:
@@ -93,8 +91,8 @@ def fgsm(
     labels: Tensor,
     *,
     radii: Sequence[float],
-    norm: Norm = "linf",
-    loss: Loss = "cross_entropy",
+    norm: str = "linf",
+    loss: str = "cross_entropy",
     value_range: tuple[float, float] | None = (0.0, 1.0),
     generator: torch.Generator | None = None,
 ) -> Attacked:

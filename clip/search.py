@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from clip.balls import Norm, StepRule, direction, project, random_perturbations
+from bregman.validation import check_choice
+from clip.balls import direction, project, random_perturbations
+from clip.choices import Loss, Norm, StepRule
 from clip.gradients import differentiate, judge
-from clip.losses import Loss, wrong_margins
+from clip.losses import wrong_margins
 
 
 @dataclass
@@ -74,19 +75,17 @@ class State:
 class Search:
     """Settings of the search, as in `clip.attacks.pgd`."""
 
-    norm: Norm
-    step_rule: StepRule
+    norm: str
+    step_rule: str
     step_size: float | None
     steps: int
     restarts: int
-    loss: Loss
+    loss: str
     value_range: tuple[float, float] | None
 
     def __post_init__(self) -> None:
         for name, kind in {"norm": Norm, "step_rule": StepRule, "loss": Loss}.items():
-            choices = get_args(kind)
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {choices}")
+            check_choice(name, getattr(self, name), kind)
         for name in ("steps", "restarts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
 from bregman.validation import check_choice, check_non_negative, check_positive
-
-#: Distribution of the noise between the two points of a pair, by entry: normal with standard
-#: deviation r, uniform on [-r, r], or uniform on [0, r] as in the published code.
-NoiseKind = Literal["normal", "uniform", "one_sided"]
+from clip.choices import NoiseKind
 
 
 class PairSource(Protocol):
@@ -45,13 +42,13 @@ class NoisyData:
     images: Tensor
     count: int | None = None
     noise: float = 0.1
-    kind: NoiseKind = "normal"
+    kind: str = "normal"
 
     def __post_init__(self) -> None:
         _check_pool(self.images, 1)
         _check_count(self.count, len(self.images), "the number of images")
         check_positive("noise", self.noise)
-        check_choice("kind", self.kind, get_args(NoiseKind))
+        check_choice("kind", self.kind, NoiseKind)
 
     def draw(self, generator: Generator) -> Tensor:
         first = self.images
@@ -112,7 +109,7 @@ class UniformPoints:
     low: float = 0.0
     high: float = 1.0
     noise: float = 0.0
-    kind: NoiseKind = "normal"
+    kind: str = "normal"
 
     def __post_init__(self) -> None:
         if not self.shape or any(size < 1 for size in self.shape):
@@ -120,7 +117,7 @@ class UniformPoints:
         _check_count(self.count, None, "")
         check_range("(low, high)", (self.low, self.high))
         check_non_negative("noise", self.noise)
-        check_choice("kind", self.kind, get_args(NoiseKind))
+        check_choice("kind", self.kind, NoiseKind)
 
     def draw(self, generator: Generator) -> Tensor:
         ends = 1 if self.noise else 2
@@ -185,7 +182,7 @@ def _check_count(count: int | None, most: int | None, meaning: str) -> None:
     raise ValueError(f"count={count}: must be {allowed}")
 
 
-def _noise(shape: torch.Size, kind: NoiseKind, scale: float, generator: Generator) -> Tensor:
+def _noise(shape: torch.Size, kind: str, scale: float, generator: Generator) -> Tensor:
     device = generator.device
     if kind == "normal":
         return scale * torch.randn(shape, generator=generator, device=device)

@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from clip.attacked import Attacked, check_data
 from clip.auto_pgd import AutoClimb
-from clip.balls import Norm
 from clip.evaluation import differentiating, like_model
 from clip.gradients import judge
-from clip.losses import Loss
 from clip.projected import paper_pgd, pgd
 from clip.search import State
 
 #: what each start climbs, one after the other
-_LOSSES: tuple[Loss, ...] = ("cross_entropy", "dlr", "margin")
+_LOSSES: tuple[str, ...] = ("cross_entropy", "dlr", "margin")
 
 
 def strong(
@@ -26,7 +24,7 @@ def strong(
     labels: Tensor,
     *,
     radii: Sequence[float],
-    norm: Norm = "l2",
+    norm: str = "l2",
     steps: int = 100,
     restarts: int = 2,
     value_range: tuple[float, float] | None = (0.0, 1.0),

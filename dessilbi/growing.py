@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bregman.layers import WEIGHT_LAYERS
 from bregman.optimizer import zero_state
 from bregman.validation import check_choice
+from dessilbi.choices import GrowthMode
 from dessilbi.comparing import Original
 from dessilbi.graph import UNSURE, ChannelGraph, Space
 from dessilbi.nodes import PaddedShortcut
@@ -102,7 +103,7 @@ def grow(
         ValueError: Unknown mode, an unknown layer, a smaller width, or channels that cannot grow;
             the network cannot be followed, or its outputs would not stay (see `dessilbi.shrink`).
     """
-    check_choice("mode", mode, ("reset", "preserve"))
+    check_choice("mode", mode, GrowthMode)
     probe = Probe(model, example)
     original = Original(model, probe) if mode == "preserve" else None
     grown = copy.deepcopy(model if original is None else original.copied)

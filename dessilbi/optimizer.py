@@ -22,10 +22,11 @@ from bregman.optimizer import (
 )
 from bregman.validation import check_choice, check_decay, check_positive
 from dessilbi import fast
+from dessilbi.choices import Scaling
 from dessilbi.columns import Columns, JointPlan, Plan, fit_one_block
 from dessilbi.fast import fast_step, joint_step
 from dessilbi.reference import reference_step
-from dessilbi.scaling import SCALINGS, gamma_of
+from dessilbi.scaling import gamma_of
 from dessilbi.settings import Settings, Slot, can_join, split_penalties, split_penalty
 
 
@@ -206,7 +207,7 @@ class DessiLBI(PenalisedOptimizer):
         check_positive("kappa", group["kappa"])
         check_positive("nu", group["nu"])
         check_decay("momentum", group["momentum"])
-        check_choice("scaling", group["scaling"], SCALINGS)
+        check_choice("scaling", group["scaling"], Scaling)
         check_decay("scaling_floor", group["scaling_floor"])
         if group["nesterov"] and not group["momentum"]:
             raise ValueError("Invalid nesterov: True (needs momentum > 0)")

@@ -25,7 +25,6 @@ from bregman.l12 import L12
 from bregman.penalties import Penalty
 from dessilbi.settings import Settings, Slot
 
-SCALINGS = ("none", "magnitude", "released")
 #: Largest second factor of beta in the published code.
 RELEASED_CAP = 0.01
 

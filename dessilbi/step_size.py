@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 
 from bregman.validation import check_choice, check_non_negative, check_positive
-from dessilbi.scaling import RELEASED_CAP, SCALINGS
+from dessilbi.choices import Scaling
+from dessilbi.scaling import RELEASED_CAP
 
 
 def augmented_lipschitz(lipschitz: float, *, nu: float) -> float:
@@ -87,7 +88,7 @@ def threshold_on_schedule(
     """
     check_positive("nu", nu)
     check_non_negative("lam", lam)
-    check_choice("scaling", scaling, SCALINGS)
+    check_choice("scaling", scaling, Scaling)
     factor = RELEASED_CAP if scaling == "released" else 1.0
     distance = 0.0
     thresholds = []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bregman import apply_masks
+from bregman.choices import Scope
 from bregman.masks import Masks
 from bregman.validation import check_choice, check_density
 
@@ -101,7 +102,7 @@ def random_masks(
     Raises:
         ValueError: Unknown scope.
     """
-    check_choice("scope", scope, ("layer", "global"))
+    check_choice("scope", scope, Scope)
     scores = {name: torch.rand(mask.shape, generator=generator) for name, mask in masks.items()}
     if scope == "global":
         return _top(scores, budget(masks), sum(mask.numel() for mask in masks.values()))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bregman.modules import Conv2d
+from bregman.validation import check_choice
+from fno.choices import CircularMethod
 from fno.convolution import by_matrices, check_images, convolve
 from fno.lipschitz import largest_norm, size_of
 from fno.multiplier import multiplier_of_kernel
 from fno.precision import under_autocast, wide, without_autocast
 from fno.sizes import Size, as_size, strided
-
-Method = Literal["auto", "direct", "fft"]
 
 #: Taps of a kernel (height times width) from which on "auto" takes the FFT, and the smaller number for
 #: images of which products of matrices take the place of FFTs; see docs/methods/fno.md.
@@ -56,10 +55,9 @@ class CircularConv2d(Conv2d):
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
-        method: Method = "auto",
+        method: str = "auto",
     ) -> None:
-        if method not in ("auto", "direct", "fft"):
-            raise ValueError(f"Invalid method: {method!r} (must be 'auto', 'direct' or 'fft')")
+        check_choice("method", method, CircularMethod)
         super().__init__(
             in_channels,
             out_channels,

@@ -19,7 +19,7 @@ from fno.precision import wide
 from fno.resize import TrigonometricResize
 from fno.sizes import as_size
 from fno.spectral_conv import SpectralConv2d
-from fno.truncation import Truncation, truncated_modes
+from fno.truncation import truncated_modes
 
 _Layer = TypeVar("_Layer", bound=nn.Module)
 
@@ -41,7 +41,7 @@ def to_spectral(
     size: int | Sequence[int],
     *,
     modes: int | Sequence[int] | None = None,
-    truncation: Truncation = "exact",
+    truncation: str = "exact",
 ) -> SpectralConv2d:
     """The spectral layer that equals a circular convolution on inputs of a size.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch.nn import functional
 from fno import trigonometric_resize
 
 
-class Interpolation(Enum):
+class Interpolation(StrEnum):
     """How values at new pixels come about.
 
     Bilinear and bicubic smooth before they reduce (`antialias=True`), as the published evaluation does.

@@ -12,7 +12,6 @@ from bregman.modules import evaluating
 from fno.convert import is_circular, to_spatial, to_spectral
 from fno.sizes import Size, as_size, smaller
 from fno.spectral_conv import SpectralConv2d
-from fno.truncation import Truncation
 
 
 def spectral_network(
@@ -20,7 +19,7 @@ def spectral_network(
     example: Tensor,
     *,
     modes: int | Sequence[int] | None = None,
-    truncation: Truncation = "exact",
+    truncation: str = "exact",
 ) -> nn.Module:
     """A copy of a network with spectral layers in place of its circular convolutions.
 

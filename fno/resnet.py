@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bregman.modules import Conv2d
 from fno.circular import CircularConv2d
 from fno.resize import TrigonometricResize
-from fno.spectral_conv import SpectralConv2d, Striding
+from fno.spectral_conv import SpectralConv2d
 
 
 class SpectralResNet18(nn.Module):
@@ -48,7 +48,7 @@ class SpectralResNet18(nn.Module):
         stem_kernel: int = 7,
         stem_stride: int = 2,
         max_pool: bool = True,
-        striding: Striding = "trigonometric",
+        striding: str = "trigonometric",
     ) -> None:
         super().__init__()
         build = _Builder(modes, striding)
@@ -95,9 +95,9 @@ class SpectralBlock(nn.Module):
 class _Builder:
     """Makes the convolutions of one network: its parametrisation and its striding."""
 
-    def __init__(self, modes: int | None, striding: Striding) -> None:
+    def __init__(self, modes: int | None, striding: str) -> None:
         self._modes = modes
-        self._striding: Striding = striding
+        self._striding: str = striding
 
     def conv(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
         if self._modes is not None:

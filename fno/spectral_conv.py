@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from bregman.validation import check_choice
+from fno.choices import SpectralActivation, Striding
 from fno.convolution import check_images, convolve
 from fno.lipschitz import GELU_SLOPE, largest_norm, resizing_lipschitz, size_of
 from fno.multiplier import balance_gradients, multiplier_of_modes
@@ -21,10 +23,6 @@ from fno.precision import wide, without_autocast
 from fno.resize import trigonometric_resize
 from fno.sizes import Size, as_size, odd, smaller, strided
 from fno.spectrum import resize_spectrum
-
-#: How a stride reduces the size: by trigonometric resizing or by keeping every stride-th pixel.
-Striding = Literal["trigonometric", "sampling"]
-Activation = Literal["none", "gelu"]
 
 
 class SpectralConv2d(nn.Module):
@@ -75,8 +73,8 @@ class SpectralConv2d(nn.Module):
         groups: int = 1,
         bias: bool = True,
         pointwise: bool = False,
-        activation: Activation = "none",
-        striding: Striding = "trigonometric",
+        activation: str = "none",
+        striding: str = "trigonometric",
         balanced: bool = False,
     ) -> None:
         super().__init__()
@@ -264,7 +262,5 @@ def _check(inputs: int, outputs: int, groups: int, activation: str, striding: st
             f"Invalid channels: {inputs} -> {outputs} in {groups} groups "
             "(all must be positive, and groups must divide both numbers of channels)"
         )
-    if activation not in ("none", "gelu"):
-        raise ValueError(f"Invalid activation: {activation!r} (must be 'none' or 'gelu')")
-    if striding not in ("trigonometric", "sampling"):
-        raise ValueError(f"Invalid striding: {striding!r} (must be 'trigonometric' or 'sampling')")
+    check_choice("activation", activation, SpectralActivation)
+    check_choice("striding", striding, Striding)

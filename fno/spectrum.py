@@ -19,14 +19,12 @@ are inverse to each other:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
+from bregman.validation import check_choice
+from fno.choices import SpectrumKind
 from fno.sizes import Size
-
-Kind = Literal["coefficients", "multiplier"]
 
 # What the Nyquist entry is multiplied by when it is split, and the sum of two sides when folded.
 _FACTORS: dict[str, tuple[float, float]] = {"coefficients": (0.5, 1.0), "multiplier": (1.0, 0.5)}
@@ -72,7 +70,7 @@ def symmetrize(spectrum: Tensor, width: int) -> Tensor:
     return torch.cat(columns, dim=-2)
 
 
-def resize_spectrum(spectrum: Tensor, source: Size, target: Size, kind: Kind) -> Tensor:
+def resize_spectrum(spectrum: Tensor, source: Size, target: Size, kind: str) -> Tensor:
     """Zero-padding or truncation of a half spectrum: v^{M -> N} with Nyquist splitting.
 
     Args:
@@ -84,6 +82,7 @@ def resize_spectrum(spectrum: Tensor, source: Size, target: Size, kind: Kind) ->
     Returns:
         ``(..., H', W' // 2 + 1, 2)``.
     """
+    check_choice("kind", kind, SpectrumKind)
     split, fold = _FACTORS[kind]
     rows = _resize_rows(spectrum, target[0], split, fold)
     return _resize_columns(rows, source[1], target[1], split, fold)

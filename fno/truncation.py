@@ -8,20 +8,17 @@ has the comparison with the published numbers.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
+from bregman.validation import check_choice
+from fno.choices import Truncation
 from fno.multiplier import modes_of_multiplier
 from fno.sizes import Size, odd
 from fno.spectrum import resize_spectrum
 
-#: Which cut: that of the theory, or the one that the published numbers were made with.
-Truncation = Literal["exact", "published"]
-
 
 def truncated_modes(
-    multiplier: Tensor, size: Size, count: Size, truncation: Truncation
+    multiplier: Tensor, size: Size, count: Size, truncation: str
 ) -> tuple[Tensor, Size]:
     """Modes of a layer that has a multiplier up to some frequencies.
 
@@ -40,8 +37,7 @@ def truncated_modes(
         ValueError: the truncation is unknown, or it is the published one and leaves one column, or an
             even number of columns of an odd size, of which the published numbers say nothing.
     """
-    if truncation not in ("exact", "published"):
-        raise ValueError(f"Invalid truncation: {truncation!r} (must be 'exact' or 'published')")
+    check_choice("truncation", truncation, Truncation)
     cut = count[0] < size[0], count[1] < size[1]
     if truncation == "exact" or not any(cut):
         return modes_of_multiplier(multiplier, size, count), count

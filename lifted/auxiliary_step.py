@@ -19,10 +19,9 @@ from torch import Tensor
 
 from bregman.validation import check_choice
 from lifted.activation import Activation
+from lifted.choices import XStep
 from lifted.lift import Lift
 from lifted.regularisers import L1Regulariser
-
-FORMS = ("auto", "prox", "mirror")
 
 
 def choose_form(lift: Lift, number: int, form: str) -> str:
@@ -31,7 +30,7 @@ def choose_form(lift: Lift, number: int, form: str) -> str:
     Raises:
         ValueError: An unknown form, or the prox form with an iterative regulariser.
     """
-    check_choice("x_step", form, FORMS)
+    check_choice("x_step", form, XStep)
     term = lift.network.regularisers.get(number)
     iterative = term is not None and not term.in_energy
     if form == "auto":

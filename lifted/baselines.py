@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from bregman.validation import check_choice, check_count, check_non_negative, check_positive
+from lifted.choices import Reduction
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.solver import Solver, StepResult, check_batch
@@ -43,7 +44,7 @@ class BackPropagation(Solver):
         check_positive("lr", lr)
         check_count("iterations", iterations)
         check_non_negative("rho", rho)
-        check_choice("reduction", reduction, ("mean", "sum"))
+        check_choice("reduction", reduction, Reduction)
         if not all(term.in_energy for term in network.regularisers.values()):
             raise ValueError(
                 "back-propagation with an iterative regulariser (use mode='variational', or a solver "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bregman.validation import check_choice, check_count, check_non_negative, check_positive
 from lifted.admm import admm_auxiliary, admm_parameters
-from lifted.auxiliary_step import FORMS
+from lifted.choices import Blocks, Inner, XStep
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.solver import check_step_scale
@@ -48,9 +48,9 @@ class BlockCoordinate(FullBatchSolver):
         super().__init__(network)
         check_count("parameter_steps", parameter_steps)
         check_count("auxiliary_steps", auxiliary_steps)
-        check_choice("blocks", blocks, ("odd_even", "each"))
-        check_choice("inner", inner, ("gradient", "admm"))
-        check_choice("x_step", x_step, FORMS)
+        check_choice("blocks", blocks, Blocks)
+        check_choice("inner", inner, Inner)
+        check_choice("x_step", x_step, XStep)
         check_positive("delta", delta)
         check_non_negative("rho", rho)
         check_step_scale(step_scale)

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from bregman.validation import check_choice, check_decay, check_non_negative
-from lifted.auxiliary_step import FORMS, choose_form
+from lifted.auxiliary_step import choose_form
+from lifted.choices import Acceleration, Sweep, XStep
 from lifted.forward_backward import Pushes, StepRule, gauss_seidel_step, jacobi_step
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.solver import check_step_scale
 from lifted.stored import FullBatchSolver
-
-ACCELERATIONS = ("none", "nesterov", "heavy_ball")
 
 
 class ProximalGradient(FullBatchSolver):
@@ -49,9 +48,9 @@ class ProximalGradient(FullBatchSolver):
         x_step: str = "auto",
     ) -> None:
         super().__init__(network)
-        check_choice("sweep", sweep, ("gauss_seidel", "jacobi"))
-        check_choice("acceleration", acceleration, ACCELERATIONS)
-        check_choice("x_step", x_step, FORMS)
+        check_choice("sweep", sweep, Sweep)
+        check_choice("acceleration", acceleration, Acceleration)
+        check_choice("x_step", x_step, XStep)
         check_decay("momentum", momentum)
         check_non_negative("rho", rho)
         check_step_scale(step_scale)

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from bregman import ProxAdam, ProxSGD
 from bregman.validation import check_choice, check_count, check_non_negative
-from lifted.auxiliary_step import FORMS
+from lifted.choices import Explicit, XStep
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.solver import Solver, check_step_scale
@@ -53,8 +53,8 @@ class ExplicitImplicit(Solver):
         x_step: str = "auto",
     ) -> None:
         super().__init__(network)
-        check_choice("explicit", explicit, ("parameters", "auxiliary"))
-        check_choice("x_step", x_step, FORMS)
+        check_choice("explicit", explicit, Explicit)
+        check_choice("x_step", x_step, XStep)
         check_non_negative("rho", rho)
         check_count("iterations", iterations)
         check_count("optimizer_steps", optimizer_steps)

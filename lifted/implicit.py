@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from bregman.validation import check_choice, check_count, check_non_negative
 from lifted.affine import DenseMap
-from lifted.auxiliary_step import FORMS, AuxiliaryBlock, choose_form, lipschitz, relaxation
+from lifted.auxiliary_step import AuxiliaryBlock, choose_form, lipschitz, relaxation
+from lifted.choices import Order, XStep
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 from lifted.norms import REFRESH, DriftingNorm
@@ -39,8 +38,6 @@ class ImplicitStochastic(Solver):
         ValueError: An argument is out of range.
     """
 
-    orders: ClassVar[tuple[str, ...]] = ("layer", "sweep", "alternating")
-
     def __init__(
         self,
         network: LiftedNetwork,
@@ -55,8 +52,8 @@ class ImplicitStochastic(Solver):
         super().__init__(network)
         check_non_negative("rho", rho)
         check_count("iterations", iterations)
-        check_choice("order", order, self.orders)
-        check_choice("x_step", x_step, FORMS)
+        check_choice("order", order, Order)
+        check_choice("x_step", x_step, XStep)
         check_step_scale(step_scale)
         self.rho, self.iterations, self.order = float(rho), int(iterations), order
         self.step_scale, self.x_step, self.gram = step_scale, x_step, gram

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bregman.validation import check_choice
 from lifted.activation import Activation, sum_features
+from lifted.choices import PenaltyName
 from lifted.piecewise import Identity
 
 
@@ -107,5 +108,5 @@ def make_penalty(name: str) -> Penalty:
     Raises:
         ValueError: Unknown name.
     """
-    check_choice("penalty", name, tuple(_PENALTIES))
+    check_choice("penalty", name, PenaltyName)
     return _PENALTIES[name]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bregman.validation import check_choice, check_positive
 from lifted.activation import Activation, sum_features
+from lifted.choices import RegulariserMode
 from lifted.piecewise import shrink
 
 
@@ -34,7 +35,7 @@ class L1Regulariser:
 
     def __post_init__(self) -> None:
         check_positive("lam", self.lam)
-        check_choice("mode", self.mode, ("variational", "iterative"))
+        check_choice("mode", self.mode, RegulariserMode)
 
     @property
     def in_energy(self) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bregman.validation import check_choice, check_positive
-
-CONVENTIONS = ("sum", "literal", "reciprocal")
+from lifted.choices import Convention
 
 
 def paper_rho(tau: float, batch_size: int, *, convention: str = "sum") -> float:
@@ -25,5 +24,5 @@ def paper_rho(tau: float, batch_size: int, *, convention: str = "sum") -> float:
     """
     check_positive("tau", tau)
     check_positive("batch_size", batch_size)
-    check_choice("convention", convention, CONVENTIONS)
+    check_choice("convention", convention, Convention)
     return {"sum": tau / batch_size, "literal": tau, "reciprocal": 1 / tau}[convention]

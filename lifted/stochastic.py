@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from bregman.validation import check_choice, check_count, check_non_negative
-from lifted.auxiliary_step import FORMS
+from lifted.choices import Sweep, XStep
 from lifted.forward_backward import StepRule, gauss_seidel_step, jacobi_step
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
@@ -47,8 +47,8 @@ class StoredStochastic(Solver):
         check_count("samples", samples)
         check_non_negative("rho", rho)
         check_count("iterations", iterations)
-        check_choice("sweep", sweep, ("jacobi", "gauss_seidel"))
-        check_choice("x_step", x_step, FORMS)
+        check_choice("sweep", sweep, Sweep)
+        check_choice("x_step", x_step, XStep)
         check_step_scale(step_scale)
         self.rho, self.iterations, self.sweep = rho, iterations, sweep
         self.step_scale, self.x_step = step_scale, x_step

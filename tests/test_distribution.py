@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ import pytest
 
 from bregbench.schema.compose import compose
 from bregbench.schema.groups import GROUPS
+from bregbench.schema.options import options as options_of_groups
+from bregbench.schema.options import options_page, options_table
+from bregbench.tables.rendering import replace_section
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -46,6 +50,35 @@ def test_every_config_file_composes(group, option):
     base = bases.get(group, [])
     config = compose(*base, f"{group}={'[' + option + ']' if group == 'evaluators' else option}")
     assert config.name
+
+
+def test_pages_list_every_option():
+    written = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    assert written == options_page(), "make pages brings the page up to date"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert replace_section(readme, "options", options_table()) == readme, "make pages does it"
+
+
+def test_every_option_says_what_it_is():
+    silent = [
+        f"{group}={option}"
+        for group, known in options_of_groups().items()
+        for option, text in known.items()
+        if not text
+    ]
+    assert silent == []
+
+
+def test_every_metric_of_a_record_is_defined():
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    names = re.findall(r"`([a-z0-9_]+(?:/[A-Za-z0-9_<>]+)*)`", page)
+    patterns = [re.compile(re.sub(r"<\w+>", r"[^ ]+", re.escape(name))) for name in set(names)]
+    measured: set[str] = set()
+    for summary in (ROOT / "results" / "records").rglob("summary.json"):
+        final = json.loads(summary.read_text(encoding="utf-8"))["final"]
+        measured |= {key for chosen in final.values() for m in chosen.values() for key in m}
+    undefined = {key for key in measured if not any(p.fullmatch(key) for p in patterns)}
+    assert undefined == set()
 
 
 def test_packages_are_all_listed():

@@ -25,7 +25,7 @@ from bregbench.benchmark.timing import interleave, median_milliseconds, median_r
 from bregbench.models import Vgg16
 from bregman import penalize
 from dessilbi import FILTER_RULES, DessiLBI
-from dessilbi.scaling import SCALINGS
+from dessilbi.choices import Scaling
 
 #: of the paper's Table 8
 BATCH, SHAPE, CLASSES = 64, (3, 32, 32), 10
@@ -81,12 +81,12 @@ def small_step_rows(network: Network, *, rounds: int) -> Iterator[Row]:
     """The step of a small network against fused SGD, with each scaling of V."""
     model = network.build()
     sides: dict[str, Optimizer] = {"S": YARDSTICKS["S"](list(with_gradients(model).parameters()))}
-    for scaling in SCALINGS:
+    for scaling in Scaling:
         sides[scaling] = split_iteration(with_gradients(model), scaling=scaling)
     seconds = interleave(
         {name: side.step for name, side in sides.items()}, rounds=rounds, repeats=network.repeats
     )
-    for scaling in SCALINGS:
+    for scaling in Scaling:
         plain = scaling == "none"
         yield Row(
             f"{network.name}, DessiLBI",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from importlib import resources
-from importlib.resources.abc import Traversable
+
+from bregbench.schema.options import options
 
 _WIDTH = 100
 _HEAD = """\
@@ -30,38 +30,20 @@ Options of the command:
   --hydra-help     show the options of Hydra, which reads the command line
   --version        show the version of bregbench
 """
-#: folders of configs that are no groups of a run: tables and figures, and the parts of `phases`
-_OTHER = ("table", "figure", "transform")
 
 
 def help_text() -> str:
     """The help, in lines of at most 100 characters where words allow it."""
-    groups = _groups(resources.files("bregbench.configs"), "")
+    groups = options()
     column = max(map(len, groups)) + 4
     lines = [
         textwrap.fill(
-            ", ".join(options),
+            ", ".join(known),
             _WIDTH,
             initial_indent=f"  {group}=".ljust(column),
             subsequent_indent=" " * column,
             break_on_hyphens=False,
         )
-        for group, options in groups.items()
+        for group, known in groups.items()
     ]
     return _HEAD + "\n".join(lines) + "\n" + _FOOT
-
-
-def _groups(folder: Traversable, prefix: str) -> dict[str, list[str]]:
-    """The options of every group below a folder, by the group's name."""
-    found: dict[str, list[str]] = {}
-    for child in sorted(folder.iterdir(), key=lambda child: child.name):
-        if not child.is_dir() or (not prefix and child.name in _OTHER):
-            continue
-        name = f"{prefix}{child.name}"
-        options = [
-            f.name.removesuffix(".yaml") for f in child.iterdir() if f.name.endswith(".yaml")
-        ]
-        if options:
-            found[name] = sorted(options)
-        found |= _groups(child, f"{name}/")
-    return found

@@ -12,13 +12,7 @@ from bregbench.data.normalization import Normalise, Normalization, compute_norma
 from bregbench.data.split import Data, Split
 from bregbench.data.svhn import Svhn
 
-DATASETS: tuple[type[DatasetConfig], ...] = (
-    *(Digits, Mnist, FashionMnist, Cifar10, Cifar100, Svhn),
-    *(Arrays, ImageFolder, ImageNet),
-)
-
 __all__ = [
-    "DATASETS",
     "Arrays",
     "Augment",
     "BatchLoader",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import torch
 from torch.nn import functional
@@ -13,7 +13,7 @@ from bregbench.data.streamed import FileImages
 PADDING = 4
 
 
-class Augment(Enum):
+class Augment(StrEnum):
     """What is done to training images; evaluation never augments."""
 
     none = "none"

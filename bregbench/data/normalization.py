@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import torch
 
@@ -11,7 +11,7 @@ import torch
 _CHUNK = 4096
 
 
-class Normalise(Enum):
+class Normalise(StrEnum):
     """What inputs in [0, 1] are normalised with: statistics of the training split, or fixed numbers.
 
     `none` leaves them in [0, 1] and `half` brings them to [-1, 1], as the published codes of the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _aten = torch.ops.aten  # pyright: ignore[reportPrivateUsage]
 
 
-class Fit(Enum):
+class Fit(StrEnum):
     """How an image becomes a square: as a whole, whatever its shape, or its centre (see `centre_box`)."""
 
     whole = "whole"

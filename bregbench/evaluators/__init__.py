@@ -6,13 +6,7 @@ from bregbench.evaluators.lipschitz import Lipschitz
 from bregbench.evaluators.pictures import FeatureMaps, Reconstruction
 from bregbench.evaluators.standard import Accuracy, Cost, Density, Structure
 
-EVALUATORS: tuple[type[EvaluatorConfig], ...] = (
-    *(Accuracy, Density, Cost, Lipschitz),
-    *(Reconstruction, FeatureMaps, Structure, Compaction),
-)
-
 __all__ = [
-    "EVALUATORS",
     "Accuracy",
     "Compaction",
     "Cost",

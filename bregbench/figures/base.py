@@ -25,8 +25,8 @@ Printed = dict[tuple[str, str], Published]
 class Figure(Table):
     """A figure whose curves or pictures are rows; what was read off it is a table with verdicts.
 
-    A kind of figure is a dataclass with the options that it reads and the method `draw`; `FIGURES` in
-    `bregbench.figures.specs` lists the kinds.
+    A kind of figure is a dataclass with the options that it reads and the method `draw`; a module of
+    `bregbench.figures` needs no registration.
     """
 
     #: what `kind:` in a file of configs/figure says

@@ -35,9 +35,6 @@ class Pairs(Figure):
         draw_pairs(first_runs(rows), output=output)
 
 
-FIGURES = (Graphs, Pairs)
-
-
 def draw_graphs(
     runs: dict[str, RunDirectory],
     *,

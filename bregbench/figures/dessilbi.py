@@ -94,9 +94,6 @@ class Patterns(Figure):
         draw_patterns(first_runs(rows), layer=self.layer, epochs=self.epochs, output=output)
 
 
-FIGURES = (SolutionPath, Widths, KeepRatios, Norms, Patterns)
-
-
 def draw_solution_path(run: RunDirectory, *, layer: str, output: Path) -> None:
     """Norms of W, V and Gamma of each filter, a panel each; colours say when it was selected.
 

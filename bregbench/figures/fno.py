@@ -46,9 +46,6 @@ class NyquistSplitting(Figure):
         draw_nyquist_splitting(output=output)
 
 
-FIGURES = (ZeroPadding, NyquistSplitting)
-
-
 def draw_zero_padding(*, output: Path) -> None:
     """An image at three resolutions under one kernel, padded in space and in frequency.
 

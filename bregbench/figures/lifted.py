@@ -55,9 +55,6 @@ class BregmanLosses(Figure):
         draw_losses(output=output)
 
 
-FIGURES = (Codes, Activations, BregmanLosses)
-
-
 def draw_codes(runs: dict[str, RunDirectory], *, output: Path) -> None:
     """The image on the left, the values of its code on the right, a panel for each network.
 

@@ -85,9 +85,6 @@ class Reconstructions(Figure):
         draw_reconstructions(runs, splits=self.splits, images=self.images, output=output)
 
 
-FIGURES = (FeatureMaps, ActiveUnits, Reconstructions)
-
-
 def draw_feature_maps(run: RunDirectory, *, layer: str, epochs: list[int], output: Path) -> None:
     """All feature maps of a convolution over epochs, and its kernels below.
 

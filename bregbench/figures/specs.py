@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from bregbench.figures import all_methods, clip, curves, dessilbi, fno, lifted, pictures
 from bregbench.figures.base import Figure
-from bregbench.figures.points import Points
-from bregbench.figures.trade_off import TradeOff
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.kinds import import_all, kinds_of
 from bregbench.tables.load import build, read_file
 from bregbench.tables.spec import Table
 
-FIGURES: dict[str, type[Figure]] = {
-    figure.kind: figure
-    for figure in (
-        curves.Curves,
-        Points,
-        TradeOff,
-        all_methods.Methods,
-        *pictures.FIGURES,
-        *clip.FIGURES,
-        *dessilbi.FIGURES,
-        *fno.FIGURES,
-        *lifted.FIGURES,
-    )
-}
+_ROOM = "bregbench.figures"
+import_all(_ROOM)
+FIGURES: dict[str, type[Figure]] = {kind.kind: kind for kind in kinds_of(Figure, _ROOM)}
 
 
 def load_table(name: str) -> Table:

@@ -3,6 +3,4 @@
 from bregbench.methods.base import Method, MethodConfig, Step
 from bregbench.methods.torch_optimizers import Adagrad, Adam, Radam, Sgd
 
-METHODS: tuple[type[MethodConfig], ...] = (Sgd, Adam, Adagrad, Radam)
-
-__all__ = ["METHODS", "Adagrad", "Adam", "Method", "MethodConfig", "Radam", "Sgd", "Step"]
+__all__ = ["Adagrad", "Adam", "Method", "MethodConfig", "Radam", "Sgd", "Step"]

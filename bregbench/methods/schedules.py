@@ -170,6 +170,3 @@ class Plateau(ScheduleConfig):
         return lr_scheduler.ReduceLROnPlateau(
             optimizer, mode, self.factor, self.patience, self.threshold
         )
-
-
-SCHEDULES: tuple[type[ScheduleConfig], ...] = (Constant, Step, Cosine, Plateau)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import torch
 from torch import nn
@@ -11,13 +11,13 @@ from torch import nn
 from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import distinct_weights
-from bregbench.methods.thresholds import Unit
+from bregbench.methods.thresholds import Grouping
 from bregman import he_normal, initialize_biases, sparsify
 from fno import SpectralConv2d
 from fno.frequencies import keep_low_frequencies
 
 
-class Weights(Enum):
+class Weights(StrEnum):
     """Distribution of the weights: the layers' own (torch's default), He-normal or Glorot-uniform.
 
     `he_out` is He-normal with the fan out, of convolutions only, and sets their biases to zero: the
@@ -30,7 +30,7 @@ class Weights(Enum):
     he_out = "he_out"
 
 
-class Biases(Enum):
+class Biases(StrEnum):
     """Distribution of the biases: the layers' own, U(0, s), U(-s, s) or zero."""
 
     default = "default"
@@ -58,7 +58,7 @@ class StartConfig:
 
     weights: Weights = Weights.default
     density: float = 1.0
-    by: Unit = Unit.entry
+    by: Grouping = Grouping.entry
     exact: bool = True
     rescale: bool = True
     factor: float | None = None
@@ -93,14 +93,14 @@ class StartConfig:
             _he_out(network, generator)
         if self.biases is not Biases.default:
             initialize_biases(
-                network, scheme=self.biases.value, scale=self.bias_scale, generator=generator
+                network, scheme=self.biases, scale=self.bias_scale, generator=generator
             )
         rescale = self.rescale if self.factor is None else self.factor
         if self.density < 1 or self.factor is not None:
             sparsify(
                 network,
                 self.density,
-                by=self.by.value,
+                by=self.by,
                 exact=self.exact,
                 rescale=rescale,
                 generator=generator,

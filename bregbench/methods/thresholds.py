@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,28 +14,13 @@ from bregbench.foundations.errors import require
 from bregbench.foundations.ranges import check_numbers
 from bregbench.measures.layers import CONVOLUTIONS, TRANSPOSED
 from bregman import apply_masks, magnitude_masks
+from bregman.choices import Grouping, Scope
 
 if TYPE_CHECKING:
     pass
 
 
 Masks = dict[str, torch.Tensor]
-
-
-class Unit(Enum):
-    """What is kept or dropped as a whole."""
-
-    entry = "entry"
-    kernel = "kernel"
-    filter = "filter"
-    row = "row"
-
-
-class Scope(Enum):
-    """Whether magnitudes compete within each layer or over all of them."""
-
-    layer = "layer"
-    all = "global"
 
 
 @dataclass
@@ -54,7 +38,7 @@ class Cut:
 
     density: float | None = None
     threshold: float | None = None
-    by: Unit = Unit.entry
+    by: Grouping = Grouping.entry
     scope: Scope = Scope.all
     linear_density: float | None = None
 
@@ -85,7 +69,7 @@ class Cut:
 
     def masks(self, network: nn.Module) -> Masks:
         """Masks of the Linear and convolution weights: True where a weight is kept."""
-        masks = partial(magnitude_masks, network, by=self.by.value, scope=self.scope.value)
+        masks = partial(magnitude_masks, network, by=self.by, scope=self.scope)
         if self.linear_density is None:
             return masks(density=self.density, threshold=self.threshold)
         convolutions = masks(density=self.density, modules=(*CONVOLUTIONS, *TRANSPOSED))

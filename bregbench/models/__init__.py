@@ -11,13 +11,7 @@ from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import Resnet18, Stem
 from bregbench.models.vgg16 import Head, Vgg16
 
-MODELS: tuple[type[ModelConfig], ...] = (
-    *(Mlp, MlpAutoencoder, Cnn, Resnet18),
-    *(Lenet5, Vgg16, AlexNet),
-)
-
 __all__ = [
-    "MODELS",
     "Activation",
     "AlexNet",
     "Cnn",

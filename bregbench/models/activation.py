@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from torch import nn
 
 
-class Activation(Enum):
+class Activation(StrEnum):
     """Elementwise non-linearity between layers."""
 
     relu = "relu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from bregbench.models.normalize import Normalize
 from bregman.modules import Conv2d
 
 
-class Stem(Enum):
+class Stem(StrEnum):
     """What stands before the stages.
 
     `cifar`: a 3 x 3 convolution; `imagenet`: a 7 x 7 one with stride 2, and a 3 x 3 max-pooling with

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from itertools import pairwise
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ _POOLS = (2, 4, 7, 10)
 _FULL = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 
 
-class Head(Enum):
+class Head(StrEnum):
     """What follows the convolutions.
 
     `triple`: a fifth max-pooling and three linear layers with dropout (pruning of weights); `single`:

@@ -3,6 +3,4 @@
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
 from bregbench.objectives.losses import Lasso, Plain
 
-OBJECTIVES: tuple[type[ObjectiveConfig], ...] = (Plain, Lasso)
-
-__all__ = ["OBJECTIVES", "Evaluated", "Lasso", "Objective", "ObjectiveConfig", "Plain"]
+__all__ = ["Evaluated", "Lasso", "Objective", "ObjectiveConfig", "Plain"]

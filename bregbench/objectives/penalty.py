@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from torch import nn
@@ -11,36 +10,8 @@ from torch import nn
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.ranges import check_numbers
 from bregman import Rule, penalize
+from bregman.choices import GroupName, GroupWeight, PenaltyName
 from fno import SpectralConv2d
-
-
-class PenaltyKind(Enum):
-    """The convex functionals of `bregman.penalties`."""
-
-    none = "none"
-    l1 = "l1"
-    l12 = "l12"
-    nonnegative = "nonnegative"
-    nuclear = "nuclear"
-
-
-class Group(Enum):
-    """Which entries of a weight form one group of the l12 penalty."""
-
-    kernel = "kernel"
-    filter = "filter"
-    channel = "channel"
-    row = "row"
-    column = "column"
-    complex = "complex"
-
-
-class GroupWeight(Enum):
-    """Weight of a group in the l12 penalty: the square root of its size, or 1."""
-
-    sqrt = "sqrt"
-    none = "none"
-
 
 #: dimensions that weights have at most
 _MOST_DIMS = 8
@@ -59,8 +30,8 @@ class RuleConfig:
         name: which parameters, as a glob on their dotted names.
     """
 
-    kind: PenaltyKind = PenaltyKind.l1
-    group: Group | None = None
+    kind: PenaltyName = PenaltyName.l1
+    group: GroupName | None = None
     dims: list[int] | None = None
     group_weight: GroupWeight = GroupWeight.sqrt
     scale: float = 1.0
@@ -92,15 +63,15 @@ class RuleConfig:
             raise BenchError(
                 f"penalty: group={self.group.name} and dims={self.dims} exclude each other: give one"
             )
-        group = tuple(self.dims) if self.dims is not None else self.group and self.group.value
+        group = tuple(self.dims) if self.dims is not None else self.group
         try:
             return Rule(
-                penalty=self.kind.value,
+                penalty=self.kind,
                 module=module,
                 name=self.name,
                 scale=self.scale,
                 group=group,
-                group_weight=self.group_weight.value,
+                group_weight=self.group_weight,
             )
         except ValueError as error:
             raise BenchError(f"penalty of {self.name}: {error}") from error

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 from bregman import apply_masks
 
 if TYPE_CHECKING:
     pass
-from bregbench.methods.thresholds import Cut, Scope, Unit
+from bregbench.methods.thresholds import Cut, Grouping, Scope
 from bregbench.phases.base import Begun, TransformConfig, Turn
 
 
-class Approach(Enum):
+class Approach(StrEnum):
     """How a phase that is repeated comes to its density.
 
     At once; by keeping the same share of what is left in every round (Han et al., 2015); or with a
@@ -51,7 +51,7 @@ class MagnitudePruning(TransformConfig):
 
     kind: ClassVar[str] = "magnitude_pruning"
     density: float = 0.5
-    by: Unit = Unit.entry
+    by: Grouping = Grouping.entry
     scope: Scope = Scope.all
     linear_density: float | None = None
     approach: Approach = Approach.at_once

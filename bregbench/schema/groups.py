@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from hydra.core.config_store import ConfigStore
 
-from bregbench.data import DATASETS
-from bregbench.evaluators import EVALUATORS
-from bregbench.methods import METHODS
-from bregbench.methods.schedules import SCHEDULES
-from bregbench.models import MODELS
-from bregbench.objectives import OBJECTIVES
-from bregbench.papers import bregman, clip, dessilbi, fno, lifted
-from bregbench.phases import TRANSFORMS
+from bregbench.data.base import DatasetConfig
+from bregbench.evaluators.base import EvaluatorConfig
+from bregbench.foundations.kinds import import_all, kinds_of
+from bregbench.methods.base import MethodConfig
+from bregbench.methods.schedules import ScheduleConfig
+from bregbench.models.base import ModelConfig
+from bregbench.objectives.base import ObjectiveConfig
+from bregbench.papers.lifted.solver import SolverConfig
+from bregbench.phases.base import TransformConfig
 from bregbench.schema.config import Config
-from bregbench.storage.tracking import TRACKERS
-from bregbench.tasks.base import TASKS
+from bregbench.storage.tracking import TrackingConfig
+from bregbench.tasks.base import TaskConfig
+
+#: where kinds are looked for: a new module in one of these rooms, or of a paper, needs no registration
+_ROOMS = tuple(
+    f"bregbench.{room}"
+    for room in (
+        *("data", "tasks", "models", "methods", "objectives", "evaluators", "phases", "storage"),
+        "papers",
+    )
+)
+import_all(*_ROOMS)
 
 #: The schema of `method=linbreg` is registered as `method/schema/linbreg`; configs/method/linbreg.yaml builds
 #: on it.
 GROUPS: dict[str, tuple[type, ...]] = {
-    "dataset": (*DATASETS, *clip.DATASETS),
-    "task": TASKS,
-    "model": (*MODELS, *fno.MODELS, *dessilbi.MODELS),
-    "method": (*METHODS, *bregman.METHODS, *lifted.METHODS, *dessilbi.METHODS),
-    "method/solver": lifted.SOLVERS,
-    "objective": (*OBJECTIVES, *clip.OBJECTIVES),
-    "trainer/schedule": SCHEDULES,
-    "transform": (*TRANSFORMS, *dessilbi.TRANSFORMS),
-    "evaluators": (*EVALUATORS, *clip.EVALUATORS, *lifted.EVALUATORS, *fno.EVALUATORS),
-    "tracking": TRACKERS,
+    "dataset": kinds_of(DatasetConfig, *_ROOMS),
+    "task": kinds_of(TaskConfig, *_ROOMS),
+    "model": kinds_of(ModelConfig, *_ROOMS),
+    "method": kinds_of(MethodConfig, *_ROOMS),
+    "method/solver": kinds_of(SolverConfig, *_ROOMS),
+    "objective": kinds_of(ObjectiveConfig, *_ROOMS),
+    "trainer/schedule": kinds_of(ScheduleConfig, *_ROOMS),
+    "transform": kinds_of(TransformConfig, *_ROOMS),
+    "evaluators": kinds_of(EvaluatorConfig, *_ROOMS),
+    "tracking": kinds_of(TrackingConfig, *_ROOMS),
 }
 
 

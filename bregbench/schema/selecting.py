@@ -26,7 +26,7 @@ def selection_metric(selection: SelectOn, task: TaskConfig) -> str:
     """The metric of an epoch whose largest value is the best; the latest of equals wins."""
     if selection is SelectOn.robustness:
         return PGD
-    return f"{selection.value}/{task.selection}"
+    return f"{selection}/{task.selection}"
 
 
 def check_selection(selection: SelectOn, task: TaskConfig, data: Data | None = None) -> None:

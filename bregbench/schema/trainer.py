@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 import torch
 
@@ -17,7 +17,7 @@ from bregbench.foundations.ranges import MOST_PIXELS, MOST_THREADS, check_counts
 from bregbench.methods.schedules import Constant, ScheduleConfig
 
 
-class Precision(Enum):
+class Precision(StrEnum):
     """Of forward passes; parameters, duals and losses are float32 in all.
 
     A `TrainerConfig` turns `auto` into one of the others as soon as it is made, before anything is hashed:
@@ -29,7 +29,7 @@ class Precision(Enum):
     auto = "auto"
 
 
-class SelectOn(Enum):
+class SelectOn(StrEnum):
     """The images whose score decides which epoch was the best."""
 
     validation = "validation"

@@ -11,9 +11,8 @@ from bregbench.foundations.errors import BenchError
 from bregbench.measures.layers import weight_layers
 from dessilbi import load_shrunk
 from dessilbi.branches import bypass_layer
-from dessilbi.graph import ChannelGraph
-from dessilbi.masking import rest_of_branch
 from dessilbi.nodes import PaddedShortcut
+from dessilbi.selection import in_chain
 
 
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -50,17 +49,6 @@ def _adapt(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
         if isinstance(shortcut, PaddedShortcut):
             # The shortcut has no tensors; the block's last layer knows the width they share.
             shortcut.outputs = _branch_width(network, name)
-
-
-def in_chain(network: nn.Module, name: str) -> bool:
-    """Whether nothing passes a layer by: taking it out needs a bypass."""
-    graph = ChannelGraph(network)
-    node = next(node for node in graph.nodes if node.target == name)
-    try:
-        rest_of_branch(graph, node)
-    except ValueError:
-        return True
-    return False
 
 
 def _branch_width(network: nn.Module, shortcut: str) -> int:

@@ -147,6 +147,3 @@ def _available_mode() -> Mode:
     except (OSError, netrc.NetrcParseError):
         known = None
     return Mode.online if known else Mode.offline
-
-
-TRACKERS: tuple[type[TrackingConfig], ...] = (WandbTracking, NoTracking)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from bregbench.foundations.files import write_text
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.claims import judge_claim, published_difference
 from bregbench.tables.grids import grids_of
-from bregbench.tables.precisions import asks_auto, precisions_of
+from bregbench.tables.remarks import remarks_of, source_of
 from bregbench.tables.spec import Table
-from bregbench.tables.verdicts import LEAST_PAIRS, Verdict, mean_and_deviation, side
+from bregbench.tables.verdicts import LEAST_PAIRS, Verdict, mean_and_deviation
 
 CSV_COLUMNS = (
     *("row", "column", "unit", "published", "margin", "mean", "sd", "n", "verdict", "reason"),
@@ -64,7 +63,7 @@ def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     if verdicts and table.claims:
         lines += ["", *_claims(table, rows)]
-    lines += ["", *_remarks(table, rows, verdicts=verdicts)]
+    lines += ["", *remarks_of(table, rows, verdicts=verdicts)]
     return "\n".join(lines) + "\n"
 
 
@@ -75,7 +74,7 @@ def _claims(table: Table, rows: list[FilledRow]) -> list[str]:
         found = judge_claim(claim, rows)
         printed = published_difference(claim, rows)
         shown = "" if printed is None else f"{printed:+.2f}"
-        lines.append(f"| {claim.text} | {found.verdict.value} | {found.reason} | {shown} |")
+        lines.append(f"| {claim.text} | {found.verdict} | {found.reason} | {shown} |")
         tested |= "sign-flip" in found.reason
     return [*lines, "", _SIGN_FLIP] if tested else lines
 
@@ -102,7 +101,7 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
     writer.writeheader()
     for row in rows:
         for cell in row.cells.values():
-            source = _source(table, row, [cell.column])
+            source = source_of(table, row, [cell.column])
             line: dict[str, Any] = {
                 "row": row.label,
                 "column": cell.column,
@@ -110,7 +109,7 @@ def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
                 "published": f"{cell.published.value:g}" if cell.published.given else "",
                 "margin": f"{cell.published.margin:g}" if cell.published.given else "",
                 "n": len(cell.values),
-                "verdict": cell.judgement.verdict.value if verdicts else "",
+                "verdict": cell.judgement.verdict if verdicts else "",
                 "reason": cell.judgement.reason if verdicts else "reduced run",
             }
             if cell.values:
@@ -131,17 +130,8 @@ def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
         printed = published_difference(claim, rows)
         place = (claim.text, claim.column, claim.above, "; ".join(claim.below))
         shown = "" if printed is None else f"{printed:+.4g}"
-        writer.writerow((*place, found.verdict.value, found.reason, shown))
+        writer.writerow((*place, found.verdict, found.reason, shown))
     return text.getvalue()
-
-
-def command(table: Table, row: str, part: str = "") -> str:
-    """What regenerates a row, or one part of it."""
-    selected = table.command or f"table={table.name}"
-    quoted = [shlex.quote(f'rows=["{row}"]')]
-    if part in table.details:
-        quoted.append(shlex.quote(f'parts=["{part}"]'))
-    return " ".join(["bregbench-reproduce", selected, *quoted])
 
 
 def replace_section(text: str, name: str, body: str) -> str:
@@ -176,8 +166,8 @@ def _markdown_cell(cell: Cell | None, *, verdicts: bool) -> str:
         return ""
     printed = f"({cell.published.value:.10g}) " if cell.published.given else ""
     if not cell.values:
-        return f"{printed}{Verdict.NOT_RUN.value}"
-    verdict = f"{cell.judgement.verdict.value} " if verdicts and printed else ""
+        return f"{printed}{Verdict.NOT_RUN}"
+    verdict = f"{cell.judgement.verdict} " if verdicts and printed else ""
     single = "(n=1)" if len(cell.values) == 1 else ""
     return f"{_ours(cell)} {printed}{verdict}{single}".strip()
 
@@ -194,126 +184,3 @@ def _escape(text: str) -> str:
     for sign in ("_", "%", "&", "#"):
         text = text.replace(sign, f"\\{sign}")
     return text
-
-
-def _remarks(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str]:
-    lines = [f"- {remark}" for remark in table.remarks]
-    if verdicts:
-        lines += _moved(table, rows)
-        lines += _reasons(table, rows)
-    for row in rows:
-        for part in table.used_parts():
-            columns = [column for column in row.cells if table.part(column) == part]
-            if not any(row.runs_of(column) for column in columns):
-                continue
-            source = _source(table, row, columns)
-            name = f"{row.label}, {part}" if part else row.label
-            lines.append(
-                f"- {name}: seeds {source['seeds']}, {source['epochs']} epochs, "
-                f"{source['device']}, commit {source['commit']}{_precisions(table, row, columns)}; "
-                f"`{source['command']}`"
-            )
-    if any(not row.runs_of(column) for row in rows for column in row.cells):
-        selected = table.command or f"table={table.name}"
-        lines.append(f"- What was not run is trained by `bregbench-reproduce {selected}`")
-    return lines
-
-
-def _moved(table: Table, rows: list[FilledRow]) -> list[str]:
-    """One line for each row whose columns have moved along a trade-off: that is one fact, not several."""
-    lines: list[str] = []
-    for row in rows:
-        traded = {
-            name: side(cell.values, cell.published)
-            for name, cell in row.cells.items()
-            if (known := table.column(name)) is not None and known.against
-        }
-        above = [table.header(name) for name, moved in traded.items() if moved > 0]
-        below = [table.header(name) for name, moved in traded.items() if moved < 0]
-        if above and below:
-            lines.append(
-                f"- {row.label} lies elsewhere on a trade-off: {', '.join(above)} above, "
-                f"{', '.join(below)} below the published numbers"
-            )
-    return lines
-
-
-def _reasons(table: Table, rows: list[FilledRow]) -> list[str]:
-    """Why cells have their verdicts; cells with the same reason stand in one line."""
-    reasons: dict[tuple[str, str], list[Cell]] = {}
-    wide = 0
-    for row in rows:
-        for cell in row.cells.values():
-            wide += cell.judgement.wide
-            if cell.judgement.reason and not cell.judgement.wide:
-                key = (cell.judgement.verdict.value, cell.judgement.reason)
-                reasons.setdefault(key, []).append(cell)
-    lines = [
-        f"- {verdict}, {reason}: {_named(cells, rows)}"
-        for (verdict, reason), cells in reasons.items()
-    ]
-    if wide:
-        lines.append(
-            f"- {Verdict.INCONCLUSIVE.value}, the 95 % interval of the mean reaches into the "
-            f"margin and beyond it: {wide} cells; the intervals are in {table.name}.csv"
-        )
-    return lines
-
-
-def _precisions(table: Table, row: FilledRow, columns: list[str]) -> str:
-    """What the runs were computed in, of rows that leave that to the machine."""
-    runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
-    part = table.part(columns[0])
-    auto = any(asks_auto(table, label, part=part) for label in table.points_of(row.label))
-    return f", {precisions_of(list(runs.values()))}" if auto else ""
-
-
-def _named(cells: list[Cell], rows: list[FilledRow]) -> str:
-    """Names of cells; a column or a row whose cells are all meant is named once."""
-    meant = {(cell.row, cell.column) for cell in cells}
-    having: dict[str, list[str]] = {}
-    for row in rows:
-        for column in row.cells:
-            having.setdefault(column, []).append(row.label)
-    whole = {
-        column
-        for column, labels in having.items()
-        if len(labels) > 1 and all((label, column) in meant for label in labels)
-    }
-    if len(whole) == len(having):
-        return "everything"
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for row in rows:
-        others = [column for column in row.cells if column not in whole]
-        columns = [column for column in others if (row.label, column) in meant]
-        if columns:
-            some = tuple(columns) if len(columns) < len(others) else ()
-            groups.setdefault(some, []).append(row.label)
-    names = [f"all of {column}" for column in having if column in whole]
-    for some, labels in groups.items():
-        each = "each " if len(labels) > 1 else ""
-        names.append(", ".join(labels) + (f" ({each}{', '.join(some)})" if some else ""))
-    return "; ".join(names)
-
-
-def _source(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
-    """Where the numbers of some of a row's cells come from, joined over their runs."""
-    runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
-    label = table.row_of(row.label, columns[0]) if len(columns) == 1 else row.label
-    (part,) = {table.part(column) for column in columns}
-    if not runs:
-        return {"selection": table.selection, "command": command(table, label, part)}
-    summaries = [run.read_summary() for run in runs.values()]
-
-    def joined(key: str) -> str:
-        return " ".join(sorted({str(summary[key]) for summary in summaries}))
-
-    return {
-        "selection": table.selection,
-        "epochs": joined("epochs"),
-        "seeds": " ".join(str(seed) for seed in sorted({summary["seed"] for summary in summaries})),
-        "device": joined("device_name"),
-        "commit": joined("commit"),
-        "record": f"{table.experiment or table.name}/{next(iter(runs.values())).name}",
-        "command": command(table, label, part),
-    }

@@ -85,7 +85,7 @@ def to_markdown(results_dir: Path) -> str:
 def _score(folder: Path, published: Path) -> Score:
     rendered = folder / f"{folder.name}.csv"
     if not rendered.is_file():
-        return Score(Counter({Verdict.NOT_RUN.value: len(_read(published))}))
+        return Score(Counter({Verdict.NOT_RUN: len(_read(published))}))
     score = Score()
     for line in _read(rendered):
         if line["published"]:
@@ -109,12 +109,12 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _lines(head: str, found: dict[str, Score]) -> list[str]:
-    heads = [head, *(v.value for v in _CELLS), "seeds (numbers)"]
-    heads += [f"claims {v.value}" for v in _CLAIMS]
+    heads = [head, *(v for v in _CELLS), "seeds (numbers)"]
+    heads += [f"claims {v}" for v in _CLAIMS]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, score in found.items():
         seeds = ", ".join(f"{n} ({count})" for n, count in sorted(score.seeds.items()))
-        cells = [str(score.cells[verdict.value]) for verdict in _CELLS]
-        claims = [str(score.claims[verdict.value]) for verdict in _CLAIMS]
+        cells = [str(score.cells[verdict]) for verdict in _CELLS]
+        claims = [str(score.claims[verdict]) for verdict in _CLAIMS]
         lines.append("| " + " | ".join([name, *cells, seeds, *claims]) + " |")
     return lines

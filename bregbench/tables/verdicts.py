@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from bregbench.tables.published import Published
 
@@ -24,7 +24,7 @@ LEAST_PAIRS = 6
 _MOST_PAIRS = 20
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What can be said of a cell."""
 
     PASS = "PASS"

@@ -192,6 +192,3 @@ class Denoise(Reconstruct):
         """Noisy images, and the clean ones."""
         drawn = torch.randn(images.shape, generator=generator, device=images.device)
         return images + self.noise * drawn, images
-
-
-TASKS: tuple[type[TaskConfig], ...] = (Classification, Regression, Reconstruct, Denoise)

@@ -17,9 +17,9 @@ from bregbench.models import Mlp, MlpAutoencoder
 from bregbench.papers.lifted import Units
 from bregbench.papers.lifted.chain import lift_network
 from bregbench.papers.lifted.method import Lifted
-from bregbench.papers.lifted.solvers import SOLVERS
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.compose import compose
+from bregbench.schema.groups import GROUPS
 from bregbench.tasks.base import Classification, Reconstruct
 from bregbench.tasks.context import RunContext
 from bregbench.training.trainer import Training
@@ -71,7 +71,7 @@ def lift(network: nn.Module, **options):
 
 
 def test_every_solver_is_covered():
-    assert set(SOLVER_OVERRIDES) == {solver.kind for solver in SOLVERS}
+    assert set(SOLVER_OVERRIDES) == {solver.kind for solver in GROUPS["method/solver"]}
 
 
 @pytest.mark.parametrize("solver", SOLVER_OVERRIDES)

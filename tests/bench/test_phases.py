@@ -8,7 +8,7 @@ import torch
 from bregbench.evaluators import Accuracy, Density, Lipschitz
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors
-from bregbench.methods.thresholds import Cut, Scope, Unit
+from bregbench.methods.thresholds import Cut, Grouping, Scope
 from bregbench.phases.magnitude import MagnitudePruning
 from bregbench.runs.evaluate import evaluate_run
 from bregbench.runs.train import run_directory, train
@@ -132,7 +132,7 @@ def test_thresholded_variant_of_a_finished_run_can_be_measured(make_config):
         (Cut(density=0.25), 2),
         (Cut(threshold=2.5), 6),
         (Cut(threshold=0.0), 8),
-        (Cut(density=0.5, by=Unit.row), 4),
+        (Cut(density=0.5, by=Grouping.row), 4),
         (Cut(density=0.25, scope=Scope.layer), 2),
     ],
 )
@@ -149,7 +149,7 @@ def test_cut_keeps_the_largest(cut, kept):
 
 def test_cut_may_keep_another_share_of_linear_layers():
     network = torch.nn.Sequential(torch.nn.Conv2d(4, 5, 3), torch.nn.Linear(10, 10))
-    cut = Cut(density=0.5, by=Unit.kernel, linear_density=0.1)
+    cut = Cut(density=0.5, by=Grouping.kernel, linear_density=0.1)
     masks = cut.masks(network)
     assert int(masks["0.weight"].flatten(2).all(2).sum()) == 10
     assert int(masks["0.weight"].sum()) == 10 * 9

@@ -15,7 +15,7 @@ from bregbench.data import Data, Normalization, Split
 from bregbench.foundations.errors import BenchError
 from bregbench.measures import count_macs, density, modes
 from bregbench.papers.fno import Conversion, Resolution
-from bregbench.papers.fno.evaluators import Cut, Judged
+from bregbench.papers.fno.evaluators import Judged, Truncation
 from bregbench.runs.evaluate import evaluate
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.compose import compose
@@ -220,7 +220,7 @@ def test_conversion_measures_the_published_cut_beside_the_clean_one(make_config,
     network, data = training.network.eval(), training.data
     with torch.no_grad():
         network.get_parameter("linear1.weight").mul_(20)
-    found = evaluate(network, data, [Conversion([1, 3, 8], truncation=list(Cut))])
+    found = evaluate(network, data, [Conversion([1, 3, 8], truncation=list(Truncation))])
     assert set(found) == {
         *(f"conversion/modes_{count}" for count in (1, 3, 8)),
         *(f"conversion/published/modes_{count}" for count in (3, 8)),

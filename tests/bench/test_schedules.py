@@ -9,7 +9,8 @@ import pytest
 from bregbench.foundations.errors import BenchError
 from bregbench.methods.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
 from bregbench.runs.train import run_directory, train
-from bregbench.tasks.base import LARGER_IS_BETTER, TASKS
+from bregbench.schema.groups import GROUPS
+from bregbench.tasks.base import LARGER_IS_BETTER
 
 
 def factors(config: ScheduleConfig, epochs: int, losses: list[float] | None = None) -> list[float]:
@@ -61,7 +62,7 @@ def test_plateau_on_anything_else_looks_for_smaller_values(metric):
 
 
 def test_what_selects_the_best_epoch_is_better_when_larger():
-    assert {task.selection for task in TASKS} <= set(LARGER_IS_BETTER)
+    assert {task.selection for task in GROUPS["task"]} <= set(LARGER_IS_BETTER)
 
 
 @pytest.mark.parametrize("metric", ["validation/psnr", "test/accuracy"])

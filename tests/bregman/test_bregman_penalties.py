@@ -9,7 +9,8 @@ import torch
 from bregman_cases import PENALTIES, PenaltyCase, dual_ball_projection, sparse_start
 
 from bregman import make_penalty
-from bregman.groups import GROUP_NAMES, group_dims
+from bregman.choices import GroupName
+from bregman.groups import group_dims
 from bregman.penalties import prox_list, total_value
 
 LAM = 0.4
@@ -221,7 +222,7 @@ def test_group_that_does_not_fit_is_refused(group, shape):
 def test_bad_names_are_refused():
     with pytest.raises(ValueError, match=r"Invalid penalty: 'l2' \(must be one of none, l1"):
         make_penalty("l2")
-    with pytest.raises(ValueError, match=f"must be one of {', '.join(GROUP_NAMES)}"):
+    with pytest.raises(ValueError, match=f"must be one of {', '.join(GroupName)}"):
         make_penalty("l12", group="rows")
     with pytest.raises(ValueError, match="'l12' needs a group"):
         make_penalty("l12")

@@ -246,9 +246,9 @@ def test_gaussian_noise():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"norm": "l1"}, r"norm='l1': must be one of \('l2', 'linf'\)"),
-        ({"step_rule": "up"}, r"step_rule='up': must be one of"),
-        ({"loss": "mse"}, r"loss='mse': must be one of"),
+        ({"norm": "l1"}, r"Invalid norm: 'l1' \(must be one of l2, linf\)"),
+        ({"step_rule": "up"}, "Invalid step_rule: 'up'"),
+        ({"loss": "mse"}, "Invalid loss: 'mse'"),
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"restarts": 0}, "restarts=0: must be at least 1"),
         ({"step_size": -1.0}, "step_size=-1.0: must be positive"),

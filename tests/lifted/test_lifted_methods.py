@@ -29,6 +29,7 @@ from lifted import (
     energy,
     paper_rho,
 )
+from lifted.choices import Order
 
 
 def test_orders_agree_where_there_is_one_layer():
@@ -214,7 +215,7 @@ def test_a_step_costs_a_small_multiple_of_back_propagation():
     plain = modules()
     base = cost(lambda: (plain(images) - targets).square().sum().backward())
     assert base > 0
-    for order in ImplicitStochastic.orders:
+    for order in Order:
         lifted = ImplicitStochastic(LiftedNetwork(modules()), order=order)
         assert base < cost(lambda method=lifted: method.step(images, targets)) < 7 * base
 

@@ -32,7 +32,7 @@ def records(small_table, tmp_path, local, monkeypatch):
     small_table.rows["Dense"].overrides.append("evaluators=[accuracy,density,lipschitz]")
     twin = dataclasses.replace(small_table, name="small_table2", experiment="small_table1")
     tables = {"small_table1": small_table, "small_table2": twin}
-    monkeypatch.setattr(methods, "load_table", tables.__getitem__)
+    monkeypatch.setattr(methods, "load_rows", tables.__getitem__)
     jobs = plan(small_table, tmp_path / "records", *local, rows=[], seeds=[0, 1])
     for job in jobs:
         if job.row == "Dense" or job.config.seed == 0:
@@ -66,7 +66,7 @@ def test_rows_with_all_numbers_are_points_and_others_are_named(figure, records, 
 def test_without_records_there_is_a_remark_and_no_picture(
     figure, small_table, tmp_path, local, monkeypatch
 ):
-    monkeypatch.setattr(methods, "load_table", lambda name: small_table)
+    monkeypatch.setattr(methods, "load_rows", lambda name: small_table)
     paths = render_methods(figure, gather(figure, tmp_path / "none", *local), tmp_path / "out")
     assert [path.suffix for path in paths] == [".csv", ".md"]
     assert "Left out, no record: small_table1: Dense; small_table1: Sparse" in paths[1].read_text()

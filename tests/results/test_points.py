@@ -21,7 +21,7 @@ from bregbench.figures.fno import (
 from bregbench.figures.points import Points
 from bregbench.figures.specs import load_table
 from bregbench.papers.fno import Conversion, Resolution, SpectralResnet18
-from bregbench.papers.fno.evaluators import Cut
+from bregbench.papers.fno.evaluators import Truncation
 from bregbench.reproduce.plan import plan
 from bregbench.runs.records import export_record, record_of
 from bregbench.runs.train import run_directory, train
@@ -178,7 +178,7 @@ def test_every_published_point_of_the_fno_figures_has_a_metric():
                 assert isinstance(evaluator, Conversion)
                 assert at in evaluator.modes
                 assert metric == f"conversion/published/modes_{at}"
-                assert evaluator.truncation == [Cut.exact, Cut.published]
+                assert evaluator.truncation == [Truncation.exact, Truncation.published]
                 assert f"{getattr(config.model, 'kernel_size', 0)}x" in label
             else:
                 evaluator = config.evaluators["resolution"]

@@ -36,7 +36,7 @@ from bregbench.storage.sparse_weights import load_sparse, save_sparse
 from bregbench.tables import read_published
 from bregbench.tables.cells import fill, metric_of
 from bregbench.tables.published import UNITS, Published
-from bregbench.tables.rendering import command
+from bregbench.tables.remarks import command
 from bregbench.tables.spec import Claim, Column, Table, named
 from bregbench.tables.verdicts import Better, Verdict
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.tasks.context import RunContext
 from clip import attacks
+from clip.choices import Norm
 from clip.gradients import checked
 
 _HALVES = [-4.0, -3.5, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
@@ -149,13 +149,6 @@ class WorstPairs(EvaluatorConfig):
         return float(pairs.estimate())
 
 
-class Norm(Enum):
-    """Norm of a perturbation."""
-
-    l2 = "l2"
-    linf = "linf"
-
-
 @dataclass
 class Robustness(EvaluatorConfig):
     """Accuracy under projected gradient attacks and under Gaussian noise, images in [0, 1].
@@ -190,9 +183,7 @@ class Robustness(EvaluatorConfig):
         images, labels = to_unit_interval(sample.images), sample.labels
         # Streams of their own: an evaluation must not depend on what was drawn before it.
         streams = Streams(context.streams.seed)
-        attack = partial(
-            attacks.pgd, norm=self.norm.value, steps=self.steps, restarts=self.restarts
-        )
+        attack = partial(attacks.pgd, norm=self.norm, steps=self.steps, restarts=self.restarts)
         broken = _withstood(
             network,
             images,
@@ -203,7 +194,7 @@ class Robustness(EvaluatorConfig):
         )
         _note_masked(self.kind, broken)
         found = {"robustness/clean": _accuracy(network, images, labels)}
-        found |= {f"robustness/{self.norm.value}_{r:g}": share for r, share in broken.items()}
+        found |= {f"robustness/{self.norm}_{r:g}": share for r, share in broken.items()}
         generator = streams.generator("noise", images.device)
         for deviation in self.noise:
             noisy = attacks.gaussian_noise(images, deviation, generator, clamp=(0.0, 1.0))
@@ -323,7 +314,7 @@ def _with_paper(
         images,
         labels,
         radii=radii,
-        norm=config.norm.value,
+        norm=config.norm,
         steps=config.steps,
         restarts=config.restarts,
         generator=generator,

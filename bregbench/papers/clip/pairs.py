@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import clip
 from bregbench.data.loader import to_unit_interval
 from bregbench.foundations.errors import require
 from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.tasks.context import RunContext
+from clip.choices import Adapt, NoiseKind
 
 #: pairs where the config leaves their number open
 _MOST_PAIRS = 500
 
 
-class Pool(Enum):
+class Pool(StrEnum):
     """Which images pairs are made of."""
 
     validation = "validation"
     train = "train"
 
 
-class Source(Enum):
+class Source(StrEnum):
     """What the two points of a pair are: an image and a noisy copy, two images, two random points."""
 
     noisy = "noisy"
     images = "images"
     uniform = "uniform"
-
-
-class Noise(Enum):
-    """Distribution of the noise, by entry: N(0, r^2), U(-r, r), or U(0, r) as in the published code."""
-
-    normal = "normal"
-    uniform = "uniform"
-    one_sided = "one_sided"
-
-
-class Adapt(Enum):
-    """Whose step size adapts."""
-
-    none = "none"
-    pair = "pair"
-    all = "global"
 
 
 @dataclass
@@ -69,7 +54,7 @@ class PairsConfig:
     low: float = 0.0
     high: float = 1.0
     noise: float = 0.1
-    distribution: Noise = Noise.normal
+    distribution: NoiseKind = NoiseKind.normal
     refresh: str = "never"
     limited: bool = False
     per_step: int | None = None
@@ -115,7 +100,7 @@ class PairsConfig:
                 low=self.low,
                 high=self.high,
                 noise=self.noise,
-                kind=self.distribution.value,
+                kind=self.distribution,
             )
         split = context.data.validation if self.pool is Pool.validation else context.data.train
         count = min(_MOST_PAIRS, len(split)) if self.count is None else self.count
@@ -128,7 +113,7 @@ class PairsConfig:
         images = to_unit_interval(split.images)
         if self.source is Source.images:
             return clip.DataPairs(images, count)
-        return clip.NoisyData(images, count, self.noise, self.distribution.value)
+        return clip.NoisyData(images, count, self.noise, self.distribution)
 
 
 @dataclass
@@ -163,7 +148,7 @@ class AscentConfig:
         check_numbers(self, at, "shrink", above=0, most=1)
         fits = self.accept or self.adapt is Adapt.none
         allowed = f"none where {at}.accept=false: steps adapt to whether pairs move"
-        require(fits, f"{at}.adapt", self.adapt.value, allowed)
+        require(fits, f"{at}.adapt", self.adapt, allowed)
 
     def build(self) -> clip.Ascent:
         """The ascent.
@@ -174,7 +159,7 @@ class AscentConfig:
         return clip.Ascent(
             step_size=self.step_size,
             accept=self.accept,
-            adapt=self.adapt.value,
+            adapt=self.adapt,
             growth=self.growth,
             shrink=self.shrink,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, ClassVar
 
 import torch
@@ -22,20 +21,13 @@ from bregbench.objectives.penalty import PenaltyConfig
 from bregbench.tasks.context import RunContext
 from bregman.rules import named_params
 from dessilbi import DessiLBI, SelectionPath, gamma_view, support_view
+from dessilbi.choices import Scaling
 
 #: what to do about it
 EMPTY_GAMMA = (
     "Gamma is empty: nothing was selected (lower method.lam or method.nu, or train longer; "
     "dessilbi.threshold_on_schedule says what is needed)"
 )
-
-
-class Scaling(Enum):
-    """Magnitude scaling of V: none, equations 14-15, or the published code's form of them."""
-
-    none = "none"
-    magnitude = "magnitude"
-    released = "released"
 
 
 @dataclass
@@ -129,7 +121,7 @@ class Dessilbi(OptimizerConfig):
             weight_decay=self.weight_decay,
             coupling_in_momentum=self.coupling_in_momentum,
             decoupled_weight_decay=self.decoupled_weight_decay,
-            scaling=self.scaling.value,
+            scaling=self.scaling,
             scaling_floor=self.scaling_floor,
         )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from torch import nn
 
 from bregbench.foundations.errors import BenchError, require
@@ -17,14 +15,12 @@ from bregbench.measures.layers import CONVOLUTIONS
 from bregbench.methods.thresholds import Masks
 from bregbench.papers.dessilbi.method import EMPTY_GAMMA, Dessilbi, SplitTraining
 from bregbench.phases.base import Begun, TransformConfig, Turn
-from bregbench.storage.restore import in_chain
 from bregman import apply_masks, magnitude_masks
-from dessilbi import filter_masks, grow, mask_filters, shrink, weight_masks
+from dessilbi import grow, mask_filters, shrink, weight_masks
 from dessilbi.branches import bypass_layer
+from dessilbi.choices import GrowthMode
 from dessilbi.growing import carry_state, grown_widths, resnet_growth, vgg_growth
-from dessilbi.masking import align_filters, silent_sums
-from dessilbi.removal import fixed_layers
-from dessilbi.resizing import output_axis
+from dessilbi.selection import EmptySelectionError, choose_filters
 from dessilbi.tickets import random_masks
 
 if TYPE_CHECKING:
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
 from bregbench.phases.rewinding import Rewinding
 
 
-class Selected(Enum):
+class Selected(StrEnum):
     """What Gamma keeps or drops as a whole; with `layer`, filters and layers without any."""
 
     entry = "entry"
@@ -46,11 +42,7 @@ class SupportPruning(Rewinding):
 
     Single weights are masked for the phase. Filters, and layers of which nothing is selected, are
     removed, so that the network is smaller: with all that belongs to them behind the norm layer, so
-    that removal changes no output. Filters that cannot be removed, such as those on a residual
-    stream with padded shortcuts, are kept; of a stream with convolutions as shortcuts every layer
-    keeps what one of them keeps. A layer of a residual branch without support takes the branch with
-    it, unless nothing would be left beside it; one of a chain is bypassed where its shape allows, or
-    keeps its strongest filter.
+    that removal changes no output. `dessilbi.selection.choose_filters` says which of them can go.
 
     Attributes:
         by: what is kept or dropped as a whole.
@@ -86,36 +78,22 @@ class SupportPruning(Rewinding):
             self.go_back(turn)
             apply_masks(turn.network, masks)
             return Begun(network=turn.network, masks=masks)
-        keep, bypassed = self._filters(turn, split)
+        try:
+            choice = choose_filters(
+                turn.network,
+                split.optimizer,
+                layers=self.by is Selected.layer,
+                cap=self.cap,
+                path=split.path,
+                example=turn.example,
+            )
+        except EmptySelectionError as error:
+            raise _nothing_to_keep(turn.phase) from error
         self.go_back(turn)
-        for name in bypassed:
+        for name in choice.bypassed:
             bypass_layer(turn.network, name, example=turn.example)
-        mask_filters(turn.network, keep, example=turn.example)
+        mask_filters(turn.network, choice.keep, example=turn.example)
         return Begun(network=shrink(turn.network, example=turn.example))
-
-    def _filters(self, turn: Turn, split: SplitTraining) -> tuple[Masks, list[str]]:
-        """Which filters to keep, and the layers to be bypassed."""
-        network, example = turn.network, turn.example
-        masks = filter_masks(network, split.optimizer, cap=self.cap, path=split.path)
-        _require_support(masks, turn.phase)
-        fixed = fixed_layers(network, example=example)
-        keep: Masks = {}
-        bypassed: list[str] = []
-        for name, mask in masks.items():
-            layer = name.removesuffix(".weight")
-            chained = not mask.any() and in_chain(network, layer)
-            if chained and self.by is Selected.layer and _bypassable(network, layer, example):
-                bypassed.append(layer)
-                continue
-            if not mask.any() and (chained or self.by is Selected.filter):
-                mask = _strongest(network, split, layer)
-            if layer not in fixed or not mask.any():
-                keep[name] = mask
-        while sums := silent_sums(network, keep):
-            # The summand for which the fewest layers have to get a filter: a shortcut, mostly.
-            for layer in min(sums[0], key=len):
-                keep[f"{layer}.weight"] = _strongest(network, split, layer)
-        return align_filters(network, keep, example=example), bypassed
 
 
 @dataclass
@@ -166,18 +144,11 @@ class RandomPruning(Rewinding):
         return Begun(network=turn.network, masks=masks)
 
 
-class GrowthRule(Enum):
+class GrowthRule(StrEnum):
     """By how much a layer grows: at least eight filters (VGG16) or four (ResNet56), or a tenth."""
 
     vgg = "vgg"
     resnet = "resnet"
-
-
-class GrowthMode(Enum):
-    """Start anew around new filters, as published, or keep outputs and state."""
-
-    reset = "reset"
-    preserve = "preserve"
 
 
 @dataclass
@@ -221,7 +192,7 @@ class Grow(TransformConfig):
             grown = grow(
                 turn.network,
                 widths,
-                mode=self.mode.value,
+                mode=self.mode,
                 generator=generator,
                 example=turn.example,
             )
@@ -249,28 +220,13 @@ def _require_dessilbi(transform: TransformConfig, phase: str, last: MethodConfig
 
 def _require_support(masks: Masks, phase: str) -> None:
     if not any(bool(mask.any()) for mask in masks.values()):
-        raise BenchError(f"phases.{phase}.begin has nothing to keep: {EMPTY_GAMMA}")
+        raise _nothing_to_keep(phase)
+
+
+def _nothing_to_keep(phase: str) -> BenchError:
+    return BenchError(f"phases.{phase}.begin has nothing to keep: {EMPTY_GAMMA}")
 
 
 def _split(turn: Turn) -> SplitTraining:
     assert isinstance(turn.method, SplitTraining)  # as `check_order` requires
     return turn.method
-
-
-def _bypassable(network: nn.Module, layer: str, example: torch.Tensor) -> bool:
-    """Whether a layer of a chain keeps the shape of its input."""
-    try:
-        bypass_layer(copy.deepcopy(network), layer, example=example)
-    except ValueError:
-        return False
-    return True
-
-
-def _strongest(network: nn.Module, split: SplitTraining, layer: str) -> torch.Tensor:
-    """The one filter with the largest norm of V."""
-    module = network.get_submodule(layer)
-    weight = module.get_parameter("weight")
-    dual = split.optimizer.dual(weight).transpose(0, output_axis(module)).flatten(1)
-    mask = torch.zeros(len(dual), dtype=torch.bool, device=dual.device)
-    mask[torch.linalg.vector_norm(dual, dim=1).argmax()] = True
-    return mask

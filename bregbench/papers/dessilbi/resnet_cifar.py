@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 import torch
@@ -21,7 +21,7 @@ from dessilbi.nodes import PaddedShortcut
 _DEEPEST = 6 * 1000 + 2
 
 
-class Shortcut(Enum):
+class Shortcut(StrEnum):
     """How a block's input gets past it where shapes change: A, zeros around; B, a convolution.
 
     With `everywhere` all blocks pad, so that each can grow by itself (DessiLBI's growing

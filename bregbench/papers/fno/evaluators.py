@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from bregbench.foundations.ranges import MOST_PIXELS, check_counts
 from bregbench.tasks.base import Classification
 from bregbench.tasks.context import RunContext
 from fno import SpectralConv2d, spatial_network, spectral_network
+from fno.choices import Truncation
 from fno.interpolation import InputResize, Interpolation, resize_images
 
 #: images in a forward pass; feature maps of enlarged images need room
@@ -27,7 +28,7 @@ _BATCH = 250
 _Name = TypeVar("_Name")
 
 
-class Judged(Enum):
+class Judged(StrEnum):
     """Which network is judged on resized images.
 
     The network as it is; its circular convolutions converted to spectral layers, or its spectral layers
@@ -102,12 +103,12 @@ class Resolution(EvaluatorConfig):
             for interpolation in self.data:
                 accuracies = _accuracies(able, split, context, target, interpolation)
                 for kind, accuracy in accuracies.items():
-                    prefix = "" if kind is Judged.network else f"{kind.value}/"
-                    found[f"resolution/{prefix}{interpolation.value}_{size}"] = accuracy
+                    prefix = "" if kind is Judged.network else f"{kind}/"
+                    found[f"resolution/{prefix}{interpolation}_{size}"] = accuracy
         for kind, images in refused.items():
             left_out[kind] = f"it takes no images of {', '.join(images)}"
         for kind, reason in left_out.items():
-            say(f"note: evaluators=[resolution] leaves out networks=[{kind.value}]: {reason}")
+            say(f"note: evaluators=[resolution] leaves out networks=[{kind}]: {reason}")
         return found
 
     def _judged(
@@ -124,13 +125,6 @@ class Resolution(EvaluatorConfig):
         return judged, left_out
 
 
-class Cut(Enum):
-    """How modes are left out: by a clean cut, or as the published code does (`fno.truncation`)."""
-
-    exact = "exact"
-    published = "published"
-
-
 @dataclass
 class Conversion(EvaluatorConfig):
     """Accuracy after conversions between kernels and modes (Kabri et al. 2023, Figure 3).
@@ -144,7 +138,7 @@ class Conversion(EvaluatorConfig):
 
     kind: ClassVar[str] = "conversion"
     modes: list[int] = field(default_factory=list)
-    truncation: list[Cut] = field(default_factory=lambda: [Cut.exact])
+    truncation: list[Truncation] = field(default_factory=lambda: [Truncation.exact])
     images: int | None = None
 
     def check(self, at: str) -> None:
@@ -174,13 +168,13 @@ class Conversion(EvaluatorConfig):
                 for cut in self.truncation
                 for count in counts
             ),
-            ("conversion/spatial", Judged.spatial, None, Cut.exact),
+            ("conversion/spatial", Judged.spatial, None, Truncation.exact),
         ]:
             try:
                 converted[name] = _variant(network, kind, data, modes=count, cut=cut)
             except ValueError as error:
                 reasons.append(str(error))
-                if cut is Cut.published:
+                if cut is Truncation.published:
                     say(f"note: evaluators=[conversion] leaves out {name}: {error}")
         if not converted:
             raise BenchError(
@@ -192,7 +186,7 @@ class Conversion(EvaluatorConfig):
 
 
 #: what metrics of converted networks begin with
-_CONVERTED = {Cut.exact: "conversion", Cut.published: "conversion/published"}
+_CONVERTED = {Truncation.exact: "conversion", Truncation.published: "conversion/published"}
 
 
 def _variant(
@@ -201,7 +195,7 @@ def _variant(
     data: Data,
     *,
     modes: int | None = None,
-    cut: Cut = Cut.exact,
+    cut: Truncation = Truncation.exact,
 ) -> nn.Module:
     """The network to be judged.
 
@@ -212,7 +206,7 @@ def _variant(
         return network
     example = to_unit_interval(data.test.images[:1])
     if kind is Judged.spectral:
-        converted = spectral_network(network, example, modes=modes, truncation=cut.value)
+        converted = spectral_network(network, example, modes=modes, truncation=cut)
         if _count_spectral(converted) == _count_spectral(network):
             raise ValueError("it has no circular convolutions")
         return converted
@@ -221,7 +215,7 @@ def _variant(
             raise ValueError("it has no spectral layers")
         return spatial_network(network, example)
     size = (data.input_shape[1], data.input_shape[2])
-    return InputResize(network, size, Interpolation(kind.value))
+    return InputResize(network, size, Interpolation(kind))
 
 
 def _count_spectral(network: nn.Module) -> int:

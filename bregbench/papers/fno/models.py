@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, ClassVar
 
 import torch
@@ -17,13 +16,7 @@ from bregbench.models.activation import Activation
 from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 from fno import FourierClassifier, SpectralResNet18
-
-
-class Striding(Enum):
-    """How a stride reduces the size: by trigonometric resizing, or by keeping every second pixel."""
-
-    trigonometric = "trigonometric"
-    sampling = "sampling"
+from fno.choices import Striding
 
 
 @dataclass
@@ -170,7 +163,7 @@ class SpectralResnet18(ModelConfig):
             stem_kernel=self.stem_kernel,
             stem_stride=self.stem_stride,
             max_pool=self.max_pool,
-            striding=self.striding.value,
+            striding=self.striding,
         )
 
 
@@ -217,7 +210,7 @@ def _classifier(
         channels=config.channels,
         hidden=config.hidden,
         pool=config.pool,
-        activation=config.activation.value,
+        activation=config.activation,
         bias=config.bias,
         **layers,
     )

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 import lifted
-from bregbench.data import Split, evaluation_batches
-from bregbench.foundations.errors import BenchError, require
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.identity import chosen, fill_chosen
 from bregbench.foundations.ranges import check_numbers
 from bregbench.foundations.streams import Streams
@@ -23,27 +22,20 @@ from bregbench.methods.base import MethodConfig, Step
 from bregbench.methods.start import StartConfig, glorot_start
 from bregbench.objectives import ObjectiveConfig
 from bregbench.papers.lifted.chain import Chain, lift_network
-from bregbench.papers.lifted.solvers import Implicit, SolverConfig, is_deterministic
+from bregbench.papers.lifted.code import CodeConfig
+from bregbench.papers.lifted.looking import forward_metrics, looked_at
+from bregbench.papers.lifted.solver import SolverConfig, is_deterministic
+from bregbench.papers.lifted.solvers import Implicit
 from bregbench.tasks.context import RunContext
 from lifted.activation import Activation
-from lifted.regularisers import L1Regulariser
+from lifted.choices import PenaltyName
 from lifted.solver import Solver
 
-#: images of a split on which the forward pass is looked at after every epoch
-LOOKED_AT = 1000
 #: a learning rate of zero is an infinite proximal weight; this is near enough
 _SMALLEST_FACTOR = 1e-9
 
 
-class Penalty(Enum):
-    """What ties a hidden output to the layer below: (13), (7) or (6) of the paper."""
-
-    bregman = "bregman"
-    classical = "classical"
-    mac = "mac"
-
-
-class Loss(Enum):
+class Loss(StrEnum):
     """Bregman loss of the outputs; `own` is that of the final activation, else half squared error."""
 
     own = "own"
@@ -59,46 +51,6 @@ class Loss(Enum):
             Loss.binary_cross_entropy: lifted.Sigmoid,
         }
         return kinds[self]() if self in kinds else None
-
-
-class Mode(Enum):
-    """Where the l1 norm of the code acts: in the energy (26), (27), or in the iteration."""
-
-    variational = "variational"
-    iterative = "iterative"
-
-
-@dataclass
-class CodeConfig:
-    """The l1 norm of one hidden layer's output.
-
-    Attributes:
-        layer: which one, counted from 1; 0 for none.
-        lam: its weight, alpha in the paper.
-        mode: in the energy, or in the Bregman function of the iteration.
-    """
-
-    layer: int = 0
-    lam: float = 0.09
-    mode: Mode = Mode.variational
-
-    def check(self, at: str) -> None:
-        """Refuse values out of range.
-
-        Args:
-            at: key of these options, `method.code`.
-
-        Raises:
-            BenchError: names the key, the value and what is allowed.
-        """
-        require(self.layer >= 0, f"{at}.layer", self.layer, "a hidden layer from 1 on, or 0")
-        check_numbers(self, at, "lam", above=0)
-
-    def regularisers(self) -> dict[int, L1Regulariser]:
-        """The same as `lifted` takes it."""
-        if not self.layer:
-            return {}
-        return {self.layer: L1Regulariser(self.lam, self.mode.value)}
 
 
 @dataclass
@@ -118,7 +70,7 @@ class Lifted(MethodConfig):
 
     kind: ClassVar[str] = "lifted"
     solver: SolverConfig = chosen(Implicit)
-    penalty: Penalty = Penalty.bregman
+    penalty: PenaltyName = PenaltyName.bregman
     loss: Loss = Loss.own
     lam: float = 1.0
     layer_lam: list[float] = field(default_factory=list)
@@ -151,12 +103,12 @@ class Lifted(MethodConfig):
             context.data.classes,
             loss=self.loss.activation(),
             lam=self.layer_lam or self.lam,
-            penalty=self.penalty.value,
+            penalty=self.penalty,
             regularisers=self.code.regularisers(),
         )
         try:
             solver = self.solver.build(chain.network, network, context)
-            chain.network.check_targets(_looked_at(chain, context.data.train, context, "train")[1])
+            chain.network.check_targets(looked_at(chain, context.data.train, context, "train")[1])
         except ValueError as error:
             raise BenchError(f"method=lifted, solver {self.solver.kind}: {error}") from error
         multipliers = None
@@ -326,33 +278,8 @@ class LiftedTraining:
     def _look(self) -> dict[str, float]:
         """The forward pass of the first training and validation images."""
         data = self._context.data
-        found = _forward(self._chain, data.train, self._context, "train")
+        found = forward_metrics(self._chain, data.train, self._context, "train")
         if len(data.validation):
-            seen = _forward(self._chain, data.validation, self._context, "validation")
+            seen = forward_metrics(self._chain, data.validation, self._context, "validation")
             found["lifted/validation_loss"] = seen["lifted/loss"]
         return found
-
-
-def _looked_at(
-    chain: Chain, split: Split, context: RunContext, name: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """x_0 and y of the first images of a split; what is random in the task is drawn alike each time."""
-    some = Split(split.images[:LOOKED_AT], split.labels[:LOOKED_AT])
-    ((images, labels),) = evaluation_batches(some, LOOKED_AT)
-    generator = Streams(0).generator(f"task/lifted/{name}", context.device)
-    inputs, targets = context.task.pose(images, labels, generator)
-    return chain.inputs(context.arrange(inputs)), chain.targets(targets)
-
-
-@torch.no_grad()
-def _forward(chain: Chain, split: Split, context: RunContext, name: str) -> dict[str, float]:
-    lift = lifted.Lift(chain.network, *_looked_at(chain, split, context, name))
-    terms = lifted.energy(lift)
-    found = {"lifted/loss": terms.loss, "lifted/objective": terms.loss + terms.regulariser}
-    for number in range(chain.network.depth):
-        share = (lift.preactivation(number) >= 0).float().mean()
-        found[f"lifted/linear_units/layer{number + 1}"] = share
-    for number, code in enumerate(lift.aux, start=1):
-        found[f"lifted/code_sparsity/layer{number}"] = (code == 0).float().mean()
-    values = torch.stack(list(found.values())).tolist()
-    return dict(zip(found, values, strict=True))
