@@ -17,6 +17,8 @@ class EvaluatorConfig:
     """A measurement that a run ends with, and that any finished run can be given later."""
 
     kind: ClassVar[str]
+    #: patterns of the metrics that it gives: a record with others in its summary is refused
+    measures: ClassVar[tuple[str, ...]] = ("*",)
 
     def check(self, at: str) -> None:
         """Refuse values out of range.

@@ -29,6 +29,7 @@ class Compaction(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "compaction"
+    measures: ClassVar[tuple[str, ...]] = ("compact/*",)
     batch_size: int = 128
     repeats: int = 5
 

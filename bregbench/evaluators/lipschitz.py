@@ -29,6 +29,7 @@ class Lipschitz(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "lipschitz"
+    measures: ClassVar[tuple[str, ...]] = ("lipschitz/lower", "lipschitz/upper")
     images: int = 256
 
     def check(self, at: str) -> None:

@@ -28,6 +28,7 @@ class Reconstruction(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "reconstruction"
+    measures: ClassVar[tuple[str, ...]] = ("reconstruction/*",)
     images: int = 8
     train_images: int = 0
 
@@ -104,6 +105,7 @@ class FeatureMaps(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "feature_maps"
+    measures: ClassVar[tuple[str, ...]] = ()
     layer: str = "conv1"
     image: int = 0
 

@@ -36,6 +36,7 @@ class Accuracy(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "accuracy"
+    measures: ClassVar[tuple[str, ...]] = ("test/*", "validation/*", "train/*")
     train: bool = False
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
@@ -52,6 +53,7 @@ class Density(EvaluatorConfig):
     """How sparse the network is."""
 
     kind: ClassVar[str] = "density"
+    measures: ClassVar[tuple[str, ...]] = ("density/*", "active_units/*", "modes/*", "l1_norm")
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`density/*`, `active_units/*`, `modes/*` of spectral layers, and `l1_norm`."""
@@ -73,6 +75,7 @@ class Cost(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "cost"
+    measures: ClassVar[tuple[str, ...]] = ("cost/*",)
     batch_size: int = 128
     repeats: int = 5
 
@@ -109,6 +112,14 @@ class Structure(EvaluatorConfig):
     """What the network consists of, also in comparison with the network as it was built."""
 
     kind: ClassVar[str] = "structure"
+    measures: ClassVar[tuple[str, ...]] = (
+        "width/*",
+        "output_side/*",
+        "layer_density/*",
+        "cost/relative_macs",
+        "cost/dropped_layers",
+        "density/of_built",
+    )
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`width/<layer>`, `output_side/<layer>`, `layer_density/<layer>` and `/convolutions`.

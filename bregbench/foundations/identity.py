@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -53,14 +54,18 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def identity(config: Any, *, contents: bool = True) -> dict[str, Any]:
+#: whether identities ask for fingerprints, or what answers in their place
+Contents = bool | Callable[[Any], str | None]
+
+
+def identity(config: Any, *, contents: Contents = True) -> dict[str, Any]:
     """The plain values that decide what a run computes: no local fields, no defaults.
 
     A dataclass with a method `fingerprint()` (a data set) adds what that returns, unless it is None.
 
     Args:
         config: a dataclass.
-        contents: ask for fingerprints, which reads files.
+        contents: ask for fingerprints, which reads files; or what knows the fingerprint of a dataclass.
     """
     plain: dict[str, Any] = _kind(config)
     for field in dataclasses.fields(config):
@@ -71,15 +76,17 @@ def identity(config: Any, *, contents: bool = True) -> dict[str, Any]:
         if default is dataclasses.MISSING or value != _identity_of(default, contents):
             plain[field.name] = value
     if contents and hasattr(config, "fingerprint"):
-        fingerprint = config.fingerprint()
+        fingerprint = contents(config) if callable(contents) else config.fingerprint()
         if fingerprint is not None:
             plain["fingerprint"] = fingerprint
     return plain
 
 
-def config_hash(config: Any) -> str:
-    """Eight hexadecimal digits that name what a run computes."""
-    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+def config_hash(config: Any, *, contents: Contents = True) -> str:
+    """Eight hexadecimal digits that name what a run computes; `contents` as for `identity`."""
+    canonical = json.dumps(
+        identity(config, contents=contents), sort_keys=True, separators=(",", ":")
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
@@ -90,7 +97,7 @@ def _kind(config: Any) -> dict[str, Any]:
     return {"kind": config.kind} if hasattr(config, "kind") else {}
 
 
-def _identity_of(value: Any, contents: bool) -> Any:
+def _identity_of(value: Any, contents: Contents) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return identity(value, contents=contents)
     if isinstance(value, dict):

@@ -6,6 +6,7 @@ import filecmp
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,9 +15,11 @@ from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.foundations.files import write_json
 from bregbench.foundations.interrupts import OUT_OF_TIME
 from bregbench.reproduce.plan import Job
+from bregbench.runs.agreement import refuse_disagreement
 from bregbench.runs.records import export_record, record_of, with_evaluations_of
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.config import Config
+from bregbench.storage.directory import RunDirectory
 
 
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
@@ -31,18 +34,30 @@ def keep_records(jobs: list[Job], records_dir: Path) -> int:
         if not run.complete:
             continue
         if not record.complete:
-            export_record(run, record)
-            new += 1
+            refuse_disagreement(run, job.config.run_name, asked=job.config.settled())
+            new += export_record(run, record, replace=False)
         elif filecmp.cmp(run.metrics, record.metrics, shallow=False):
-            try:
-                summary = with_evaluations_of(run, record, record.path.relative_to(records_dir))
-            except BenchError as error:
-                # Such as times, which differ whenever they are taken: no reason to train nothing.
-                say(f"note: the record stays as it is: {error}")
-                continue
-            if summary is not None:
-                write_json(record.summary, summary)
+            _keep_evaluations(run, record, record.path.relative_to(records_dir))
     return new
+
+
+def _keep_evaluations(run: RunDirectory, record: RunDirectory, name: Path) -> None:
+    if not _further(run, record, name):
+        return
+    with record.keeping():
+        # Once more: another command may have kept some since.
+        summary = _further(run, record, name)
+        if summary:
+            write_json(record.summary, summary)
+
+
+def _further(run: RunDirectory, record: RunDirectory, name: Path) -> dict[str, Any] | None:
+    try:
+        return with_evaluations_of(run, record, name)
+    except BenchError as error:
+        # Such as times, which differ whenever they are taken: no reason to train nothing.
+        say(f"note: the record stays as it is: {error}")
+        return None
 
 
 def run_missing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -11,8 +10,12 @@ from typing import Any, NamedTuple
 
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_atomically, write_json
-from bregbench.runs.records import export_record, with_evaluations_of
+from bregbench.runs.agreement import refuse_disagreement
+from bregbench.runs.load import read_config
+from bregbench.runs.records import export_record, put_record, with_evaluations_of
+from bregbench.runs.unpacking import unpack
 from bregbench.storage.directory import RunDirectory
+from bregbench.storage.layout import RunName
 
 
 def pack(runs: list[RunDirectory], output: Path) -> int:
@@ -26,7 +29,8 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
         How many records it holds.
 
     Raises:
-        BenchError: none of the runs is finished, or two of them are the same run.
+        BenchError: none of the runs is finished, two of them are the same run, or the files of one do not
+            belong together.
     """
     if not output.name.endswith(".tar.gz"):
         raise BenchError(f"output={output} must end in .tar.gz")
@@ -35,13 +39,12 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
         raise BenchError("no finished runs to pack: see bregbench-runs list")
     with tempfile.TemporaryDirectory() as folder:
         for run in finished:
-            record = RunDirectory(Path(folder) / _record_name(run))
+            name = run_name(run)
+            refuse_disagreement(run, name, asked=read_config(run))
+            record = RunDirectory(Path(folder) / name.path)
             if record.path.exists():
-                raise BenchError(f"two of the runs are {_record_name(run)}: pack them one by one")
-            if run.weights.is_file():
-                export_record(run, record)
-            else:
-                shutil.copytree(run.path, record.path)
+                raise BenchError(f"two of the runs are {name}: pack them one by one")
+            export_record(run, record)
 
         def write(temporary: Path) -> None:
             with tarfile.open(temporary, "w:gz") as archive:
@@ -60,67 +63,73 @@ class Merged(NamedTuple):
 
 
 def merge(archive: Path, records_dir: Path) -> Merged:
-    """Unpack the records of an archive; those that exist already get its evaluations and no more.
+    """Add the records of an archive; those that exist already get its evaluations and no more.
+
+    Each new record is put together beside its place and renamed, so that a killed merge leaves none that only
+    looks complete; the same command goes on.
 
     Args:
         archive: what `pack` wrote.
         records_dir: where records are kept.
 
     Raises:
-        BenchError: not such an archive, a record that would not lie in `records_dir`, or one that
-            differs from the one that is there; then nothing is changed.
+        BenchError: not such an archive, a record that would not lie in `records_dir`, whose files do not
+            belong together, or that differs from the one that is there; then nothing is changed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            with tarfile.open(archive, "r:gz") as packed:
-                packed.extractall(folder, filter="data")
-        except (OSError, tarfile.TarError, EOFError) as error:
-            raise BenchError(f"archive={archive} cannot be read: {error}") from error
-        found = [RunDirectory(p.parent) for p in sorted(Path(folder).rglob("summary.json"))]
-        if not found:
-            raise BenchError(f"archive={archive} holds no records")
-        new: list[tuple[RunDirectory, Path]] = []
-        known: list[str] = []
-        longer: dict[str, tuple[RunDirectory, dict[str, Any]]] = {}
-        for record in found:
-            name = _record_name(record)
-            there = RunDirectory(records_dir / name)
+        found = _named(unpack(archive, Path(folder)), archive)
+        new: list[RunName] = []
+        known: list[RunName] = []
+        completed: list[RunName] = []
+        for name, record in found.items():
+            there = RunDirectory(records_dir / name.path)
             if not there.complete:
-                new.append((record, there.path))
-            elif filecmp.cmp(record.metrics, there.metrics, shallow=False):
-                known.append(str(name))
-                summary = with_evaluations_of(record, there, name)
+                new.append(name)
+                continue
+            known.append(name)
+            if _further(record, there, name) is not None:
+                completed.append(name)
+        for name in new:
+            put_record(found[name], RunDirectory(records_dir / name.path), replace=False)
+        for name in completed:
+            there = RunDirectory(records_dir / name.path)
+            with there.keeping():
+                summary = _further(found[name], there, name)
                 if summary is not None:
-                    longer[str(name)] = there, summary
-            else:
-                raise BenchError(
-                    f"{name} is there already and differs: remove one of the two records first"
-                )
-        for record, target in new:
-            shutil.copytree(record.path, target, dirs_exist_ok=True)
-        for there, summary in longer.values():
-            write_json(there.summary, summary)
-    names = [str(target.relative_to(records_dir)) for _, target in new]
-    return Merged(names, known, list(longer))
+                    write_json(there.summary, summary)
+    return Merged(*([str(name) for name in names] for names in (new, known, completed)))
 
 
-def _record_name(run: RunDirectory) -> Path:
-    """Where a record belongs, below the folder of all records.
+def _named(records: list[RunDirectory], archive: Path) -> dict[RunName, RunDirectory]:
+    """The records by their addresses, each of them intact."""
+    found: dict[RunName, RunDirectory] = {}
+    for record in records:
+        name = run_name(record)
+        refuse_disagreement(record, name)
+        if name in found:
+            raise BenchError(f"archive={archive} holds {name} twice: pack the records again")
+        found[name] = record
+    return found
+
+
+def _further(record: RunDirectory, there: RunDirectory, name: RunName) -> dict[str, Any] | None:
+    """The summary of the record that is there, with the evaluations of another copy; None if it has all."""
+    if not filecmp.cmp(record.metrics, there.metrics, shallow=False):
+        raise BenchError(
+            f"{name} is there already and differs: remove one of the two records first"
+        )
+    return with_evaluations_of(record, there, name.path)
+
+
+def run_name(run: RunDirectory) -> RunName:
+    """The address of a finished run, as its summary says it.
 
     Raises:
-        BenchError: its summary, which may come from anywhere, does not say, or names another place.
+        BenchError: the summary, which may come from anywhere, does not say, or names another place.
     """
     summary = run.read_summary()
     try:
-        folder = f"{summary['name']}-{summary['hash']}"
-        experiment, seed = str(summary["experiment_name"]), f"seed{summary['seed']}"
+        experiment, name, digits = (summary[key] for key in ("experiment_name", "name", "hash"))
+        return RunName(str(experiment), str(name), str(digits), summary["seed"])
     except KeyError as error:
         raise BenchError(f"{run.path} is no record: its summary has no {error}") from None
-    # An experiment may be a folder in a folder.
-    parts = [*experiment.split("/"), folder, seed]
-    if any(part in ("", ".", "..") or "/" in part or "\\" in part for part in parts):
-        raise BenchError(
-            f"record {'/'.join(parts)!r} would not lie where records do: correct experiment_name, name, "
-            "hash and seed in its summary.json"
-        )
-    return Path(*parts)

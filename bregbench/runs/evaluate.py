@@ -104,16 +104,19 @@ def evaluate_run(
             seed=config.seed,
             bf16=config.trainer.precision is Precision.bf16,
         )
-    summary = directory.read_summary()
-    summary["final"].setdefault(variant, {}).setdefault(selection, {}).update(metrics)
     entry: dict[str, Any] = {
         "evaluators": [evaluator.kind for evaluator in evaluators],
         "selection": selection,
         "variant": variant,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    summary.setdefault("evaluated", []).append(entry | provenance(torch.device(device)))
-    write_json(directory.summary, summary)
+    entry |= provenance(torch.device(device))
+    # Read only now: another command may have added to the summary while this one measured.
+    with directory.keeping():
+        summary = directory.read_summary()
+        summary["final"].setdefault(variant, {}).setdefault(selection, {}).update(metrics)
+        summary.setdefault("evaluated", []).append(entry)
+        write_json(directory.summary, summary, make_folder=False)
     return metrics
 
 

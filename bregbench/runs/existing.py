@@ -7,6 +7,7 @@ from typing import Any
 from bregbench.evaluators import EvaluatorConfig
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.identity import identity
+from bregbench.runs.agreement import refuse_disagreement
 from bregbench.runs.load import read_config
 from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
@@ -30,6 +31,16 @@ def refuse_another(config: Config, directory: RunDirectory) -> None:
         )
 
 
+def refuse_mixed(config: Config, directory: RunDirectory) -> None:
+    """Refuse a finished run whose metrics and summary do not belong to its config.
+
+    Raises:
+        BenchError: names what does not agree.
+    """
+    if _stored(directory) is not None:
+        refuse_disagreement(directory, config.run_name, asked=config)
+
+
 def lacking(config: Config, directory: RunDirectory) -> list[str]:
     """What was asked of a finished run that it does not have, and how to get it; one line each.
 
@@ -46,7 +57,8 @@ def lacking(config: Config, directory: RunDirectory) -> list[str]:
             f"this finished run was not measured with evaluators={_list(fresh)} as they are set now: "
             f"bregbench-evaluate run={directory.path} evaluators={_list(fresh)} does it"
         )
-    untrained = _untrained(config, stored, directory, summary["epochs"])
+    has_best = summary["best"]["epoch"] > 0
+    untrained = _untrained(config, stored, directory, summary["epochs"], best=has_best)
     untrained += [f"traces of {n}" for n, e in fresh.items() if _keeps_traces(e)]
     if untrained:
         notes.append(
@@ -78,10 +90,14 @@ def _fresh_evaluators(
     }
 
 
-def _untrained(config: Config, stored: Config, directory: RunDirectory, epochs: int) -> list[str]:
+def _untrained(
+    config: Config, stored: Config, directory: RunDirectory, epochs: int, *, best: bool
+) -> list[str]:
     wanted = [epoch for epoch in config.trainer.snapshots if epoch <= epochs]
     missing = [epoch for epoch in wanted if not directory.snapshot(epoch).is_file()]
     found = [f"trainer.snapshots={_list(missing)}"] if missing else []
+    weights = [directory.weights, *([directory.best] if best else [])]
+    found += [path.name for path in weights if not path.is_file()]
     if getattr(config.task, "top5", False) and not getattr(stored.task, "top5", False):
         found.append("task.top5")
     return found

@@ -7,6 +7,7 @@ seed 0 the final weights, snapshots and traces where they are small.
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Any
 
 from bregbench.data import DatasetConfig
 from bregbench.foundations.errors import BenchError
-from bregbench.foundations.files import read_tensors, write_json
+from bregbench.foundations.files import (
+    read_tensors,
+    reporting_writes,
+    sync_folder,
+    write_json,
+)
 from bregbench.foundations.identity import to_plain
 from bregbench.runs.load import read_config
 from bregbench.schema.config import Config
-from bregbench.storage.directory import RunDirectory
+from bregbench.storage.directory import UNFINISHED, RunDirectory
 from bregbench.storage.sparse_weights import save_sparse
 
 #: weights, snapshots and traces larger than this are not kept in a record
@@ -27,29 +33,71 @@ LARGEST_FILE = 2**20
 
 def record_of(config: Config, records_dir: Path) -> RunDirectory:
     """Where the record of a config's run lies or would lie."""
-    name = Path(config.experiment_name) / config.hashed_name / f"seed{config.seed}"
-    return RunDirectory(records_dir / name)
+    return RunDirectory(records_dir / config.run_name.path)
 
 
-def export_record(run: RunDirectory, record: RunDirectory) -> None:
+def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = True) -> bool:
     """Copy what is worth keeping of a finished run; an existing record is replaced as a whole.
 
     Args:
         run: a complete run directory.
         record: where to put it.
+        replace: False leaves a record that another command has put there meanwhile as it is.
+
+    Returns:
+        Whether the record was put there.
     """
-    record.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=record.path.parent, prefix=".record-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         fresh = RunDirectory(Path(folder) / "record")
         fresh.path.mkdir()
         for source in (run.penalties, run.metrics, run.summary):
-            shutil.copyfile(source, fresh.path / source.name)
+            copy_file(source, fresh.path / source.name)
         write_json(fresh.config, to_plain(_portable(read_config(run))))
         if run.read_summary()["seed"] == 0:
             _keep_weights(run, fresh)
-        if record.path.exists():
-            shutil.rmtree(record.path)
-        fresh.path.rename(record.path)
+        return put_record(fresh, record, replace=replace)
+
+
+def put_record(fresh: RunDirectory, record: RunDirectory, *, replace: bool) -> bool:
+    """Put a whole record in its place, and say whether that was done.
+
+    It is copied beside its place and renamed, so that a kill leaves the old one, the new one or none.
+
+    Args:
+        fresh: the record, somewhere else.
+        record: its place.
+        replace: what to do where a record is there already.
+    """
+    with record.keeping(), reporting_writes(record.path):
+        if record.complete and not replace:
+            return False
+        beside = Path(tempfile.mkdtemp(dir=record.path.parent, prefix=UNFINISHED))
+        try:
+            shutil.copytree(fresh.path, beside / "new")
+            for file in filter(Path.is_file, (beside / "new").rglob("*")):
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+            if record.path.exists():
+                record.path.rename(beside / "old")
+            (beside / "new").rename(record.path)
+            sync_folder(record.path.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return True
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file of a run.
+
+    Raises:
+        BenchError: it is missing, or cannot be read or written.
+    """
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError as error:
+        raise BenchError(
+            f"{source} is missing: put it back, or delete {source.parent} and make that run again"
+        ) from error
 
 
 def with_evaluations_of(
@@ -89,11 +137,14 @@ def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
         save_sparse(record.sparse_weights, read_tensors(run.weights))
         if record.sparse_weights.stat().st_size > LARGEST_FILE:
             record.sparse_weights.unlink()
+    elif run.sparse_weights.is_file():
+        # A record, which is kept once more.
+        copy_file(run.sparse_weights, record.sparse_weights)
     for source in [run.traces, *sorted(run.snapshots.glob("*.safetensors"))]:
         if source.is_file() and source.stat().st_size <= LARGEST_FILE:
             target = record.path / source.relative_to(run.path)
             target.parent.mkdir(exist_ok=True)
-            shutil.copyfile(source, target)
+            copy_file(source, target)
 
 
 def _portable(config: Config) -> Config:
@@ -111,10 +162,17 @@ def _portable(config: Config) -> Config:
 
 
 def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
-    """The finished run of a config: its record, else its run directory, else None."""
-    from bregbench.runs.train import run_directory
+    """The finished run of a config: its record, else its run directory, else None.
 
-    for directory in (record_of(config, records_dir), run_directory(config)):
+    Raises:
+        BenchError: there is one, and its files are damaged or belong to other runs.
+    """
+    from bregbench.runs.agreement import refuse_disagreement
+
+    name = config.run_name
+    for folder in (records_dir, Path(config.runs_dir)):
+        directory = RunDirectory(folder / name.path)
         if directory.complete:
+            refuse_disagreement(directory, name, asked=config.settled())
             return directory
     return None

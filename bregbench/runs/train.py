@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import time
@@ -25,7 +26,7 @@ from bregbench.foundations.identity import to_plain
 from bregbench.foundations.provenance import provenance
 from bregbench.measures import count_parameters, peak_memory_bytes
 from bregbench.methods.base import Split, Traced
-from bregbench.runs.existing import lacking, refuse_another
+from bregbench.runs.existing import lacking, refuse_another, refuse_mixed
 from bregbench.schema.config import Config
 from bregbench.schema.trainer import SelectOn
 from bregbench.storage.directory import RunDirectory
@@ -35,8 +36,7 @@ from bregbench.training.trainer import Training
 
 def run_directory(config: Config) -> RunDirectory:
     """Where a config's run lives: the same config and seed, the same directory."""
-    root = Path(config.runs_dir) / config.experiment_name
-    return RunDirectory(root / config.hashed_name / f"seed{config.seed}")
+    return RunDirectory(Path(config.runs_dir) / config.run_name.path)
 
 
 def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
     directory = run_directory(config)
     refuse_another(config, directory)
     if directory.complete:
+        refuse_mixed(config, directory)
         say(f"complete: {directory.path}")
         for note in lacking(config, directory):
             say(f"note: {note}")
@@ -70,26 +71,28 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
             return _train_locked(config, directory, deadline)
         except (BenchError, Interrupted) as error:
             state = "interrupted" if isinstance(error, Interrupted) else "failed"
-            directory.write_status(state, reason=str(error))
+            _note_end(directory, state, str(error))
             raise
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
-            directory.write_status(state, reason=f"{type(error).__name__}: {error}")
+            _note_end(directory, state, f"{type(error).__name__}: {error}")
             raise
+
+
+def _note_end(directory: RunDirectory, state: str, reason: str) -> None:
+    """Leave a note of why a run has stopped, where there is still a place for it."""
+    with contextlib.suppress(BenchError):
+        directory.refuse_gone()
+        directory.write_status(state, reason=reason)
 
 
 def _train_locked(
     config: Config, directory: RunDirectory, deadline: float | None
 ) -> dict[str, Any]:
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    write_json(directory.config, to_plain(config))
+    write_json(directory.config, to_plain(config), make_folder=False)
     training = Training(config, directory)
-    write_text(directory.penalties, training.method.describe())
-    if training.resume():
-        say(f"resumed: {directory.path} after epoch {training.position.epochs}")
-    else:
-        say(f"started: {directory.path}")
-        directory.keep_metrics(0)
+    _begin(training)
     total = sum(phase.epochs for phase in training.phases)
     directory.write_status("running", epoch=training.position.epochs, epochs=total)
     tracker = config.tracking.build(
@@ -100,15 +103,12 @@ def _train_locked(
     )
     try:
         training.run(tracker, deadline=deadline)
+        training.ledger.refuse_damaged()
         summary = _summarize(training, started)
         tracker.finish(summary)
     finally:
         tracker.close()
-    write_tensors(directory.weights, training.network.state_dict())
-    traces = _traces(training)
-    if traces:
-        write_atomically(directory.traces, lambda temporary: save_file(traces, temporary))
-    write_json(directory.summary, summary)
+    _keep_results(training, summary)
     directory.write_status("complete", epoch=training.position.epochs, epochs=total)
     directory.checkpoint.unlink(missing_ok=True)
     for note in summary["notes"]:
@@ -117,11 +117,47 @@ def _train_locked(
     return summary
 
 
+def _begin(training: Training) -> None:
+    """Take the run up where its checkpoint stands, or start it."""
+    directory = training.directory
+    # Of the first phase, also where a later one is taken up.
+    penalties = training.method.describe()
+    if training.resume():
+        say(f"resumed: {directory.path} after epoch {training.position.epochs}")
+    else:
+        lines = directory.metrics.read_bytes().count(b"\n") if directory.metrics.is_file() else 0
+        again = f" again: its {lines} epochs have no checkpoint" if lines else ""
+        say(f"started{again}: {directory.path}")
+        training.start()
+    write_text(directory.penalties, penalties, make_folder=False)
+    training.ledger.add(directory.config)
+    training.ledger.add(directory.penalties)
+
+
+def _keep_results(training: Training, summary: dict[str, Any]) -> None:
+    """Write what a finished run leaves, the summary last and only beside everything else."""
+    directory, ledger = training.directory, training.ledger
+    write_tensors(directory.weights, training.network.state_dict(), make_folder=False)
+    ledger.add(directory.weights)
+    traces = _traces(training)
+    if traces:
+        write_atomically(directory.traces, lambda path: save_file(traces, path), make_folder=False)
+        ledger.add(directory.traces)
+    if training.best["epoch"] == 0:
+        # Weights of an earlier phase, among which the last one has chosen none.
+        directory.best.unlink(missing_ok=True)
+    ledger.refuse_damaged()
+    ledger.sync()
+    write_json(directory.summary, summary, make_folder=False)
+    directory.refuse_gone()
+
+
 def _summarize(training: Training, started: str) -> dict[str, Any]:
     config, position = training.config, training.position
+    fingerprints = config.fingerprints()
     return {
         "name": config.name,
-        "hash": training.directory.name.rpartition("-")[2],
+        "hash": config.run_name.hash,
         "experiment_name": config.experiment_name,
         "seed": config.seed,
         "epochs": position.epochs,
@@ -141,6 +177,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(training.device),
         "best": training.best,
         "initial": training.initial,
+        **({"fingerprints": fingerprints} if fingerprints else {}),
         "notes": [*config.data.notes(), *training.method.notes(), *_selection_note(training)],
         "final": _evaluate(training),
     }
@@ -160,7 +197,7 @@ def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
     network = training.network
     last = copy.deepcopy(network.state_dict())
     best = last
-    if training.directory.best.is_file() and training.best["epoch"] > 0:
+    if training.best["epoch"] > 0:
         best = read_tensors(training.directory.best, training.device)
     final: dict[str, dict[str, dict[str, float]]] = {}
     for selection, state in (("best", best), ("last", last)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -16,10 +17,11 @@ from bregbench.foundations.identity import chosen, config_hash, fill_chosen, loc
 from bregbench.methods import MethodConfig
 from bregbench.models import ModelConfig
 from bregbench.objectives import ObjectiveConfig
-from bregbench.phases.base import Phase, PhaseConfig
-from bregbench.schema.check import check_tree
+from bregbench.phases.base import Phase, PhaseConfig, TransformConfig
+from bregbench.schema.check import check_tree, walk
 from bregbench.schema.selecting import check_selection
 from bregbench.schema.trainer import Precision, TrainerConfig
+from bregbench.storage.layout import RunName, check_experiment
 from bregbench.storage.tracking import TrackingConfig
 from bregbench.tasks.base import TaskConfig
 
@@ -75,6 +77,32 @@ class Config:
         """The name with the hash of everything that changes the result."""
         return f"{self.name}-{config_hash(self.settled())}"
 
+    @property
+    def run_name(self) -> RunName:
+        """The address of the run, below the folder of all runs or of all records."""
+        digits = config_hash(self.settled())
+        return RunName(self.experiment_name, self.name, digits, self.seed)
+
+    def fingerprints(self) -> dict[str, str | None]:
+        """Digests of contents that enter the hash, by key: they are kept, for where the contents are not."""
+        found = {
+            key: node.fingerprint()
+            for key, node in walk(self, "")
+            if isinstance(node, DatasetConfig | TransformConfig) and hasattr(node, "fingerprint")
+        }
+        read = {"data"} if self.data.path is not None else set[str]()
+        return {key: digest for key, digest in found.items() if digest is not None or key in read}
+
+    def hash_with(self, fingerprints: dict[str, str | None]) -> str:
+        """The hash, with digests that a summary has kept in place of contents that would be read."""
+        known = {id(node): key for key, node in walk(self, "") if key in fingerprints}
+
+        def fingerprint(node: Any) -> str | None:
+            key = known.get(id(node))
+            return node.fingerprint() if key is None else fingerprints[key]
+
+        return config_hash(self, contents=fingerprint)
+
     def settled(self) -> Config:
         """The config with the precision that is computed in, where somebody has set it to `auto` since."""
         if self.trainer.precision is not Precision.auto:
@@ -124,6 +152,7 @@ class Config:
         for key in ("runs_dir", "experiment_name"):
             if not getattr(self, key).strip():
                 raise BenchError(f"{key} is empty: give a folder name")
+        check_experiment(self.experiment_name)
 
     def check_order(self) -> None:
         """Refuse phases that cannot follow each other; when a run begins, not when files compose.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from bregbench.foundations.errors import BenchError
-from bregbench.foundations.files import write_json, write_text
+from bregbench.foundations.files import reporting_writes, write_json, write_text
+from bregbench.storage.locking import hold, is_held
 
 #: how long to try for a lock: `live` holds it for an instant, too
 _LOCK_SECONDS = 1.0
+#: how long to wait for another command that adds to the same summary or keeps the same record
+_KEEPING_SECONDS = 60.0
+#: how names of folders begin in which records are put together
+UNFINISHED = ".record-"
 
 
 class RunDirectory:
@@ -31,12 +36,14 @@ class RunDirectory:
         self.summary = self.path / "summary.json"
         self.checkpoint = self.path / "checkpoint.pt"
         self.best = self.path / "best.pt"
+        self.next_best = self.path / "next_best.pt"
         self.weights = self.path / "weights.pt"
         self.sparse_weights = self.path / "weights.safetensors"
         self.snapshots = self.path / "snapshots"
         self.traces = self.path / "traces.safetensors"
         self.lock = self.path / "lock"
         self.tracking = self.path / "tracking"
+        self._lock_id: tuple[int, int] | None = None
 
     def snapshot(self, epoch: int) -> Path:
         """Weights after an epoch, where they were asked for."""
@@ -80,6 +87,7 @@ class RunDirectory:
             self.status,
             {"state": state, "time": _now(), "host": socket.gethostname(), "pid": os.getpid()}
             | details,
+            make_folder=False,
         )
 
     def read_metrics(self) -> list[dict[str, Any]]:
@@ -88,36 +96,42 @@ class RunDirectory:
         Raises:
             BenchError: the file is damaged.
         """
-        rows: list[dict[str, Any]] = []
         if not self.metrics.is_file():
-            return rows
-        for line in self.metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break
-            rows.append(_parse(line, self.metrics))
-        return rows
+            return []
+        *lines, _ = _read(self.metrics).split("\n")
+        return [_parse(line, self.metrics) for line in lines]
 
-    def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one epoch in a single write."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+    def append_metrics(self, row: dict[str, Any]) -> bytes:
+        """Add one epoch in a single write, which is on the disk afterwards; the line that was written."""
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        with reporting_writes(self.metrics), self.metrics.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        return line
 
     def keep_metrics(self, epochs: int) -> None:
         """Forget lines beyond `epochs`: they were written after the checkpoint that is resumed from."""
-        rows = self.read_metrics()[:epochs]
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        rows = self.read_metrics()[:epochs] if epochs else []
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        write_text(self.metrics, text, make_folder=False)
+
+    def make_snapshots(self) -> None:
+        """Make the folder of snapshots."""
+        with reporting_writes(self.snapshots):
+            self.snapshots.mkdir(exist_ok=True)
+
+    def remove_results(self) -> None:
+        """Forget what an earlier process has left, but for the config: a run begins."""
+        self.keep_metrics(0)
+        for path in (self.best, self.next_best, self.weights, self.traces):
+            path.unlink(missing_ok=True)
+        _remove(self.snapshots.glob("*"))
 
     @property
     def live(self) -> bool:
         """Whether a process is at work here."""
-        if not self.lock.is_file():
-            return False
-        with self.lock.open("r", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self.lock)
 
     @property
     def state(self) -> str:
@@ -132,11 +146,12 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Hold the directory for one process.
 
-        The lock is the kernel's, so it vanishes with its holder however that ends, and a file left by
-        a killed process is simply taken over.
+        The lock vanishes with its holder however that ends, and a file left by a killed process is simply
+        taken over. Temporary files that a killed process has left here are deleted.
 
         Raises:
-            BenchError: another process is at work here, or there can be no such folder.
+            InUse: another process is at work here.
+            BenchError: there can be no such folder.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -145,35 +160,88 @@ class RunDirectory:
                 f"run directory {self.path} cannot be made ({error.filename}: {error.strerror}): "
                 "give another runs_dir="
             ) from error
-        with self.lock.open("a+", encoding="utf-8") as file:
-            if not _lock(file):
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise BenchError(
-                    f"run directory {self.path} is in use by {holder}: wait for that run, stop it, "
-                    "or change seed= or experiment_name="
-                )
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
-            file.flush()
+        advice = (
+            f"run directory {_braced(self.path)} is in use by {{holder}}: wait for that run, stop it, "
+            "or change seed= or experiment_name="
+        )
+        with self._held(self.lock, _LOCK_SECONDS, advice):
+            self._lock_id = _identity(self.lock)
+            try:
+                _remove(self.path.glob(".*.tmp"), self.snapshots.glob(".*.tmp"))
+                yield
+            finally:
+                self._lock_id = None
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Hold the place of this run or record while a command adds to it or puts it there.
+
+        Other commands wait. What killed commands have left beside it is deleted.
+
+        Raises:
+            InUse: another process does not come to an end.
+            BenchError: there can be no such folder.
+        """
+        lock = self.path.parent / ".keeping"
+        advice = f"{_braced(self.path)} is being written by {{holder}}: wait for that command, or stop it"
+        with reporting_writes(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._held(lock, _KEEPING_SECONDS, advice):
+            _remove(self.path.glob(".*.tmp"), self.path.parent.glob(f"{UNFINISHED}*"))
+            try:
+                yield
+            finally:
+                # While it is held: who waits for the lock of a file that is gone tries again.
+                lock.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _held(self, lock: Path, seconds: float, advice: str) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            with reporting_writes(lock):
+                stack.enter_context(hold(lock, seconds=seconds, advice=advice))
             yield
+
+    def refuse_gone(self) -> None:
+        """Refuse to go on in a directory that is no longer the one that was locked.
+
+        Raises:
+            BenchError: somebody has deleted or replaced it, and another process may be at work in its place.
+        """
+        gone = (
+            not self.path.is_dir()
+            if self._lock_id is None
+            else _identity(self.lock) != self._lock_id
+        )
+        if gone:
+            raise BenchError(
+                f"run directory {self.path} or its lock was deleted while the run was at work: what is "
+                "left is not complete; delete the run directory and give the same command again"
+            )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    return _parse(_read(path), path)
+
+
+def _read(path: Path) -> str:
     try:
-        return _parse(path.read_text(encoding="utf-8"), path)
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except ValueError as error:
+        found = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(found, dict):
         raise _damaged(path, "no JSON object")
     return found
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 def _damaged(path: Path, reason: object) -> BenchError:
@@ -182,18 +250,23 @@ def _damaged(path: Path, reason: object) -> BenchError:
     )
 
 
-def _lock(file: TextIO) -> bool:
-    """Take the exclusive lock; False where another process keeps it."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _remove(*found: Iterator[Path]) -> None:
+    for path in [path for paths in found for path in paths]:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _braced(path: Path) -> str:
+    """A path for a text with placeholders."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _now() -> str:

@@ -19,7 +19,7 @@ def find_run(path: str) -> RunDirectory:
     directory = RunDirectory(path)
     if directory.config.is_file():
         return directory
-    below = sorted(p.parent for p in Path(path).rglob(directory.config.name))
+    below = sorted(_below(Path(path)))
     if len(below) == 1:
         return RunDirectory(below[0])
     found = f"{len(below)} runs below it" if below else "no run there"
@@ -83,8 +83,17 @@ def find_run_directories(folders: list[str]) -> list[RunDirectory]:
     for folder in folders:
         if not Path(folder).is_dir():
             raise BenchError(f"runs={folder} is not a folder: give a run directory or one above it")
-        pattern = RunDirectory(folder).config.name
-        paths |= {config.parent for config in Path(folder).rglob(pattern)}
+        paths |= _below(Path(folder))
     if not paths:
         raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench-train first")
     return [RunDirectory(path) for path in sorted(paths)]
+
+
+def _below(folder: Path) -> set[Path]:
+    """Folders with a config; hidden ones are records that somebody is putting together."""
+    found = (config.parent for config in folder.rglob(RunDirectory(folder).config.name))
+    return {
+        path
+        for path in found
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    }

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_atomically
 
+#: entries of one tensor that a file may ask for, far above those of any network here
+_MOST_ENTRIES = 2**30
 _POSITIONS, _VALUES, _SHAPE = "/positions", "/values", "/shape"
 
 
@@ -33,16 +38,49 @@ def save_sparse(path: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def load_sparse(path: Path) -> dict[str, torch.Tensor]:
-    """Read what `save_sparse` wrote, as ordinary dense tensors."""
-    tensors = load_file(path)
+    """Read what `save_sparse` wrote, as ordinary dense tensors.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    tensors = load_tensors(path)
     state: dict[str, torch.Tensor] = {}
-    for key, tensor in tensors.items():
-        if key.endswith(_SHAPE):
-            name = key.removesuffix(_SHAPE)
-            values = tensors[name + _VALUES]
-            dense = torch.zeros(int(tensor.prod()), dtype=values.dtype)
-            dense[tensors[name + _POSITIONS].long()] = values
-            state[name] = dense.reshape(tensor.tolist())
-        elif not key.endswith((_POSITIONS, _VALUES)):
-            state[key] = tensor
+    try:
+        for key, tensor in tensors.items():
+            if key.endswith(_SHAPE):
+                name = key.removesuffix(_SHAPE)
+                found = tensors[name + _POSITIONS], tensors[name + _VALUES]
+                state[name] = _dense(tensor.tolist(), *found)
+            elif not key.endswith((_POSITIONS, _VALUES)):
+                state[key] = tensor
+    except (KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
     return state
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        BenchError: the file is damaged or missing.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _dense(shape: list[int], positions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    entries = math.prod(shape)
+    if min(shape, default=1) < 0 or entries > _MOST_ENTRIES:
+        raise ValueError(f"a tensor of shape {shape}")
+    dense = torch.zeros(entries, dtype=values.dtype)
+    dense[positions.long()] = values
+    return dense.reshape(shape)
+
+
+def _damaged(path: Path, error: Exception) -> BenchError:
+    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return BenchError(
+        f"{path} is damaged or was cut short ({reason}): put it back, or delete the run and make it again"
+    )

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-from safetensors.torch import load_file
 
 from bregbench.foundations.errors import BenchError
 from bregbench.storage.directory import RunDirectory
+from bregbench.storage.sparse_weights import load_tensors
 from bregbench.storage.weights import TRAIN_ANEW
-
-if TYPE_CHECKING:
-    pass
 
 
 def traces_of(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
@@ -25,7 +20,7 @@ def traces_of(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
     if run.traces.is_file():
         found = {
             name.removeprefix(f"{evaluator}/"): tensor
-            for name, tensor in load_file(run.traces).items()
+            for name, tensor in load_tensors(run.traces).items()
             if name.startswith(f"{evaluator}/")
         }
     if not found:

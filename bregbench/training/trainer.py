@@ -27,6 +27,7 @@ from bregbench.schema.config import Config
 from bregbench.schema.selecting import check_selection, selection_metric, withstood
 from bregbench.schema.trainer import Precision, SelectOn
 from bregbench.storage.directory import RunDirectory
+from bregbench.storage.ledger import Ledger
 from bregbench.storage.restore import load_weights
 from bregbench.storage.sparse_weights import load_sparse, save_sparse
 from bregbench.storage.tracking import Tracker
@@ -69,6 +70,7 @@ class Training:
     def __init__(self, config: Config, directory: RunDirectory) -> None:
         self.config = config
         self.directory = directory
+        self.ledger = Ledger(directory)
         self.device = config.trainer.torch_device()
         self.streams = Streams(config.seed)
         self.streams.seed_global()
@@ -168,14 +170,7 @@ class Training:
         """Take up the run where its checkpoint stands; False where there is none."""
         if not self.directory.checkpoint.is_file():
             return False
-        try:
-            state = read_tensors(self.directory.checkpoint, self.device)
-        except Exception as error:
-            raise BenchError(
-                f"checkpoint {self.directory.checkpoint} is damaged or was cut short "
-                f"({type(error).__name__}: {str(error).partition(chr(10))[0]}): delete the run directory "
-                "to start this run again"
-            ) from error
+        state = read_tensors(self.directory.checkpoint, self.device)
         self.position = Position(**state["position"])
         load_weights(self.network, state["network"])
         self._place()
@@ -188,8 +183,34 @@ class Training:
         self._loader.load_state_dict(_on_cpu(state["loader"]))
         self.best = state["best"]
         self.initial = state["initial"]
-        self.directory.keep_metrics(self.position.epochs)
+        self._take_up_files(state.get("files"))
         return True
+
+    def _take_up_files(self, kept: dict[str, Any] | None) -> None:
+        """Make sure that what the checkpoint relies on is there; older ones do not say what it is."""
+        if kept is not None:
+            self.ledger.load_state_dict(kept)
+            return
+        epochs = self.position.epochs
+        if len(self.directory.read_metrics()) < epochs:
+            raise BenchError(
+                f"{self.directory.metrics} has lost epochs that {self.directory.checkpoint} is past: put it "
+                f"back, or delete {self.directory.path} to start this run again"
+            )
+        self.directory.keep_metrics(epochs)
+        self.ledger.begin()
+        if self.best["epoch"] > 0:
+            read_tensors(self.directory.best)
+            self.ledger.add(self.directory.best)
+        for epoch in self._snapshots():
+            if epoch <= epochs:
+                self._snapshot(epoch)
+                self.ledger.add(self.directory.snapshot(epoch))
+
+    def start(self) -> None:
+        """Begin from nothing: what an earlier process left of this run is forgotten."""
+        self.directory.remove_results()
+        self.ledger.begin()
 
     @property
     def method(self) -> Method:
@@ -255,6 +276,7 @@ class Training:
         self._kept = [self._masks[name].to(parameters[name]) for name in self._masks]
         # "Best" is a choice among the networks that the last phase has trained; 0 is none yet.
         self.best: dict[str, Any] = {"epoch": 0, "value": None}
+        self.ledger.drop(self.directory.best)
 
     @torch.no_grad()
     def _hold_masks(self) -> None:
@@ -307,7 +329,7 @@ class Training:
         self._keep_snapshot()
         row = {"epoch": self.position.epochs, "phase": self._phase.name, **metrics}
         row["seconds"] = round(seconds, 4)
-        self.directory.append_metrics(row)
+        self.ledger.append_metrics(row)
         self.save()
         self.directory.write_status("running", epoch=self.position.epochs, epochs=total)
         return row
@@ -338,14 +360,20 @@ class Training:
         # The latest of equals, as in the published code; without validation data the last epoch.
         if value is None or held is None or value >= held:
             self.best = {"epoch": self.position.epochs, "value": value}
-            write_tensors(self.directory.best, self.network.state_dict())
+            # Beside the former ones, on which the last checkpoint still relies.
+            write_tensors(self.directory.next_best, self.network.state_dict(), make_folder=False)
+
+    def _snapshots(self) -> set[int]:
+        """Epochs whose weights are kept, for figures or to go back to."""
+        rewinds = [e for p in self.phases if p.begin is not None for e in p.begin.rewinds()]
+        return {*self.config.trainer.snapshots, *rewinds}
 
     def _keep_snapshot(self) -> None:
-        rewinds = [e for p in self.phases if p.begin is not None for e in p.begin.rewinds()]
-        if self.position.epochs in (*self.config.trainer.snapshots, *rewinds):
+        if self.position.epochs in self._snapshots():
             path = self.directory.snapshot(self.position.epochs)
-            path.parent.mkdir(exist_ok=True)
+            self.directory.make_snapshots()
             save_sparse(path, self.network.state_dict())
+            self.ledger.add(path)
 
     def _snapshot(self, epoch: int) -> dict[str, torch.Tensor]:
         path = self.directory.snapshot(epoch)
@@ -365,7 +393,16 @@ class Training:
                 )
 
     def save(self) -> None:
-        """Write a checkpoint from which the run continues bit by bit."""
+        """Write a checkpoint from which the run continues bit by bit, once what it relies on is written.
+
+        Raises:
+            BenchError: a file of the run was deleted or cut short, or nothing can be written.
+        """
+        directory = self.directory
+        directory.refuse_gone()
+        if directory.next_best.is_file():
+            self.ledger.add(directory.best, written_as=directory.next_best)
+        self.ledger.sync()
         state = {
             "position": dataclasses.asdict(self.position),
             "network": self.network.state_dict(),
@@ -377,8 +414,11 @@ class Training:
             "loader": self._loader.state_dict(),
             "best": self.best,
             "initial": self.initial,
+            "files": self.ledger.state_dict(),
         }
-        write_tensors(self.directory.checkpoint, state)
+        write_tensors(directory.checkpoint, state, make_folder=False)
+        self.ledger.keep_next_best()
+        self.ledger.refuse_lost()
 
 
 def _to_channels_last(network: torch.nn.Module) -> None:

@@ -37,6 +37,7 @@ class Curve(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "curve"
+    measures: ClassVar[tuple[str, ...]] = ("curve/*",)
     points: list[float] = field(default_factory=lambda: list(_HALVES))
 
     @torch.no_grad()
@@ -83,6 +84,7 @@ class WorstPairs(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "worst_pairs"
+    measures: ClassVar[tuple[str, ...]] = ("lipschitz/pairs", "lipschitz/pairs_start")
     pairs: int = 100
     steps: int = 100
     step_size: float = 20.0
@@ -163,6 +165,7 @@ class Robustness(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "robustness"
+    measures: ClassVar[tuple[str, ...]] = ("robustness/clean", "robustness/*_[0-9]*")
     images: int = 1000
     norm: Norm = Norm.l2
     radii: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.5, 1.0, 2.0])
@@ -217,6 +220,11 @@ class PaperRobustness(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "paper_robustness"
+    measures: ClassVar[tuple[str, ...]] = (
+        "robustness/noise",
+        "robustness/pgd",
+        "robustness/pgd_strong",
+    )
     images: int = 2000
     radius: float = 2.0
     steps: int = 100
@@ -268,6 +276,7 @@ class StrongRobustness(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "strong_robustness"
+    measures: ClassVar[tuple[str, ...]] = ("robustness/strong", "robustness/masked")
     images: int = 2000
     norm: Norm = Norm.l2
     radius: float = 2.0

@@ -60,6 +60,7 @@ class Resolution(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "resolution"
+    measures: ClassVar[tuple[str, ...]] = ("resolution/*",)
     sizes: list[int] = field(default_factory=list)
     data: list[Interpolation] = field(
         default_factory=lambda: [Interpolation.trigonometric, Interpolation.bilinear]
@@ -137,6 +138,7 @@ class Conversion(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "conversion"
+    measures: ClassVar[tuple[str, ...]] = ("conversion/*",)
     modes: list[int] = field(default_factory=list)
     truncation: list[Truncation] = field(default_factory=lambda: [Truncation.exact])
     images: int | None = None

@@ -32,6 +32,7 @@ class Codes(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "codes"
+    measures: ClassVar[tuple[str, ...]] = ("code/*",)
     layer: int = 2
     label: int = 5
     image: int = 0
@@ -102,6 +103,7 @@ class Units(EvaluatorConfig):
     """
 
     kind: ClassVar[str] = "units"
+    measures: ClassVar[tuple[str, ...]] = ("linear_units/*", "code_sparsity/*")
 
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""What a run has written and relies on: a file that differs later was lost or damaged, and is named."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import digest_file, sync_folder, write_atomically
+from bregbench.storage.directory import RunDirectory
+
+
+class Ledger:
+    """Sizes and digests of the files of one run, which travel in its checkpoint.
+
+    Args:
+        directory: the run directory, locked by this process.
+    """
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._kept: dict[str, tuple[int, str]] = {}
+        self._metrics_bytes = 0
+        self._metrics_digest = hashlib.sha256()
+
+    def add(self, path: Path, *, written_as: Path | None = None) -> None:
+        """Remember a file as it is now.
+
+        Args:
+            path: where the file is looked for later.
+            written_as: where it lies until the next checkpoint is written; None for `path` itself.
+        """
+        found = written_as or path
+        self._kept[self._key(path)] = found.stat().st_size, digest_file(found)
+
+    def drop(self, path: Path) -> None:
+        """Forget a file on which nothing rests any more."""
+        self._kept.pop(self._key(path), None)
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Write one epoch and remember it.
+
+        Raises:
+            BenchError: lines of earlier epochs are gone.
+        """
+        self.refuse_lost()
+        line = self._directory.append_metrics(row)
+        self._metrics_bytes += len(line)
+        self._metrics_digest.update(line)
+
+    def refuse_lost(self) -> None:
+        """Refuse to go on without files of this run; looks at their sizes alone, after every epoch.
+
+        Raises:
+            BenchError: names the file and the remedy.
+        """
+        self._directory.refuse_gone()
+        for key, (size, _) in self._kept.items():
+            path = self._directory.path / key
+            if not path.is_file() or path.stat().st_size != size:
+                raise self._lost(path)
+        metrics = self._directory.metrics
+        if _size(metrics) != self._metrics_bytes:
+            raise self._lost(metrics)
+
+    def refuse_damaged(self) -> None:
+        """Refuse to rely on files that differ from what was written, to the bit.
+
+        Raises:
+            BenchError: names the file and the remedy.
+        """
+        self.refuse_lost()
+        for key, (_, digest) in self._kept.items():
+            if digest_file(self._directory.path / key) != digest:
+                raise self._lost(self._directory.path / key)
+        if digest_file(self._directory.metrics) != self._metrics_digest.hexdigest():
+            raise self._lost(self._directory.metrics)
+
+    def sync(self) -> None:
+        """Put the names of the files on the disk, before a checkpoint that relies on them."""
+        sync_folder(self._directory.path)
+        if self._directory.snapshots.is_dir():
+            sync_folder(self._directory.snapshots)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {
+            "kept": {key: list(entry) for key, entry in self._kept.items()},
+            "metrics": [self._metrics_bytes, self._metrics_digest.hexdigest()],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where a checkpoint stands; what was written after it is forgotten.
+
+        Raises:
+            BenchError: a file that the checkpoint relies on is gone, cut short or damaged.
+        """
+        directory = self._directory
+        self._kept = {key: (size, digest) for key, (size, digest) in state["kept"].items()}
+        self._take_next_best()
+        self._metrics_bytes, digest = state["metrics"]
+        content = directory.metrics.read_bytes() if directory.metrics.is_file() else b""
+        content = content[: self._metrics_bytes]
+        self._metrics_digest = hashlib.sha256(content)
+        if self._metrics_digest.hexdigest() != digest:
+            raise self._lost(directory.metrics)
+        write_atomically(
+            directory.metrics, lambda temporary: temporary.write_bytes(content), make_folder=False
+        )
+        self.refuse_damaged()
+
+    def begin(self) -> None:
+        """Take the lines of metrics that are there, for a run whose checkpoint has no ledger."""
+        metrics = self._directory.metrics
+        content = metrics.read_bytes() if metrics.is_file() else b""
+        self._metrics_bytes, self._metrics_digest = len(content), hashlib.sha256(content)
+
+    def keep_next_best(self) -> None:
+        """Let the new best weights take the place of the former ones, once a checkpoint knows them."""
+        if self._directory.next_best.is_file():
+            self._directory.next_best.replace(self._directory.best)
+
+    def _take_next_best(self) -> None:
+        """After a kill: the checkpoint knows either the weights in place or those that waited for it."""
+        waiting = self._directory.next_best
+        entry = self._kept.get(self._key(self._directory.best))
+        if waiting.is_file() and entry is not None and digest_file(waiting) == entry[1]:
+            waiting.replace(self._directory.best)
+        waiting.unlink(missing_ok=True)
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self._directory.path).as_posix()
+
+    def _lost(self, path: Path) -> BenchError:
+        return BenchError(
+            f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
+            f"{self._directory.path} and give the same command again to start from the beginning"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
