@@ -11,15 +11,7 @@ from torch import nn
 from bregbench.data import Data
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.foundations.ranges import MOST, MOST_IMAGES, check_counts
-from bregbench.measures import (
-    active_units,
-    count_macs,
-    count_parameters,
-    density,
-    l1_norm,
-    modes,
-    peak_memory_bytes,
-)
+from bregbench.measures import count_macs, count_parameters, of_weights, peak_memory_bytes
 from bregbench.measures.cost import median_seconds
 from bregbench.measures.density import layer_densities
 from bregbench.measures.structure import structure_of
@@ -57,12 +49,7 @@ class Density(EvaluatorConfig):
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`density/*`, `active_units/*`, `modes/*` of spectral layers, and `l1_norm`."""
-        return {
-            **density(network),
-            **active_units(network),
-            **modes(network),
-            "l1_norm": l1_norm(network),
-        }
+        return of_weights(network)
 
 
 @dataclass

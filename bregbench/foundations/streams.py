@@ -25,6 +25,8 @@ class Streams:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._generators: dict[str, torch.Generator] = {}
+        #: states of streams that were open when the state was taken, and are not opened here yet
+        self._waiting: dict[str, torch.Tensor] = {}
 
     def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
         """The generator of one purpose; the same object at every call.
@@ -36,6 +38,8 @@ class Streams:
         if purpose not in self._generators:
             generator = torch.Generator(device=device or "cpu")
             generator.manual_seed(derive_seed(self.seed, purpose))
+            if purpose in self._waiting:
+                generator.set_state(self._waiting.pop(purpose))
             self._generators[purpose] = generator
         return self._generators[purpose]
 
@@ -56,17 +60,20 @@ class Streams:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """State of every stream, the global ones included."""
-        state = {name: generator.get_state() for name, generator in self._generators.items()}
+        opened = {name: generator.get_state() for name, generator in self._generators.items()}
+        state = {**self._waiting, **opened}
         state["global/cpu"] = torch.get_rng_state()
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             state["global/cuda"] = torch.cuda.get_rng_state()
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Put every stream back; streams not opened yet are left at their beginning."""
+        """Put every stream back; one that is not opened yet goes on there when it is."""
+        named = {name: value for name, value in state.items() if not name.startswith("global/")}
         for name, generator in self._generators.items():
-            if name in state:
-                generator.set_state(state[name])
+            if name in named:
+                generator.set_state(named.pop(name))
+        self._waiting = named
         torch.set_rng_state(state["global/cpu"])
         if "global/cuda" in state and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["global/cuda"])

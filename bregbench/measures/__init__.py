@@ -3,6 +3,7 @@
 from bregbench.measures.cost import Macs, count_macs, count_parameters, peak_memory_bytes
 from bregbench.measures.density import active_units, density, l1_norm, layer_density
 from bregbench.measures.modes import modes
+from bregbench.measures.weights import of_weights
 
 __all__ = [
     "Macs",
@@ -13,5 +14,6 @@ __all__ = [
     "l1_norm",
     "layer_density",
     "modes",
+    "of_weights",
     "peak_memory_bytes",
 ]

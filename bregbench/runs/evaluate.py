@@ -15,6 +15,7 @@ from bregbench.foundations.files import write_json
 from bregbench.foundations.provenance import provenance
 from bregbench.foundations.streams import Streams
 from bregbench.methods.optimizer import OptimizerConfig
+from bregbench.runs.judge import judge
 from bregbench.runs.load import load_run
 from bregbench.schema.check import check_tree
 from bregbench.schema.config import Config
@@ -22,7 +23,6 @@ from bregbench.schema.trainer import Precision
 from bregbench.storage.directory import RunDirectory
 from bregbench.tasks.base import Classification, TaskConfig
 from bregbench.tasks.context import RunContext
-from bregman.modules import evaluating
 
 
 def evaluate(
@@ -49,7 +49,8 @@ def evaluate(
         Metrics by name, as `docs/metrics.md` defines them.
 
     Raises:
-        BenchError: a value of an evaluator is out of range, or an evaluator cannot measure this network.
+        BenchError: a value of an evaluator is out of range, a number is not finite, or an evaluator cannot
+            measure this network.
     """
     for evaluator in evaluators:
         check_tree(evaluator, f"evaluators.{evaluator.kind}")
@@ -63,11 +64,7 @@ def evaluate(
         streams=Streams(seed),
         bf16=bf16,
     )
-    metrics: dict[str, float] = {}
-    with evaluating(network):
-        for evaluator in evaluators:
-            metrics |= evaluator.evaluate(network, data, context)
-    return metrics
+    return judge(network, evaluators, data, context)
 
 
 def evaluate_run(

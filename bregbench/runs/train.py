@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.foundations.files import (
-    read_tensors,
     write_atomically,
     write_json,
     write_tensors,
@@ -25,12 +20,11 @@ from bregbench.foundations.files import (
 from bregbench.foundations.identity import to_plain
 from bregbench.foundations.provenance import provenance
 from bregbench.measures import count_parameters, peak_memory_bytes
-from bregbench.methods.base import Split, Traced
 from bregbench.runs.existing import lacking, refuse_another, refuse_mixed
+from bregbench.runs.judge import judge_run, traces_of_run
 from bregbench.schema.config import Config
 from bregbench.schema.trainer import SelectOn
 from bregbench.storage.directory import RunDirectory
-from bregbench.tasks.scoring import score
 from bregbench.training.trainer import Training
 
 
@@ -103,7 +97,7 @@ def _train_locked(
     )
     try:
         training.run(tracker, deadline=deadline)
-        training.ledger.refuse_damaged()
+        training.keeper.ledger.refuse_damaged()
         summary = _summarize(training, started)
         tracker.finish(summary)
     finally:
@@ -120,30 +114,32 @@ def _train_locked(
 def _begin(training: Training) -> None:
     """Take the run up where its checkpoint stands, or start it."""
     directory = training.directory
-    # Of the first phase, also where a later one is taken up.
-    penalties = training.method.describe()
+    ledger = training.keeper.ledger
     if training.resume():
         say(f"resumed: {directory.path} after epoch {training.position.epochs}")
     else:
+        training.begin()
         lines = directory.metrics.read_bytes().count(b"\n") if directory.metrics.is_file() else 0
         again = f" again: its {lines} epochs have no checkpoint" if lines else ""
         say(f"started{again}: {directory.path}")
-        training.start()
-    write_text(directory.penalties, penalties, make_folder=False)
-    training.ledger.add(directory.config)
-    training.ledger.add(directory.penalties)
+        directory.remove_results()
+        ledger.begin()
+        # Of the first phase, also where a later one is taken up.
+        write_text(directory.penalties, training.method.describe(), make_folder=False)
+    ledger.add(directory.config)
+    ledger.add(directory.penalties)
 
 
 def _keep_results(training: Training, summary: dict[str, Any]) -> None:
     """Write what a finished run leaves, the summary last and only beside everything else."""
-    directory, ledger = training.directory, training.ledger
+    directory, ledger = training.directory, training.keeper.ledger
     write_tensors(directory.weights, training.network.state_dict(), make_folder=False)
     ledger.add(directory.weights)
-    traces = _traces(training)
+    traces = traces_of_run(training)
     if traces:
         write_atomically(directory.traces, lambda path: save_file(traces, path), make_folder=False)
         ledger.add(directory.traces)
-    if training.best["epoch"] == 0:
+    if training.keeper.best["epoch"] == 0:
         # Weights of an earlier phase, among which the last one has chosen none.
         directory.best.unlink(missing_ok=True)
     ledger.refuse_damaged()
@@ -175,11 +171,11 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
         },
         "parameters": count_parameters(training.network),
         "peak_memory_bytes": peak_memory_bytes(training.device),
-        "best": training.best,
+        "best": training.keeper.best,
         "initial": training.initial,
         **({"fingerprints": fingerprints} if fingerprints else {}),
         "notes": [*config.data.notes(), *training.method.notes(), *_selection_note(training)],
-        "final": _evaluate(training),
+        "final": judge_run(training),
     }
 
 
@@ -190,55 +186,6 @@ def _selection_note(training: Training) -> list[str]:
         "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "
         "for new ones"
     ]
-
-
-def _evaluate(training: Training) -> dict[str, dict[str, dict[str, float]]]:
-    """`final[variant][last|best][metric]`: the only look at the test split by default."""
-    network = training.network
-    last = copy.deepcopy(network.state_dict())
-    best = last
-    if training.best["epoch"] > 0:
-        best = read_tensors(training.directory.best, training.device)
-    final: dict[str, dict[str, dict[str, float]]] = {}
-    for selection, state in (("best", best), ("last", last)):
-        network.load_state_dict(state)
-        # Variants that rest on the optimiser's state belong to the weights of the last epoch.
-        past = selection == "best" and training.best["epoch"] not in (0, training.position.epochs)
-        hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
-        for variant, judged in training.method.variants().items():
-            if variant in hidden:
-                continue
-            metrics = _metrics(judged, training)
-            if variant != "trained":
-                # No epoch was spent on these weights: their training scores have to be measured.
-                metrics |= score(judged, training.data.train, training.context(), "train")
-            final.setdefault(variant, {})[selection] = metrics
-    return final
-
-
-def _traces(training: Training) -> dict[str, torch.Tensor]:
-    """What evaluators and the last phase's method keep for figures, as `<kind>/<name>`."""
-    method = training.method
-    kind = training.phases[training.position.phase].method.kind
-    kept = method.traces() if isinstance(method, Traced) else {}
-    return {f"{kind}/{name}": tensor.contiguous() for name, tensor in kept.items()} | {
-        f"{evaluator.kind}/{name}": tensor.contiguous()
-        for evaluator in training.config.evaluators.values()
-        for name, tensor in evaluator.traces(
-            training.network.eval(), training.data, training.context()
-        ).items()
-    }
-
-
-def _metrics(network: nn.Module, training: Training) -> dict[str, float]:
-    network.eval()
-    metrics: dict[str, float] = {}
-    for evaluator in training.config.evaluators.values():
-        metrics |= evaluator.evaluate(network, training.data, training.context())
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise BenchError(f"{name} is {value} at the end of the run: the network is not usable")
-    return metrics
 
 
 def _brief(summary: dict[str, Any]) -> str:

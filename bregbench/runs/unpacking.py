@@ -127,7 +127,7 @@ class _Limited(io.RawIOBase):
     A header may ask for any number of bytes at once, and half a megabyte may unpack to any size.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
         super().__init__()
         self._stream = stream
 

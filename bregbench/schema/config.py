@@ -17,7 +17,8 @@ from bregbench.foundations.identity import chosen, config_hash, fill_chosen, loc
 from bregbench.methods import MethodConfig
 from bregbench.models import ModelConfig
 from bregbench.objectives import ObjectiveConfig
-from bregbench.phases.base import Phase, PhaseConfig, TransformConfig
+from bregbench.phases.base import Phase, PhaseConfig
+from bregbench.phases.transfer import Transfer
 from bregbench.schema.check import check_tree, walk
 from bregbench.schema.selecting import check_selection
 from bregbench.schema.trainer import Precision, TrainerConfig
@@ -88,7 +89,7 @@ class Config:
         found = {
             key: node.fingerprint()
             for key, node in walk(self, "")
-            if isinstance(node, DatasetConfig | TransformConfig) and hasattr(node, "fingerprint")
+            if isinstance(node, DatasetConfig | Transfer)
         }
         read = {"data"} if self.data.path is not None else set[str]()
         return {key: digest for key, digest in found.items() if digest is not None or key in read}

@@ -17,23 +17,22 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors, write_tensors
 from bregbench.foundations.interrupts import Interrupts
 from bregbench.foundations.streams import Streams
-from bregbench.measures import active_units, density, l1_norm, modes
+from bregbench.measures import of_weights
 from bregbench.measures.structure import structure_of
 from bregbench.methods import Method
-from bregbench.methods.schedules import Schedule
 from bregbench.methods.thresholds import Masks
 from bregbench.phases.base import Begun, Turn
 from bregbench.schema.config import Config
-from bregbench.schema.selecting import check_selection, selection_metric, withstood
+from bregbench.schema.selecting import check_selection, withstood
 from bregbench.schema.trainer import Precision, SelectOn
 from bregbench.storage.directory import RunDirectory
-from bregbench.storage.ledger import Ledger
 from bregbench.storage.restore import load_weights
-from bregbench.storage.sparse_weights import load_sparse, save_sparse
 from bregbench.storage.tracking import Tracker
 from bregbench.tasks.context import RunContext
 from bregbench.tasks.scoring import Scores, score
 from bregbench.training.batch_sizes import BatchSizes
+from bregbench.training.keeping import Keeper
+from bregbench.training.stage import Stage
 
 #: training images that transforms may compare outputs on
 _EXAMPLE = 4
@@ -61,7 +60,14 @@ class Position:
 
 
 class Training:
-    """One run in memory: data, network, method and position.
+    """One run in memory: data, network, position and the phase at work.
+
+    The constructor reads the data and builds the network; `begin` or `resume` makes it ready to run.
+
+    Attributes:
+        position: how far the run has come.
+        initial: measurements before the first step.
+        keeper: best weights, snapshots, and the files that the run relies on.
 
     Raises:
         BenchError: the config does not fit the data or the machine.
@@ -70,7 +76,7 @@ class Training:
     def __init__(self, config: Config, directory: RunDirectory) -> None:
         self.config = config
         self.directory = directory
-        self.ledger = Ledger(directory)
+        self.keeper = Keeper(config, directory)
         self.device = config.trainer.torch_device()
         self.streams = Streams(config.seed)
         self.streams.seed_global()
@@ -84,11 +90,9 @@ class Training:
             )
         config.task.check_network(self.network, self.data.input_shape, self.data.classes)
         self.phases = config.run_phases()
-        self.phases[0].method.prepare(self.network, self.streams)
         # Only phases that begin with something can change what the network consists of.
         changes = any(phase.begin is not None for phase in self.phases)
         self._built = structure_of(self.network, self.data.input_shape) if changes else None
-        self._place()
         self._loader = BatchLoader(
             self.data.train,
             config.trainer.batch_size,
@@ -98,28 +102,71 @@ class Training:
         )
         sizes = config.trainer.image_sizes
         self._resize = BatchSizes(sizes, self.streams.generator("image_sizes") if sizes else None)
-        example = to_unit_interval(self.data.train.images[:1])
-        self._resize.check(self.network, example, config.model.kind)
         self.position = Position()
         self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
-        self._masks: Masks = {}
-        first = self._begin(0)
+        self._stage: Stage | None = None
+        self.initial: dict[str, float] = {}
+
+    @property
+    def stage(self) -> Stage:
+        """The phase at work; there is none before `begin` or `resume`."""
+        assert self._stage is not None, "begin or resume comes first"
+        return self._stage
+
+    @property
+    def method(self) -> Method:
+        """The method of the phase at work."""
+        return self.stage.method
+
+    def begin(self) -> Training:
+        """Set the starting weights, begin the first phase and measure; returns itself.
+
+        Raises:
+            BenchError: the network, a phase or a method does not fit the data.
+        """
+        self.phases[0].method.prepare(self.network, self.streams)
+        self._place()
+        example = to_unit_interval(self.data.train.images[:1])
+        self._resize.check(self.network, example, self.config.model.kind)
+        first = self._transformed(0)
         assert first is not None
-        self._begin_phase(first)
+        self._enter(first)
         self.initial = self._measure()
         for phase in self.phases:
             phase.schedule.check_measured(self.initial)
+        return self
+
+    def resume(self) -> bool:
+        """Take up the run where its checkpoint stands, without beginning it; False where there is none.
+
+        Raises:
+            BenchError: a file that the run relies on was lost or damaged.
+        """
+        if not self.directory.checkpoint.is_file():
+            return False
+        state = read_tensors(self.directory.checkpoint, self.device)
+        self.position = Position(**state["position"])
+        load_weights(self.network, state["network"])
+        self._place()
+        self._build_stage(state["masks"])
+        self.stage.load_state_dict(state)
+        self._scores.load_state_dict(state["scores"])
+        self.streams.load_state_dict(_on_cpu(state["streams"]))
+        self._loader.load_state_dict(_on_cpu(state["loader"]))
+        self.initial = state["initial"]
+        self.keeper.restore(state["best"], state.get("files"), epochs=self.position.epochs)
+        return True
 
     def context(self) -> RunContext:
-        """What the present phase's method may know."""
+        """What the method of the phase at work may know."""
         trainer = self.config.trainer
         return RunContext(
             task=self.config.task,
             data=self.data,
             batch_size=trainer.batch_size,
             steps_per_epoch=len(self._loader),
-            epochs=self._phase.epochs,
+            epochs=self.phases[self.position.phase].epochs,
             device=self.device,
             streams=self.streams,
             bf16=trainer.precision is Precision.bf16,
@@ -150,15 +197,15 @@ class Training:
             ) as progress,
         ):
             if self.position.steps == 0:
-                self._keep_snapshot()
+                self.keeper.keep_snapshot(0, self.network.state_dict())
             while True:
-                while self.position.phase_epochs < self._phase.epochs and self._steps_left():
+                while self._epochs_left() and self._steps_left():
                     self._train_epoch(progress, interrupts)
                     row = self._end_epoch(total)
                     tracker.log(row)
                     progress.epoch(self.position.epochs, row)
-                    # Else one that came after the last step would be forgotten, and the final
-                    # evaluation go on.
+                    # A request that came after the last step would otherwise be forgotten, and the final
+                    # evaluation would go on.
                     request = interrupts.request()
                     if request is not None:
                         raise request
@@ -166,98 +213,51 @@ class Training:
                     return
                 self.save()
 
-    def resume(self) -> bool:
-        """Take up the run where its checkpoint stands; False where there is none."""
-        if not self.directory.checkpoint.is_file():
-            return False
-        state = read_tensors(self.directory.checkpoint, self.device)
-        self.position = Position(**state["position"])
-        load_weights(self.network, state["network"])
-        self._place()
-        self._masks = state["masks"]
-        self._build_phase()
-        self._method.load_state_dict(state["method"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._scores.load_state_dict(state["scores"])
-        self.streams.load_state_dict(_on_cpu(state["streams"]))
-        self._loader.load_state_dict(_on_cpu(state["loader"]))
-        self.best = state["best"]
-        self.initial = state["initial"]
-        self._take_up_files(state.get("files"))
-        return True
-
-    def _take_up_files(self, kept: dict[str, Any] | None) -> None:
-        """Make sure that what the checkpoint relies on is there; older ones do not say what it is."""
-        if kept is not None:
-            self.ledger.load_state_dict(kept)
-            return
-        epochs = self.position.epochs
-        if len(self.directory.read_metrics()) < epochs:
-            raise BenchError(
-                f"{self.directory.metrics} has lost epochs that {self.directory.checkpoint} is past: put it "
-                f"back, or delete {self.directory.path} to start this run again"
-            )
-        self.directory.keep_metrics(epochs)
-        self.ledger.begin()
-        if self.best["epoch"] > 0:
-            read_tensors(self.directory.best)
-            self.ledger.add(self.directory.best)
-        for epoch in self._snapshots():
-            if epoch <= epochs:
-                self._snapshot(epoch)
-                self.ledger.add(self.directory.snapshot(epoch))
-
-    def start(self) -> None:
-        """Begin from nothing: what an earlier process left of this run is forgotten."""
-        self.directory.remove_results()
-        self.ledger.begin()
-
-    @property
-    def method(self) -> Method:
-        """The method of the present phase."""
-        return self._method
-
     def _next_phase(self) -> bool:
         """Begin the next phase that has anything to do; False where there is none."""
         index = self.position.phase + 1
         while index < len(self.phases):
-            begun = self._begin(index)
+            begun = self._transformed(index)
             if begun is not None:
                 self.position.phase = index
                 self.position.phase_epochs = 0
-                self._begin_phase(begun)
+                self._enter(begun)
                 return True
             group = self.phases[index].group
             while index < len(self.phases) and self.phases[index].group == group:
                 index += 1
         return False
 
-    def _begin(self, index: int) -> Begun | None:
+    def _transformed(self, index: int) -> Begun | None:
         """What a phase begins with; None where it has nothing to do."""
         phase = self.phases[index]
         if phase.begin is None:
             return Begun(network=self.network)
-        images = self.data.train.images[:_EXAMPLE]
         turn = Turn(
             phase=phase.name,
             number=phase.number,
             repeat=phase.repeat,
             network=self.network,
-            method=getattr(self, "_method", None),
-            snapshot=self._snapshot,
-            example=to_unit_interval(images),
+            method=self._stage.method if self._stage is not None else None,
+            snapshot=lambda epoch: self.keeper.snapshot(epoch, now=self.position.epochs),
+            example=to_unit_interval(self.data.train.images[:_EXAMPLE]),
             streams=self.streams,
         )
         return phase.begin.begin(turn)
 
-    def _begin_phase(self, begun: Begun) -> None:
+    def _enter(self, begun: Begun) -> None:
+        """Make the phase of the present position ready for its first step."""
         if begun.network is not self.network:
             self.network = begun.network
             self._place()
-        self._masks = begun.masks
-        self._build_phase()
+        self._build_stage(begun.masks)
+        self.keeper.begin_phase()
         if begun.carry is not None:
-            begun.carry(self._method)
+            begun.carry(self.method)
+
+    def _build_stage(self, masks: Masks) -> None:
+        phase = self.phases[self.position.phase]
+        self._stage = Stage.build(phase, self.network, masks, self.context())
 
     def _place(self) -> None:
         """Put the network on its device, in its memory layout."""
@@ -265,23 +265,8 @@ class Training:
         if self.config.trainer.channels_last:
             _to_channels_last(self.network)
 
-    def _build_phase(self) -> None:
-        self._phase = self.phases[self.position.phase]
-        context = self.context()
-        self._method = self._phase.method.build(self.network, self._phase.objective, context)
-        self._schedule: Schedule = self._phase.schedule.build(self._phase.epochs)
-        self._method.scale_lr(self._schedule.factor)
-        parameters = dict(self.network.named_parameters())
-        self._masked: list[torch.Tensor] = [parameters[name] for name in self._masks]
-        self._kept = [self._masks[name].to(parameters[name]) for name in self._masks]
-        # "Best" is a choice among the networks that the last phase has trained; 0 is none yet.
-        self.best: dict[str, Any] = {"epoch": 0, "value": None}
-        self.ledger.drop(self.directory.best)
-
-    @torch.no_grad()
-    def _hold_masks(self) -> None:
-        for parameter, kept in zip(self._masked, self._kept, strict=True):
-            parameter.mul_(kept)
+    def _epochs_left(self) -> bool:
+        return self.position.phase_epochs < self.stage.phase.epochs
 
     def _steps_left(self) -> bool:
         limit = self.config.trainer.max_steps
@@ -294,8 +279,8 @@ class Training:
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
         for images, labels in self._loader:
             inputs, targets = self.config.task.pose(self._resize(images), labels, self._noise)
-            step = self._method.step(context.arrange(inputs), targets, self._loader.indices)
-            self._hold_masks()
+            step = self.method.step(context.arrange(inputs), targets, self._loader.indices)
+            self.stage.hold_masks()
             self._scores.add(step.loss, step.outputs, targets)
             self.position.steps += 1
             self.position.epoch_seconds = time.perf_counter() - begin
@@ -317,19 +302,18 @@ class Training:
         metrics = {**self._scores.read("train"), **self._measure()}
         self._scores = Scores(self.config.task, self.device)
         self._refuse_nonfinite(metrics)
-        found = self._method.end_epoch(metrics)
+        found = self.method.end_epoch(metrics)
         self._refuse_nonfinite(found)
         metrics |= found
         seconds = self.position.epoch_seconds + time.perf_counter() - begin
         self.position.seconds += seconds
         self.position.epoch_seconds = 0.0
-        self._schedule.end_epoch(metrics)
-        self._method.scale_lr(self._schedule.factor)
-        self._keep_best(metrics)
-        self._keep_snapshot()
-        row = {"epoch": self.position.epochs, "phase": self._phase.name, **metrics}
+        self.stage.end_epoch(metrics)
+        self.keeper.ledger.refuse_lost()
+        self.keeper.keep(self.position.epochs, metrics, self.network.state_dict())
+        row = {"epoch": self.position.epochs, "phase": self.stage.phase.name, **metrics}
         row["seconds"] = round(seconds, 4)
-        self.ledger.append_metrics(row)
+        self.keeper.ledger.append_metrics(row)
         self.save()
         self.directory.write_status("running", epoch=self.position.epochs, epochs=total)
         return row
@@ -346,50 +330,14 @@ class Training:
         }
         if select_on is SelectOn.robustness:
             scores |= withstood(self.network, self.data, scores)
-        return {
-            **scores,
-            **density(self.network),
-            **active_units(self.network),
-            **modes(self.network),
-            "l1_norm": l1_norm(self.network),
-        }
-
-    def _keep_best(self, metrics: dict[str, float]) -> None:
-        value = metrics.get(selection_metric(self.config.trainer.select_on, self.config.task))
-        held = self.best["value"]
-        # The latest of equals, as in the published code; without validation data the last epoch.
-        if value is None or held is None or value >= held:
-            self.best = {"epoch": self.position.epochs, "value": value}
-            # Beside the former ones, on which the last checkpoint still relies.
-            write_tensors(self.directory.next_best, self.network.state_dict(), make_folder=False)
-
-    def _snapshots(self) -> set[int]:
-        """Epochs whose weights are kept, for figures or to go back to."""
-        rewinds = [e for p in self.phases if p.begin is not None for e in p.begin.rewinds()]
-        return {*self.config.trainer.snapshots, *rewinds}
-
-    def _keep_snapshot(self) -> None:
-        if self.position.epochs in self._snapshots():
-            path = self.directory.snapshot(self.position.epochs)
-            self.directory.make_snapshots()
-            save_sparse(path, self.network.state_dict())
-            self.ledger.add(path)
-
-    def _snapshot(self, epoch: int) -> dict[str, torch.Tensor]:
-        path = self.directory.snapshot(epoch)
-        if not path.is_file():
-            raise BenchError(
-                f"no weights of epoch {epoch} to go back to: the run is at epoch "
-                f"{self.position.epochs}; rewind to an earlier one"
-            )
-        return load_sparse(path)
+        return {**scores, **of_weights(self.network)}
 
     def _refuse_nonfinite(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise BenchError(
                     f"{name} became {value} in epoch {self.position.epochs}: "
-                    f"{self._method.remedy}; earlier epochs are kept in {self.directory.path}"
+                    f"{self.method.remedy}; earlier epochs are kept in {self.directory.path}"
                 )
 
     def save(self) -> None:
@@ -398,27 +346,21 @@ class Training:
         Raises:
             BenchError: a file of the run was deleted or cut short, or nothing can be written.
         """
-        directory = self.directory
-        directory.refuse_gone()
-        if directory.next_best.is_file():
-            self.ledger.add(directory.best, written_as=directory.next_best)
-        self.ledger.sync()
+        self.keeper.sync()
         state = {
             "position": dataclasses.asdict(self.position),
             "network": self.network.state_dict(),
-            "masks": self._masks,
-            "method": self._method.state_dict(),
-            "schedule": self._schedule.state_dict(),
+            **self.stage.state_dict(),
             "scores": self._scores.state_dict(),
             "streams": self.streams.state_dict(),
             "loader": self._loader.state_dict(),
-            "best": self.best,
+            "best": self.keeper.best,
             "initial": self.initial,
-            "files": self.ledger.state_dict(),
+            "files": self.keeper.ledger.state_dict(),
         }
-        write_tensors(directory.checkpoint, state, make_folder=False)
-        self.ledger.keep_next_best()
-        self.ledger.refuse_lost()
+        write_tensors(self.directory.checkpoint, state, make_folder=False)
+        self.keeper.ledger.keep_next_best()
+        self.keeper.ledger.refuse_lost()
 
 
 def _to_channels_last(network: torch.nn.Module) -> None:

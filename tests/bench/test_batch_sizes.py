@@ -78,9 +78,9 @@ def test_a_run_is_reproducible(tmp_path, monkeypatch):
 
 def test_a_run_is_resumed_with_the_sizes_that_were_to_come(tmp_path):
     config = compose(*OVERRIDES, f"runs_dir={tmp_path}")
-    whole = Training(config, run_directory(config))
+    whole = Training(config, run_directory(config)).begin()
     shapes = [whole._resize(torch.zeros(1, 1, 8, 8)).shape for _ in range(12)]
-    begun = Training(config, run_directory(config))
+    begun = Training(config, run_directory(config)).begin()
     begun.directory.path.mkdir(parents=True)
     for _ in range(5):
         begun._resize(torch.zeros(1, 1, 8, 8))
@@ -97,12 +97,12 @@ def test_networks_of_one_size_are_refused(tmp_path):
     with pytest.raises(
         BenchError, match=r"model=mlp takes no images of height 4; use .*cnn_circular"
     ):
-        Training(config, run_directory(config))
+        Training(config, run_directory(config)).begin()
     with pytest.raises(BenchError, match=r"trainer.image_sizes"):
         Training(
             compose("dataset=digits", "model=fno", "trainer.image_sizes=[0]"),
             run_directory(config),
-        )
+        ).begin()
 
 
 def test_runs_of_one_size_are_those_of_figure_3():

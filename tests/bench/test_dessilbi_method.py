@@ -52,7 +52,7 @@ def test_with_loose_coupling_it_is_sgd(make, kind):
 def test_vectors_are_not_decayed_unless_asked(make):
     for given, wanted in (("false", 0.0), ("true", 1e-4)):
         config = make("method=dessilbi_momentum_wd", f"method.decay_vectors={given}")
-        method = Training(config, run_directory(config)).method
+        method = Training(config, run_directory(config)).begin().method
         assert isinstance(method, SplitTraining)
         group = method.optimizer.group_of
         assert group(method.network.get_parameter("conv1.bias"))["weight_decay"] == wanted
@@ -152,7 +152,7 @@ def test_adaptive_baselines_learn(make_config, kind):
     config = make_config(f"method={kind}", "method.lr=0.01", "trainer.batch_size=16")
     final = train(config)["final"]["trained"]["last"]
     assert final["test/accuracy"] > 0.5
-    method = Training(config, run_directory(config)).method
+    method = Training(config, run_directory(config)).begin().method
     assert isinstance(method, Backprop)
     built = method.optimizer
     assert type(built).__name__.lower() == {"amsgrad": "adam"}.get(kind, kind)

@@ -106,7 +106,7 @@ def test_back_propagation_is_sgd(make_config):
 
 def test_loop_is_the_library_on_the_same_batches(make_config):
     config = make_config(*SMALL, "method=lifted", "method.lam=3", "trainer.batch_size=50")
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     twin = MlpTwin(training)
     for images, labels in training._loader:
         training.method.step(images, labels, training._loader.indices)
@@ -379,7 +379,7 @@ def test_tau_is_the_rho_of_its_convention(digits):
 
 def test_glorot_start(make_config):
     config = make_config("method=lifted", "model=mlp", "model.hidden=[300]")
-    weight = Training(config, run_directory(config)).network.get_parameter("linear1.weight")
+    weight = Training(config, run_directory(config)).begin().network.get_parameter("linear1.weight")
     bound = math.sqrt(6 / (64 + 300))
     assert 0.99 * bound < weight.abs().max() <= bound
     assert weight.var().item() == pytest.approx(bound**2 / 3, rel=0.05)

@@ -119,7 +119,7 @@ def test_accuracies_over_sizes_are_those_of_invariant_and_of_counting_networks()
 @pytest.mark.parametrize("model", ["cnn_circular", "fno"])
 def test_every_network_agrees_at_the_size_of_the_data(make_config, model, normalise):
     config = make_config(f"model={model}", f"data.normalise={normalise}")
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     network, data = training.network.eval(), training.data
     judged = [*Resolution().networks, Judged.nearest, Judged.bicubic]
     found = evaluate(network, data, [Resolution([8, 11], networks=judged)])
@@ -201,7 +201,7 @@ def test_command_measures_any_finished_run(make_config, model, monkeypatch, caps
 
 def test_conversion_is_exact_with_all_modes_and_with_those_that_there_are(make_config):
     config = make_config("model=fno", "model.modes=3", "trainer.epochs=1", "method=adam")
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     network, data = training.network.eval(), training.data
     # Random weights guess all alike; spread the answers.
     with torch.no_grad():
@@ -216,7 +216,7 @@ def test_conversion_is_exact_with_all_modes_and_with_those_that_there_are(make_c
 
 
 def test_conversion_measures_the_published_cut_beside_the_clean_one(make_config, capsys):
-    training = Training(make_config("model=cnn_circular"), run_directory(make_config()))
+    training = Training(make_config("model=cnn_circular"), run_directory(make_config())).begin()
     network, data = training.network.eval(), training.data
     with torch.no_grad():
         network.get_parameter("linear1.weight").mul_(20)
@@ -338,7 +338,7 @@ def test_linbreg_switches_on_whole_frequencies(make_config):
     table = run_directory(config).penalties.read_text()
     assert table.count("l12") == 2
     assert "(0, 1, 4)" in table
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     for _ in range(20):
         images = torch.rand(16, 1, 8, 8)
         training.method.step(images, torch.randint(0, 10, (16,)))

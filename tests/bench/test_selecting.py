@@ -93,7 +93,7 @@ def test_selection_without_anything_to_attack_is_refused(make_config, overrides,
 
 def test_diverged_run_names_the_loss_and_not_the_attack(make_config):
     config = make_config(*ROBUST)
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     with torch.no_grad():
         next(iter(training.network.parameters())).fill_(float("nan"))
     assert PGD not in training._measure()

@@ -71,7 +71,7 @@ def test_every_network_trains_in_every_precision_and_layout(
 def test_channels_last_reaches_what_layers_make_of_images_of_one_channel(make_config):
     """Whose strides are ambiguous: pooling takes ten times as long where a convolution guesses wrong."""
     config = make_config("model=cnn", "model.kernel_size=2", "trainer.channels_last=true")
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     seen: list[torch.Tensor] = []
     for name in ("conv1", "pool1", "conv2"):
         layer = training.network.get_submodule(name)
@@ -146,15 +146,15 @@ def test_same_seed_same_curve_and_other_seed_another(make_config):
 
 def test_two_seeds_see_the_same_validation_images(make_config):
     config, other = make_config("seed=0"), make_config("seed=1")
-    one = Training(config, run_directory(config)).data.validation
-    two = Training(other, run_directory(other)).data.validation
+    one = Training(config, run_directory(config)).begin().data.validation
+    two = Training(other, run_directory(other)).begin().data.validation
     assert torch.equal(one.images, two.images)
 
 
 def test_method_does_not_change_the_network_that_it_starts_from(make_config):
     """Streams are apart: the dense networks of two methods start from the same weights."""
     networks = [
-        Training(config, run_directory(config)).network.state_dict()
+        Training(config, run_directory(config)).begin().network.state_dict()
         for config in (make_config("method=sgd"), make_config("method=adam"))
     ]
     assert all(torch.equal(networks[0][key], networks[1][key]) for key in networks[0])

@@ -128,7 +128,7 @@ def test_every_row_composes(name):
 def test_rho_of_the_readings_follows_their_schedules(label, last, local):
     """The schedule's factor divides rho, which is tau / |B| = 1 at first and never falls."""
     config = load_table("lifted_readings").config(label, 0, "dataset=digits", *local)
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     schedule = training.phases[0].schedule.build(100)
     rhos = []
     for _ in range(100):

@@ -123,7 +123,7 @@ def test_merge_refuses_what_unpacks_to_more_than_a_record(record, tmp_path):
     header.type, header.size = tarfile.XHDTYPE, 2**29
     block = header.tobuf(tarfile.USTAR_FORMAT)
     with gzip.open(tmp_path / "b.tar.gz", "wb", compresslevel=1) as file:
-        file.write(block)
+        file.write(block)  # pyright: ignore[reportArgumentType]
     with pytest.raises(BenchError, match="asks for 536870912 bytes at once"):
         merge(tmp_path / "b.tar.gz", tmp_path / "records")
 
@@ -209,7 +209,7 @@ def test_record_of_data_that_are_elsewhere_is_merged(tmp_path):
     images, labels = rng.integers(0, 255, (60, 8, 8), np.uint8), np.arange(60) % 3
     names = ("train", "test")
     arrays = {f"{n}_images": images for n in names} | {f"{n}_labels": labels for n in names}
-    np.savez(tmp_path / "x.npz", **arrays)
+    np.savez(tmp_path / "x.npz", **arrays)  # pyright: ignore[reportArgumentType]
     config = compose(
         *("dataset=arrays", f"data.path={tmp_path / 'x.npz'}", "data.validation=10", "model=mlp"),
         *("model.hidden=[4]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none"),

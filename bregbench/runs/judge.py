@@ -1,0 +1,93 @@
+"""Judging finished networks: the one place where evaluators measure, at the end of a run and later."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from bregbench.data import Data
+from bregbench.evaluators import EvaluatorConfig
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import read_tensors
+from bregbench.methods.base import Split, Traced
+from bregbench.storage.weights import Selection
+from bregbench.tasks.context import RunContext
+from bregbench.tasks.scoring import score
+from bregbench.training.trainer import Training
+from bregman.modules import evaluating
+
+
+def judge(
+    network: nn.Module,
+    evaluators: Iterable[EvaluatorConfig],
+    data: Data,
+    context: RunContext,
+) -> dict[str, float]:
+    """What evaluators measure of a network.
+
+    Args:
+        network: on the device of the data; the modes of its modules are put back afterwards.
+        evaluators: what to measure.
+        data: all splits.
+        context: task, device, precision.
+
+    Raises:
+        BenchError: a number is not finite, or an evaluator cannot measure this network.
+    """
+    metrics: dict[str, float] = {}
+    with evaluating(network):
+        for evaluator in evaluators:
+            metrics |= evaluator.evaluate(network, data, context)
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise BenchError(f"{name} is {value} at the end of the run: the network is not usable")
+    return metrics
+
+
+def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
+    """`final[variant][last|best][metric]` of a trained run: its only look at the test split by default.
+
+    The weights of the last epoch are in the network afterwards.
+    """
+    network, best_epoch = training.network, training.keeper.best["epoch"]
+    last = copy.deepcopy(network.state_dict())
+    best = read_tensors(training.directory.best, training.device) if best_epoch > 0 else last
+    final: dict[str, dict[str, dict[str, float]]] = {}
+    for selection, state in ((Selection.best, best), (Selection.last, last)):
+        network.load_state_dict(state)
+        # Variants that rest on the optimiser's state belong to the weights of the last epoch.
+        past = selection is Selection.best and best_epoch not in (0, training.position.epochs)
+        hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
+        for variant, judged in training.method.variants().items():
+            if variant not in hidden:
+                final.setdefault(variant, {})[selection.value] = _judge_variant(
+                    judged, variant, training
+                )
+    return final
+
+
+def traces_of_run(training: Training) -> dict[str, torch.Tensor]:
+    """What evaluators and the last phase's method keep for figures, as `<kind>/<name>`."""
+    method = training.method
+    kind = training.stage.phase.method.kind
+    kept = method.traces() if isinstance(method, Traced) else {}
+    return {f"{kind}/{name}": tensor.contiguous() for name, tensor in kept.items()} | {
+        f"{evaluator.kind}/{name}": tensor.contiguous()
+        for evaluator in training.config.evaluators.values()
+        for name, tensor in evaluator.traces(
+            training.network.eval(), training.data, training.context()
+        ).items()
+    }
+
+
+def _judge_variant(network: nn.Module, variant: str, training: Training) -> dict[str, float]:
+    context = training.context()
+    metrics = judge(network, training.config.evaluators.values(), training.data, context)
+    if variant != "trained":
+        # No epoch was spent on these weights: their training scores have to be measured.
+        metrics |= score(network.eval(), training.data.train, context, "train")
+    return metrics
