@@ -57,6 +57,7 @@ def _command() -> int:
     from bregbench.reproduce.plan import plan
     from bregbench.reproduce.render import render
     from bregbench.reproduce.train import keep_records, run_missing
+    from bregbench.runs.workplace import Workplace
     from bregbench.tables.published import read_published
 
     if not options.table:
@@ -64,17 +65,21 @@ def _command() -> int:
     budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
     deadline = None if budget is None else time.monotonic() + budget
     table = load_table(options.table)
-    results, local = Path(options.results_dir), _local(options)
-    records = results / "records"
+    place = Workplace(
+        results=Path(options.results_dir),
+        data_root=options.data_root,
+        data_path=options.data_path,
+        device=options.device,
+        runs_dir=options.runs_dir,
+    )
     if options.epochs is not None:
         table = _reduced(table, options.epochs)
     if not table.ours:
         # Before anything is trained, so that a wrong folder is noticed now.
-        read_published(results / "published" / f"{options.table}.csv")
+        read_published(place.published / f"{options.table}.csv")
     jobs = plan(
         table,
-        records,
-        *local,
+        place,
         rows=options.rows,
         seeds=options.seeds or table.seeds,
         parts=options.parts,
@@ -87,14 +92,14 @@ def _command() -> int:
     try:
         if options.train and not options.render:
             jobs = _without_cuda(table, jobs, options)
-            kept = None if options.epochs is not None else records
+            kept = None if options.epochs is not None else place.records
             failed = run_missing(jobs, kept, deadline=deadline)
         elif not options.render and options.epochs is None:
-            say(f"kept: {keep_records(jobs, records)} new records")
+            say(f"kept: {keep_records(jobs, place.records)} new records")
     except (BenchError, Interrupted):
-        render(table, results, *local, reduced_from=reduced_from)
+        render(table, place, reduced_from=reduced_from)
         raise
-    render(table, results, *local, reduced_from=reduced_from)
+    render(table, place, reduced_from=reduced_from)
     for job, reason in failed:
         fail(f"failed: {job.label}, seed {job.config.seed}: {reason}")
     return 1 if failed else 0
@@ -120,16 +125,6 @@ def _without_cuda(table: Table, jobs: list[Job], options: Options) -> list[Job]:
         )
     say(f"left out: {reason}")
     return [job for job in jobs if job.done or not job.cuda]
-
-
-def _local(options: Options) -> list[str]:
-    """Overrides that say where and on what to run; they do not change what is computed."""
-    local = [
-        f"data.root={options.data_root}",
-        f"trainer.device={options.device}",
-        f"runs_dir={options.runs_dir}",
-    ]
-    return [*local, f"data.path={options.data_path}"] if options.data_path else local
 
 
 def _reduced(table: Table, epochs: int) -> Table:

@@ -40,14 +40,16 @@ def _command() -> int:
     refuse_shadowed()
     from bregbench.reproduce.queue import jobs_in_order, read_priorities, work
     from bregbench.reproduce.train import lacks_cuda
+    from bregbench.runs.workplace import Workplace
 
     results = Path(options.results_dir)
-    local = (
-        f"data.root={options.data_root}",
-        f"trainer.device={options.device}",
-        f"runs_dir={options.runs_dir}",
+    place = Workplace(
+        results=results,
+        data_root=options.data_root,
+        device=options.device,
+        runs_dir=options.runs_dir,
     )
-    jobs = jobs_in_order(read_priorities(results / "priority.yaml"), results / "records", *local)
+    jobs = jobs_in_order(read_priorities(results / "priority.yaml"), place)
     no_cuda = lacks_cuda(options.device)
     for job in jobs:
         state = "done" if job.done else "CUDA" if job.cuda and no_cuda else f"{job.hours:.2f} h"

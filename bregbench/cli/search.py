@@ -136,18 +136,19 @@ def _start(options: Options, table: Table) -> float:
 
 def _measure(options: Options, table: Table, value: float, deadline: float | None) -> float:
     from bregbench.runs.train import run_directory, train
+    from bregbench.runs.workplace import Workplace
     from bregbench.tables.cells import metric_of
 
-    local = [
-        f"data.root={options.data_root}",
-        f"trainer.device={options.device}",
-        f"runs_dir={options.runs_dir}",
-        f"{options.key}={value:g}",
-    ]
-    if options.epochs is not None:
-        local.append(f"trainer.epochs={options.epochs}")
+    epochs = () if options.epochs is None else (f"trainer.epochs={options.epochs}",)
+    place = Workplace(
+        results=Path(options.results_dir),
+        data_root=options.data_root,
+        device=options.device,
+        runs_dir=options.runs_dir,
+        more=(f"{options.key}={value:g}", *epochs),
+    )
     part = table.part(options.column)
-    config = table.config(options.row, options.seed, *local, part=part)
+    config = table.config(options.row, options.seed, place, part=part)
     train(config, deadline=deadline)
     found = metric_of(
         run_directory(config),

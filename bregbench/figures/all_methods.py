@@ -15,6 +15,7 @@ from bregbench.figures.plotting import figure_to
 from bregbench.foundations.console import say
 from bregbench.foundations.files import write_text
 from bregbench.runs.load import read_config
+from bregbench.runs.workplace import Workplace
 from bregbench.tables.cells import FilledRow, finished_runs, metric_of
 from bregbench.tables.load import load_rows
 
@@ -37,13 +38,13 @@ class Methods(Figure):
     def render(
         self,
         published: Printed,
-        records_dir: Path,
-        *local: str,
+        place: Workplace,
+        *,
         folder: Path,
         verdicts: bool,
     ) -> tuple[list[FilledRow], list[Path]]:
         """Gather the rows from their own tables, write the list of them and draw."""
-        return [], render_methods(self, gather(self, records_dir, *local), folder)
+        return [], render_methods(self, gather(self, place), folder)
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,12 @@ class Gathered:
     left_out: dict[str, list[str]]
 
 
-def gather(figure: Methods, records_dir: Path, *local: str) -> Gathered:
+def gather(figure: Methods, place: Workplace) -> Gathered:
     """The points of a figure from the records of the tables that it names.
 
     Args:
         figure: whose sources are read.
-        records_dir: where records are looked for.
-        local: overrides that say where runs and data are.
+        place: where records and finished runs are looked for.
     """
     points: list[Point] = []
     left_out: dict[str, list[str]] = {}
@@ -92,7 +92,7 @@ def gather(figure: Methods, records_dir: Path, *local: str) -> Gathered:
                 name = f"{source}: {label}" + (f", {part}" if part else "")
                 if table.not_run(label, part):
                     continue
-                runs = finished_runs(table, label, records_dir, *local, part=part)
+                runs = finished_runs(table, label, place, part=part)
                 found: dict[int, tuple[float, ...]] = {}
                 for seed, run in runs.items():
                     read = [

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError
+from bregbench.runs.workplace import Workplace
 from bregbench.storage.directory import RunDirectory
 from bregbench.tables.cells import FilledRow, fill
 from bregbench.tables.published import UNITS, Published
@@ -71,8 +72,8 @@ class Figure(Table):
     def render(
         self,
         published: Printed,
-        records_dir: Path,
-        *local: str,
+        place: Workplace,
+        *,
         folder: Path,
         verdicts: bool,
     ) -> tuple[list[FilledRow], list[Path]]:
@@ -80,12 +81,11 @@ class Figure(Table):
 
         Args:
             published: the points read off the published figure.
-            records_dir: where records are looked for.
-            local: overrides that say where runs and data are.
+            place: where records and finished runs are looked for.
             folder: where to put the files.
             verdicts: False for reduced runs, which are never compared.
         """
-        rows = fill(self, published, records_dir, *local)
+        rows = fill(self, published, place)
         paths = write_table(self, rows, folder, verdicts=verdicts) if rows else []
         return rows, paths + self.draw_files(rows, published, folder)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from bregbench.foundations.console import Patience
 from bregbench.foundations.errors import BenchError
 from bregbench.runs.train import run_directory
+from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
 from bregbench.schema.pieces import prepare
 from bregbench.storage.directory import RunDirectory
@@ -52,8 +52,8 @@ class Job:
 
 def plan(
     table: Table,
-    records_dir: Path,
-    *local: str,
+    place: Workplace,
+    *,
     rows: list[str],
     seeds: list[int],
     parts: list[str] | None = None,
@@ -63,8 +63,7 @@ def plan(
 
     Args:
         table: what the rows and columns are.
-        records_dir: where records are looked for.
-        local: overrides that say where runs and data are.
+        place: where records and finished runs are looked for, and where runs work.
         rows: only these; empty for all.
         seeds: of every row.
         parts: only these; empty or None for all.
@@ -94,12 +93,12 @@ def plan(
                     continue
                 patience.say(f"reading records: {table.name}, seed {seed}, {label}")
                 detail = table.detail(part)
-                behind = finished(table, label, seed, records_dir, *local, part=part)
+                behind = finished(table, label, seed, place, part=part)
                 done = behind is not None
                 config, source = (
                     (behind[0], None)
                     if behind is not None
-                    else to_train(table, label, seed, records_dir, *local, part=part)
+                    else to_train(table, label, seed, place, part=part)
                 )
                 key = (part, config.hashed_name, seed)
                 if detail.shared and key in shared:

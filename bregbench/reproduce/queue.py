@@ -27,6 +27,7 @@ from bregbench.foundations.console import Patience, say
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.reproduce.plan import Job, plan
 from bregbench.reproduce.train import attempt
+from bregbench.runs.workplace import Workplace
 from bregbench.schema.pieces import prepare
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def read_priorities(path: Path) -> list[Item]:
     return priorities.items
 
 
-def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job]:
+def jobs_in_order(items: list[Item], place: Workplace) -> list[Job]:
     """All runs that the list names, each once, in its order."""
     tables = {name: load_table(name) for name in dict.fromkeys(item.table for item in items)}
     patience = Patience()
@@ -78,8 +79,7 @@ def jobs_in_order(items: list[Item], records_dir: Path, *local: str) -> list[Job
         table = tables[item.table]
         found = plan(
             table,
-            records_dir,
-            *local,
+            place,
             rows=item.rows,
             seeds=item.seeds or table.seeds,
             parts=item.parts,

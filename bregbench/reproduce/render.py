@@ -7,6 +7,7 @@ from pathlib import Path
 from bregbench.figures.base import Figure
 from bregbench.foundations.console import say
 from bregbench.foundations.files import write_text
+from bregbench.runs.workplace import Workplace
 from bregbench.tables import scoreboard
 from bregbench.tables.cells import fill
 from bregbench.tables.published import read_published
@@ -14,28 +15,25 @@ from bregbench.tables.rendering import replace_section, to_markdown, write_table
 from bregbench.tables.spec import Table
 
 
-def render(table: Table, results: Path, *local: str, reduced_from: str = "") -> None:
+def render(table: Table, place: Workplace, *, reduced_from: str = "") -> None:
     """Write the files of a table or figure, and its section wherever a page has the markers.
 
     Args:
         table: what the rows and columns are.
-        results: folder of published numbers and records; tables are written there.
-        local: overrides that say where runs and data are.
+        place: where published numbers and records lie; tables are written to its results.
         reduced_from: name of the table of which this one is a shortened version; it goes to
             `results/reduced`, without verdicts, and to no page. Empty for a table in full.
     """
     published = {}
     if not table.ours:
         name = reduced_from or table.name
-        published = read_published(results / "published" / f"{name}.csv")
+        published = read_published(place.published / f"{name}.csv")
+    results = place.results
     folder = results / "reduced" / reduced_from if reduced_from else results / table.name
-    records = results / "records"
     if isinstance(table, Figure):
-        rows, paths = table.render(
-            published, records, *local, folder=folder, verdicts=not reduced_from
-        )
+        rows, paths = table.render(published, place, folder=folder, verdicts=not reduced_from)
     else:
-        rows = fill(table, published, records, *local)
+        rows = fill(table, published, place)
         paths = write_table(table, rows, folder, verdicts=not reduced_from)
     say(f"rendered: {', '.join(str(path) for path in paths)}")
     if rows and not reduced_from:

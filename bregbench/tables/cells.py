@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from bregbench.runs.workplace import Workplace
 from bregbench.storage.directory import RunDirectory
 from bregbench.tables.precisions import finished
 from bregbench.tables.published import UNITS, Published
@@ -46,8 +46,7 @@ class FilledRow:
 def fill(
     table: Table,
     published: dict[tuple[str, str], Published],
-    records_dir: Path,
-    *local: str,
+    place: Workplace,
 ) -> list[FilledRow]:
     """Every row of the published table, in its order; of a table of ours, every row there is.
 
@@ -56,8 +55,7 @@ def fill(
     Args:
         table: what the rows and columns are.
         published: the printed numbers.
-        records_dir: where records are looked for; then `runs_dir` among the overrides.
-        local: overrides that say where runs and data are.
+        place: where records and finished runs are looked for.
     """
     if table.ours:
         published = {
@@ -77,20 +75,19 @@ def fill(
     }
     labels += [row for row in more if any(label == row for label, _ in extra)]
     published = published | extra
-    return [_fill_row(table, label, published, records_dir, local) for label in labels]
+    return [_fill_row(table, label, published, place) for label in labels]
 
 
 def _fill_row(
     table: Table,
     label: str,
     published: dict[tuple[str, str], Published],
-    records_dir: Path,
-    local: tuple[str, ...],
+    place: Workplace,
 ) -> FilledRow:
     columns = [column for row, column in published if row == label]
     keys = {column: (table.row_of(label, column), table.part(column)) for column in columns}
     found = {
-        (row, part): finished_runs(table, row, records_dir, *local, part=part)
+        (row, part): finished_runs(table, row, place, part=part)
         for row, part in dict.fromkeys(keys.values())
         if row in table.rows
     }
@@ -112,14 +109,12 @@ def _fill_row(
 
 
 def finished_runs(
-    table: Table, label: str, records_dir: Path, *local: str, part: str = ""
+    table: Table, label: str, place: Workplace, *, part: str = ""
 ) -> dict[int, RunDirectory]:
     """The finished runs of a row, or of one part of it, by seed."""
     if table.not_run(label, part):
         return {}
-    found = {
-        seed: finished(table, label, seed, records_dir, *local, part=part) for seed in table.seeds
-    }
+    found = {seed: finished(table, label, seed, place, part=part) for seed in table.seeds}
     return {seed: behind[1] for seed, behind in found.items() if behind is not None}
 
 

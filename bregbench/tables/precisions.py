@@ -7,10 +7,10 @@ fp32. What is missing is trained in the precision of the machine that trains it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from bregbench.runs.records import find_complete
 from bregbench.runs.train import run_directory
+from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
 from bregbench.schema.trainer import Precision
 from bregbench.storage.directory import RunDirectory
@@ -21,56 +21,56 @@ _KEY = "trainer.precision"
 PRECISIONS = (Precision.bf16, Precision.fp32)
 
 
-def asks_auto(table: Table, row: str, *local: str, part: str = "") -> bool:
+def asks_auto(table: Table, row: str, place: Workplace, *, part: str = "") -> bool:
     """Whether the run behind a row takes the precision of the machine."""
-    given = [override.lstrip("+") for override in (*table.overrides(row, part), *local)]
+    given = [override.lstrip("+") for override in (*table.overrides(row, part), *place.more)]
     values = [value for key, _, value in (text.partition("=") for text in given) if key == _KEY]
     return bool(values) and values[-1] == Precision.auto.name
 
 
 def candidates(
-    table: Table, row: str, seed: int, *local: str, part: str = ""
+    table: Table, row: str, seed: int, place: Workplace, *, part: str = ""
 ) -> Iterator[tuple[Config, Config | None]]:
     """The runs that may stand behind a row and a seed, each with the run that it begins with, if any.
 
     The first finished one counts.
     """
-    auto = asks_auto(table, row, *local, part=part)
+    auto = asks_auto(table, row, place, part=part)
     choices = [(f"{_KEY}={precision.name}",) for precision in PRECISIONS] if auto else [()]
     source = table.rows[row].source
     for choice in choices:
-        config = table.config(row, seed, *local, *choice, part=part)
+        config = table.config(row, seed, place.but(*choice), part=part)
         if not source:
             yield config, None
             continue
-        for begun, _ in candidates(table, source, seed, *local, part=part):
+        for begun, _ in candidates(table, source, seed, place, part=part):
             yield begin_with(config, run_directory(begun)), begun
 
 
 def finished(
-    table: Table, row: str, seed: int, records_dir: Path, *local: str, part: str = ""
+    table: Table, row: str, seed: int, place: Workplace, *, part: str = ""
 ) -> tuple[Config, RunDirectory] | None:
     """The run that fills the cells of a row and a seed, and its config; None where there is none."""
-    for config, _ in candidates(table, row, seed, *local, part=part):
-        run = find_complete(config, records_dir)
+    for config, _ in candidates(table, row, seed, place, part=part):
+        run = find_complete(config, place.records)
         if run is not None:
             return config, run
     return None
 
 
 def to_train(
-    table: Table, row: str, seed: int, records_dir: Path, *local: str, part: str = ""
+    table: Table, row: str, seed: int, place: Workplace, *, part: str = ""
 ) -> tuple[Config, RunDirectory | None]:
     """The run that fills the cells of a row and a seed here, and the run that it begins with, if any.
 
     It begins with a finished run where there is one, of whatever precision.
     """
-    given = list(candidates(table, row, seed, *local, part=part))
+    given = list(candidates(table, row, seed, place, part=part))
     own = given[0][0].trainer.own_precision()
     # Of rows that begin with another one, either precision may be that of this row or of the other one.
     mine = [found for found in given if found[0].trainer.precision is own] or given
     begun = [
-        (config, source, source and find_complete(source, records_dir)) for config, source in mine
+        (config, source, source and find_complete(source, place.records)) for config, source in mine
     ]
     for config, _, run in begun:
         if run is not None:

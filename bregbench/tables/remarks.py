@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from bregbench.runs.workplace import Workplace
 from bregbench.tables.cells import Cell, FilledRow
 from bregbench.tables.precisions import asks_auto, precisions_of
 from bregbench.tables.spec import Table
@@ -86,7 +87,9 @@ def _precisions(table: Table, row: FilledRow, columns: list[str]) -> str:
     """What the runs were computed in, of rows that leave that to the machine."""
     runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
     part = table.part(columns[0])
-    auto = any(asks_auto(table, label, part=part) for label in table.points_of(row.label))
+    auto = any(
+        asks_auto(table, label, Workplace(), part=part) for label in table.points_of(row.label)
+    )
     return f", {precisions_of(list(runs.values()))}" if auto else ""
 
 

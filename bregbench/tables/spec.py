@@ -12,6 +12,7 @@ from omegaconf import MISSING
 
 from bregbench.foundations.errors import BenchError
 from bregbench.runs.train import run_directory
+from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
 from bregbench.schema.groups import method_variants
 from bregbench.schema.pieces import compose_from_pieces
@@ -141,25 +142,27 @@ class Table:
         own = [] if detail.shared else self.rows[row].overrides
         return [*self.common, *self.parts.get(part, []), *own, *detail.rows.get(row, [])]
 
-    def config(self, row: str, seed: int, *local: str, part: str = "") -> Config:
+    def config(
+        self, row: str, seed: int, place: Workplace | None = None, *, part: str = ""
+    ) -> Config:
         """The run behind a row and a seed.
 
         Args:
             row: its label.
             seed: its seed.
-            local: overrides that say where and on what to run.
+            place: where and on what to run; the default folders and device if None.
             part: which of the row's runs, if there are several.
         """
         composed = compose_from_pieces(
             *self.overrides(row, part),
             f"experiment_name={self.experiment or self.name}",
             "tracking=none",
-            *local,
+            *(place or Workplace()).overrides(),
         )
         config = dataclasses.replace(composed, seed=seed)
         if self.shortened is not None:
             config = shorten(config, self.shortened)
-        source = self.source(row, seed, *local, part=part)
+        source = self.source(row, seed, place, part=part)
         if source is not None:
             config = begin_with(config, run_directory(source))
         return config
@@ -170,10 +173,12 @@ class Table:
         runs = itertools.product(self.rows, parts)
         return [self.overrides(*run) for run in runs if not self.not_run(*run)]
 
-    def source(self, row: str, seed: int, *local: str, part: str = "") -> Config | None:
+    def source(
+        self, row: str, seed: int, place: Workplace | None = None, *, part: str = ""
+    ) -> Config | None:
         """The run that the run behind a row and a seed begins with, if any."""
         source = self.rows[row].source
-        return self.config(source, seed, *local, part=part) if source else None
+        return self.config(source, seed, place, part=part) if source else None
 
     def check(self) -> None:
         """Refuse names that nothing stands behind.

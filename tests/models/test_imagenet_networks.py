@@ -15,6 +15,7 @@ from bregbench.runs.train import train
 from bregbench.schema.compose import compose
 from bregbench.tasks.base import Classification
 from dessilbi.removal import fixed_layers
+from tests.places import local_place
 
 LARGE = (3, 224, 224)
 
@@ -116,18 +117,20 @@ def test_rows_of_table_6_train_on_a_small_folder(model, pictures, tmp_path):
     config = table.config(
         "DessiLBI Mom",
         0,
-        *("dataset=image_folder", "data.stream=true", "data.size=64", "data.fit=centre"),
-        *(
-            "data.augment=resized_crop_flip",
-            f"data.root={pictures}",
-            f"model={model[0]}",
-            *model[1:],
-        ),
-        *(
-            "trainer.epochs=1",
-            "trainer.device=cpu",
-            "trainer.precision=fp32",
-            f"runs_dir={tmp_path / 'runs'}",
+        local_place(
+            *("dataset=image_folder", "data.stream=true", "data.size=64", "data.fit=centre"),
+            *(
+                "data.augment=resized_crop_flip",
+                f"data.root={pictures}",
+                f"model={model[0]}",
+                *model[1:],
+            ),
+            *(
+                "trainer.epochs=1",
+                "trainer.device=cpu",
+                "trainer.precision=fp32",
+                f"runs_dir={tmp_path / 'runs'}",
+            ),
         ),
         part=part,
     )

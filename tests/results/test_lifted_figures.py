@@ -24,6 +24,7 @@ from bregbench.tables.cells import fill
 from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_markdown
 from bregbench.tables.verdicts import Verdict
+from tests.places import at, local_place
 
 #: what makes a run small, after the overrides of its row
 TINY = (
@@ -117,8 +118,8 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
     local = (*TINY, f"runs_dir={tmp_path / 'runs'}")
     eight = figure(8)
     for label in eight.rows:
-        train(eight.config(label, 0, *local))
-    rows = fill(eight, {}, tmp_path / "records", *local)
+        train(eight.config(label, 0, local_place(*local)))
+    rows = fill(eight, {}, at(tmp_path / "records", *local))
     assert [row.label for row in rows] == list(eight.rows)
     assert all(len(cell.values) == 1 for row in rows for cell in row.cells.values())
     png, _ = eight.draw_files(rows, {}, tmp_path)
@@ -133,7 +134,7 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
     # Figure 7 has a published number for two of its rows; the others show the extra columns.
     seven = figure(7)
     published = {("LBN", "lifted/code_sparsity/layer2@2"): Published(90, "%", 100, "made up")}
-    filled = {row.label: row for row in fill(seven, published, tmp_path / "records", *local)}
+    filled = {row.label: row for row in fill(seven, published, at(tmp_path / "records", *local))}
     assert next(iter(filled)) == "LBN"
     assert set(filled) == set(seven.rows)
     column = "lifted/code_sparsity/layer2@2"
@@ -156,16 +157,16 @@ def test_rows_train_and_all_figures_are_drawn(tmp_path, monkeypatch):
         pictures = figure(number)
         assert isinstance(pictures, Reconstructions)
         pictures.images = 2
-        filled_rows = fill(pictures, {}, tmp_path / "records", *local)
+        filled_rows = fill(pictures, {}, at(tmp_path / "records", *local))
         png, _ = pictures.draw_files(filled_rows, {}, tmp_path)
         assert image_of(png).std() > 0.05
 
     codes = figure(13)
     assert isinstance(codes, CodesFigure)
-    rows = fill(codes, {}, tmp_path / "records", *local)
+    rows = fill(codes, {}, at(tmp_path / "records", *local))
     png, _ = codes.draw_files(rows, {}, tmp_path)
     assert image_of(png).std() > 0.05
-    config = codes.config("LBN", 0, *local)
+    config = codes.config("LBN", 0, local_place(*local))
     code_is_what_the_next_layer_sees(config, rows[0].cells["code/zeros"].values[0] / 100)
 
     run_directory(config).traces.unlink()

@@ -25,6 +25,7 @@ from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
 from bregbench.tables.spec import Claim, Column, Row, Table
 from bregbench.training.trainer import Training
+from tests.places import at, local_place
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECIFIED = sorted(
@@ -75,13 +76,13 @@ def test_columns_of_a_row_come_from_different_runs(parted, local, tmp_path):
         for row in ("A", "B", "C")
         for column in parted.columns
     }
-    jobs = plan(parted, records, *local, rows=[], seeds=[0, 1])
+    jobs = plan(parted, at(records, *local), rows=[], seeds=[0, 1])
     assert len({(job.config.hashed_name, job.config.seed) for job in jobs}) == 8
     for job in jobs:
         many = job.config.data.limit is None
         if many or (job.row, job.config.seed) == ("A", 0):
             train(job.config)
-    row, _, unknown = rows = fill(parted, published, records, *local)
+    row, _, unknown = rows = fill(parted, published, at(records, *local))
     for part, limit, seeds in (("Few", 100, [0]), ("Many", 1262, [0, 1])):
         runs = row.runs_of(f"{part} test/accuracy")
         assert list(runs) == seeds
@@ -127,7 +128,7 @@ def test_every_row_composes(name):
 )
 def test_rho_of_the_readings_follows_their_schedules(label, last, local):
     """The schedule's factor divides rho, which is tau / |B| = 1 at first and never falls."""
-    config = load_table("lifted_readings").config(label, 0, "dataset=digits", *local)
+    config = load_table("lifted_readings").config(label, 0, local_place("dataset=digits", *local))
     training = Training(config, run_directory(config)).begin()
     schedule = training.phases[0].schedule.build(100)
     rhos = []
@@ -183,12 +184,12 @@ def test_rows_of_figure_3_train_and_are_drawn(local, tmp_path):
     figure.common += TINY
     figure.seeds = [0]
     for label in figure.rows:
-        train(figure.config(label, 0, *local))
+        train(figure.config(label, 0, local_place(*local)))
     published = {
         (label, "lifted/code_sparsity/layer2@1"): Published(90, "%", 5, "made up")
         for label in figure.rows
     }
-    rows = fill(figure, published, tmp_path / "records", *local)
+    rows = fill(figure, published, at(tmp_path / "records", *local))
     for row in rows:
         for name, cell in row.cells.items():
             assert len(cell.values) == 1, (row.label, name)
@@ -201,7 +202,7 @@ def test_rows_of_figure_3_train_and_are_drawn(local, tmp_path):
         assert images.splits == splits
         images.common, images.experiment = figure.common, figure.name
         images.images = 2
-        rows = fill(images, {}, tmp_path / "records", *local)
+        rows = fill(images, {}, at(tmp_path / "records", *local))
         png, _ = images.draw_files(rows, {}, tmp_path / "images")
         sizes[number] = picture(png)
     assert sizes[4][0] == sizes[14][0]  # as many lines
@@ -225,8 +226,8 @@ def test_training_images_that_were_not_kept_are_named(local, tmp_path, capsys):
         ours=True,
     )
     figure.common.remove("evaluators.reconstruction.images=3")
-    train(figure.config("A", 0, *local))
-    rows = fill(figure, {}, tmp_path / "records", *local)
+    train(figure.config("A", 0, local_place(*local)))
+    rows = fill(figure, {}, at(tmp_path / "records", *local))
     assert figure.draw_files(rows, {}, tmp_path) == []
     remedy = "train it again with evaluators.reconstruction.train_images=8"
     assert f"kept no train images: delete it (run directory and record) and {remedy}" in (

@@ -13,6 +13,7 @@ from bregbench.figures.specs import load_table
 from bregbench.reproduce.plan import plan
 from bregbench.reproduce.train import keep_records
 from bregbench.runs.train import train
+from tests.places import at
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def records(small_table, tmp_path, local, monkeypatch):
     twin = dataclasses.replace(small_table, name="small_table2", experiment="small_table1")
     tables = {"small_table1": small_table, "small_table2": twin}
     monkeypatch.setattr(methods, "load_rows", tables.__getitem__)
-    jobs = plan(small_table, tmp_path / "records", *local, rows=[], seeds=[0, 1])
+    jobs = plan(small_table, at(tmp_path / "records", *local), rows=[], seeds=[0, 1])
     for job in jobs:
         if job.row == "Dense" or job.config.seed == 0:
             train(job.config)
@@ -42,7 +43,7 @@ def records(small_table, tmp_path, local, monkeypatch):
 
 
 def test_rows_with_all_numbers_are_points_and_others_are_named(figure, records, local, tmp_path):
-    gathered = gather(figure, records, *local)
+    gathered = gather(figure, at(records, *local))
     (point,) = gathered.points  # the second table's row is the same run
     assert (point.data, point.table, point.row) == ("digits", "small_table1", "Dense")
     assert point.seeds == (0, 1)
@@ -50,7 +51,7 @@ def test_rows_with_all_numbers_are_points_and_others_are_named(figure, records, 
     assert 0 < point.values[2] <= point.values[3]
 
     first = {p.name: p.read_bytes() for p in render_methods(figure, gathered, tmp_path / "a")}
-    again = gather(figure, records, *local)
+    again = gather(figure, at(records, *local))
     second = {p.name: p.read_bytes() for p in render_methods(figure, again, tmp_path / "b")}
     assert first == second
     assert set(first) == {f"small_methods.{ending}" for ending in ("csv", "md", "png", "pdf")}
@@ -67,7 +68,7 @@ def test_without_records_there_is_a_remark_and_no_picture(
     figure, small_table, tmp_path, local, monkeypatch
 ):
     monkeypatch.setattr(methods, "load_rows", lambda name: small_table)
-    paths = render_methods(figure, gather(figure, tmp_path / "none", *local), tmp_path / "out")
+    paths = render_methods(figure, gather(figure, at(tmp_path / "none", *local)), tmp_path / "out")
     assert [path.suffix for path in paths] == [".csv", ".md"]
     assert "Left out, no record: small_table1: Dense; small_table1: Sparse" in paths[1].read_text()
 

@@ -21,6 +21,7 @@ from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv, to_markdown
 from bregbench.tables.spec import Column, Part, Row, Table
 from dessilbi import DessiLBI
+from tests.places import at, local_place
 
 PUBLISHED = {
     (row, column): Published(90.0, "%", 20.0, "made up")
@@ -90,12 +91,12 @@ def test_plan_lists_shared_runs_once(table, tmp_path):
 
 def test_cells_of_parts_show_their_runs(table, tmp_path):
     local = (f"runs_dir={tmp_path / 'runs'}", "trainer.device=cpu")
-    jobs = plan(table, tmp_path, *local, rows=[], seeds=[0], parts=["Small", "dense"])
+    jobs = plan(table, at(tmp_path, *local), rows=[], seeds=[0], parts=["Small", "dense"])
     accuracies = {}
     for job in jobs:
         final = train(job.config)["final"]["trained"]["last"]
         accuracies[job.label] = 100 * final["test/accuracy"]
-    rows = fill(table, PUBLISHED, tmp_path / "records", *local)
+    rows = fill(table, PUBLISHED, at(tmp_path / "records", *local))
     cells = {(row.label, name): cell for row in rows for name, cell in row.cells.items()}
     for label in ("Plain", "Wide"):
         small = cells[label, "Small test/accuracy"]
@@ -216,7 +217,7 @@ def test_solution_path_is_drawn_from_traces(tmp_path):
     )
     runs = {}
     for label in figure.rows:
-        config = figure.config(label, 0, *small)
+        config = figure.config(label, 0, local_place(*small))
         train(config)
         runs[label] = run_directory(config)
     draw_solution_path(runs["DessiLBI"], layer=figure.layer, output=path)

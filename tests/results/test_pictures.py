@@ -23,6 +23,7 @@ from bregbench.tables.published import Published
 from bregbench.tables.rendering import to_csv
 from bregbench.tables.spec import Column, Row
 from bregbench.tables.verdicts import Verdict
+from tests.places import at, local_place
 
 COMMON = ["dataset=digits", "trainer.epochs=2", "method.start.density=0.5"]
 DENOISE = ["task=denoise", "model=mlp_autoencoder", "model.hidden=[16]"]
@@ -37,8 +38,8 @@ def drawn(figure: Figure, published, tmp_path: Path, *, train_first: bool = True
     local = ("trainer.device=cpu", f"runs_dir={tmp_path / 'runs'}")
     if train_first:
         for label in figure.rows:
-            train(figure.config(label, 0, *local))
-    rows = fill(figure, published, tmp_path / "records", *local)
+            train(figure.config(label, 0, local_place(*local)))
+    rows = fill(figure, published, at(tmp_path / "records", *local))
     folder = tmp_path / "drawn"
     return rows, figure.draw_files(rows, published, folder)
 
@@ -69,9 +70,9 @@ def test_feature_maps(tmp_path, capsys):
     assert picture(paths[0]).std() > 0.05  # something is on it
     cells = rows[0].cells
     assert all(cell.judgement.verdict is Verdict.PASS for cell in cells.values())
-    initial = run_directory(figure.config("A", 0, f"runs_dir={tmp_path / 'runs'}")).read_summary()[
-        "initial"
-    ]
+    initial = run_directory(
+        figure.config("A", 0, local_place(f"runs_dir={tmp_path / 'runs'}"))
+    ).read_summary()["initial"]
     assert cells["active_units/conv1@0"].values == [64 * initial["active_units/conv1"]]
 
     figure.epochs = [0, 1]  # of which no weights were kept

@@ -31,6 +31,7 @@ from bregbench.tables.cells import fill, finished_runs, metric_of
 from bregbench.tables.rendering import to_csv, to_latex, to_markdown
 from bregbench.tables.spec import Column, Row
 from fno import trigonometric_resize
+from tests.places import at, local_place
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 PART = "row,column,value,unit,margin,source\n" + "".join(
@@ -81,7 +82,7 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
     (tmp_path / "small.csv").write_text(PART)
     published = read_published(tmp_path / "small.csv")
     records = tmp_path / "records"
-    jobs = plan(figure, records, *local, rows=[], seeds=[0])
+    jobs = plan(figure, at(records, *local), rows=[], seeds=[0])
     assert [job.row for job in jobs] == ["Trained@2", "Trained@3", "Converted"]
     assert jobs[0].config.hashed_name == jobs[2].config.hashed_name
     for job in jobs[:2]:
@@ -89,7 +90,7 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
         export_record(run_directory(job.config), record_of(job.config, records))
     shutil.rmtree(tmp_path / "runs")
 
-    rows = fill(figure, published, records, *local)
+    rows = fill(figure, published, at(records, *local))
     cells = lines(to_csv(figure, rows, verdicts=True))
     finals = {
         job.row: record_of(job.config, records).read_summary()["final"]["trained"]["last"]
@@ -133,12 +134,12 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
 
 
 def record_of_row(figure, label, records, local) -> str:
-    return finished_runs(figure, label, records, *local)[0].name
+    return finished_runs(figure, label, at(records, *local))[0].name
 
 
 def test_label_names_all_its_points(figure, tmp_path, local):
     def planned(*rows: str) -> list[str]:
-        return [job.row for job in plan(figure, tmp_path, *local, rows=list(rows), seeds=[0])]
+        return [job.row for job in plan(figure, at(tmp_path, *local), rows=list(rows), seeds=[0])]
 
     assert planned("Trained") == ["Trained@2", "Trained@3"]
     assert planned("Trained@3", "Converted") == ["Trained@3", "Converted"]
@@ -209,13 +210,15 @@ def test_rows_of_the_fno_figures_train(label, small_archive, local):
     config = figure.config(
         label,
         0,
-        "dataset=arrays",
-        f"data.path={small_archive}",
-        "data.classes=10",
-        "data.validation=6",
-        "trainer.max_steps=1",
-        "trainer.epochs=1",
-        *local,
+        local_place(
+            "dataset=arrays",
+            f"data.path={small_archive}",
+            "data.classes=10",
+            "data.validation=6",
+            "trainer.max_steps=1",
+            "trainer.epochs=1",
+            *local,
+        ),
     )
     train(config)
     run = run_directory(config)
@@ -248,8 +251,15 @@ def test_rows_of_our_own_tables_have_every_column(name, label, small_archive, lo
     config = table.config(
         label,
         0,
-        *("dataset=arrays", f"data.path={small_archive}", "data.classes=10", "data.validation=6"),
-        *("trainer.max_steps=1", "trainer.epochs=1", *small, *local),
+        local_place(
+            *(
+                "dataset=arrays",
+                f"data.path={small_archive}",
+                "data.classes=10",
+                "data.validation=6",
+            ),
+            *("trainer.max_steps=1", "trainer.epochs=1", *small, *local),
+        ),
     )
     train(config)
     run = run_directory(config)

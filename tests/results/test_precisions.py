@@ -17,6 +17,7 @@ from bregbench.tables.precisions import asks_auto
 from bregbench.tables.published import read_published
 from bregbench.tables.rendering import to_markdown
 from bregbench.tables.spec import Row, Table
+from tests.places import at, local_place
 
 ROWS = ("Dense", "Sparse")
 
@@ -44,22 +45,22 @@ def has(monkeypatch):
 def lines(table: Table, results_dir: Path, local: tuple[str, ...]) -> str:
     records = results_dir / "records"
     published = read_published(results_dir / "published" / "small_table1.csv")
-    text = to_markdown(table, fill(table, published, records, *local), verdicts=True)
+    text = to_markdown(table, fill(table, published, at(records, *local)), verdicts=True)
     return "\n".join(line for line in text.splitlines() if line.startswith("- Dense: seeds"))
 
 
 def test_who_asks_for_it(table):
-    assert asks_auto(table, "Dense")
-    assert not asks_auto(table, "Sparse")
-    assert not asks_auto(table, "Dense", "trainer.precision=bf16")
-    assert asks_auto(table, "Sparse", "trainer.precision=auto")
+    assert asks_auto(table, "Dense", local_place())
+    assert not asks_auto(table, "Sparse", local_place())
+    assert not asks_auto(table, "Dense", local_place("trainer.precision=bf16"))
+    assert asks_auto(table, "Sparse", local_place("trainer.precision=auto"))
 
 
 @pytest.mark.parametrize("machine", [Precision.bf16, Precision.fp32])
 def test_either_precision_fills_a_cell(table, results_dir, local, has, machine):
     records = results_dir / "records"
     has(machine is Precision.bf16)
-    jobs = plan(table, records, *local, rows=list(ROWS), seeds=[0])
+    jobs = plan(table, at(records, *local), rows=list(ROWS), seeds=[0])
     assert [job.config.trainer.precision for job in jobs] == [machine, Precision.fp32]
     assert run_missing(jobs, records, deadline=None) == []
     for answer in (True, False):  # whatever the machine that renders
@@ -79,16 +80,16 @@ def test_bf16_counts_first_and_seeds_may_differ(table, results_dir, local, has):
     for seed, answers in ((0, (False, True)), (1, (False,))):
         for answer in answers:
             has(answer)
-            train(table.config("Dense", seed, *local))
+            train(table.config("Dense", seed, local_place(*local)))
     has(False)
-    runs = finished_runs(table, "Dense", records, *local)
+    runs = finished_runs(table, "Dense", at(records, *local))
     found = [run.read_config()["trainer"]["precision"] for run in runs.values()]
     assert found == ["bf16", "fp32"]
     assert ", bf16 and fp32; `" in lines(table, results_dir, local)
 
 
 def test_rows_of_a_fixed_precision_do_not_name_it(small_table, results_dir, local):
-    train(small_table.config("Dense", 0, *local))
+    train(small_table.config("Dense", 0, local_place(*local)))
     line = lines(small_table, results_dir, local)
     assert "seeds 0" in line
     assert "fp32" not in line
@@ -102,7 +103,7 @@ def test_a_row_begins_with_a_run_of_either_precision(table, results_dir, local, 
     table.rows = {"Dense": Row(["method=sgd", "trainer.epochs=1"]), "Begun": begun}
 
     def jobs():
-        return plan(table, records, *local, rows=["Dense", "Begun"], seeds=[0])
+        return plan(table, at(records, *local), rows=["Dense", "Begun"], seeds=[0])
 
     first, second = jobs()
     assert second.source is not None
@@ -123,4 +124,4 @@ def test_a_row_begins_with_a_run_of_either_precision(table, results_dir, local, 
 @pytest.mark.parametrize("name", ["bregman_table1", "bregman_table2", "dessilbi_table3"])
 def test_published_tables_leave_the_precision_to_the_machine(name):
     table = load_table(name)
-    assert all(asks_auto(table, row) for row in table.rows)
+    assert all(asks_auto(table, row, local_place()) for row in table.rows)

@@ -15,6 +15,7 @@ from bregbench.reproduce import queue
 from bregbench.reproduce.plan import plan
 from bregbench.runs.train import run_directory
 from tests import queue_jobs
+from tests.places import at
 
 
 @dataclass
@@ -42,7 +43,7 @@ def test_sigterm_to_the_queue_stops_its_worker_which_saves_its_position(
     small_table, tmp_path, local
 ):
     small_table.common[-1] = "trainer.epochs=1000000"  # more than any machine trains meanwhile
-    jobs = plan(small_table, tmp_path / "records", *local, rows=["Dense"], seeds=[0, 1])
+    jobs = plan(small_table, at(tmp_path / "records", *local), rows=["Dense"], seeds=[0, 1])
     first = run_directory(jobs[0].config)
 
     over = threading.Event()

@@ -34,6 +34,7 @@ from bregbench.storage.find import find_run_directories
 from bregbench.storage.layout import RunName
 from bregbench.tables.cells import fill
 from bregbench.tables.published import read_published
+from tests.places import at
 
 
 @pytest.fixture(autouse=True)
@@ -228,16 +229,16 @@ def test_record_of_data_that_are_elsewhere_is_merged(tmp_path):
 
 def test_record_under_another_name_fills_no_cell(small_table, results_dir, tmp_path, local):
     records = results_dir / "records"
-    jobs = plan(small_table, records, *local, rows=["Dense", "Sparse"], seeds=[0])
+    jobs = plan(small_table, at(records, *local), rows=["Dense", "Sparse"], seeds=[0])
     train(jobs[0].config)
     keep_records(jobs, records)
     dense, sparse = (record_of(job.config, records) for job in jobs)
     shutil.copytree(dense.path, sparse.path)
     published = read_published(results_dir / "published" / "small_table1.csv")
     with pytest.raises(BenchError, match=r"is no intact record of .*put its files back, or delete"):
-        fill(small_table, published, records, *local)
+        fill(small_table, published, at(records, *local))
     shutil.rmtree(sparse.path)
-    fill(small_table, published, records, *local)
+    fill(small_table, published, at(records, *local))
     # Nor does a run directory.
     other = run_directory(jobs[1].config)
     shutil.copytree(run_directory(jobs[0].config).path, other.path)
@@ -246,7 +247,7 @@ def test_record_under_another_name_fills_no_cell(small_table, results_dir, tmp_p
             name = RunName.parse("/".join(other.path.parts[-3:]))
             edited(other, "summary.json", partial(dict.update, name=name.name, hash=name.hash))
         with pytest.raises(BenchError, match=rf"{say}\.json is of"):
-            fill(small_table, published, records, *local)
+            fill(small_table, published, at(records, *local))
 
 
 KILLED = """

@@ -15,6 +15,7 @@ from bregbench.reproduce.train import run_missing
 from bregbench.runs.records import export_record, record_of
 from bregbench.runs.train import run_directory, train
 from bregbench.tables.spec import Row, Table
+from tests.places import at, local_place
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def table() -> Table:
 
 
 def test_a_run_is_known_by_the_name_of_its_source(table, tmp_path, local):
-    jobs = plan(table, tmp_path / "records", *local, rows=[], seeds=[0, 1])
+    jobs = plan(table, at(tmp_path / "records", *local), rows=[], seeds=[0, 1])
     target, source = jobs[:2]
     assert target.blocked.endswith("train that row first")
     assert not source.blocked
@@ -40,7 +41,7 @@ def test_a_run_is_known_by_the_name_of_its_source(table, tmp_path, local):
     assert len(names) == 2  # sources of two seeds are two sources
 
     train(source.config)
-    again = plan(table, tmp_path / "records", *local, rows=["Target"], seeds=[0])[0]
+    again = plan(table, at(tmp_path / "records", *local), rows=["Target"], seeds=[0])[0]
     assert not again.blocked
     assert again.config.hashed_name == target.config.hashed_name
     train(again.config)
@@ -49,7 +50,7 @@ def test_a_run_is_known_by_the_name_of_its_source(table, tmp_path, local):
         if name.endswith("weight"):
             assert 0 < int(weight.count_nonzero()) < weight.numel()
             assert torch.equal(ours.get_parameter(name) != 0, weight != 0)
-    other = plan(table, tmp_path / "records", *local, rows=["Target"], seeds=[1])[0]
+    other = plan(table, at(tmp_path / "records", *local), rows=["Target"], seeds=[1])[0]
     begin = other.config.phases["train"].begin
     begin.run = str(run_directory(source.config).path)  # type: ignore[union-attr]
     with pytest.raises(BenchError, match=r"run=\S+ is not the run small_table3/\S+/seed1 that"):
@@ -58,11 +59,11 @@ def test_a_run_is_known_by_the_name_of_its_source(table, tmp_path, local):
 
 def test_a_record_is_source_enough(table, tmp_path, local):
     records = tmp_path / "records"
-    source = table.config("Source", 0, *local)
+    source = table.config("Source", 0, local_place(*local))
     train(source)
     export_record(run_directory(source), record_of(source, records))
     shutil.rmtree(run_directory(source).path)
-    (target,) = plan(table, records, *local, rows=["Target"], seeds=[0])
+    (target,) = plan(table, at(records, *local), rows=["Target"], seeds=[0])
     assert not target.blocked
     assert run_missing([target], records, deadline=None) == []
     kept = record_of(target.config, records)
@@ -71,7 +72,7 @@ def test_a_record_is_source_enough(table, tmp_path, local):
 
 
 def test_sources_come_first_whatever_the_order(table, tmp_path, local):
-    jobs = plan(table, tmp_path / "records", *local, rows=[], seeds=[0])
+    jobs = plan(table, at(tmp_path / "records", *local), rows=[], seeds=[0])
     assert [job.row for job in jobs] == ["Target", "Source"]
     assert work(jobs, workers=2, deadline=None) == []
     assert all(run_directory(job.config).complete for job in jobs)
@@ -79,7 +80,7 @@ def test_sources_come_first_whatever_the_order(table, tmp_path, local):
 
 @pytest.mark.parametrize("train_them", [work, run_missing], ids=["queue", "table"])
 def test_a_run_without_its_source_fails_and_says_why(table, tmp_path, local, train_them):
-    alone = plan(table, tmp_path / "records", *local, rows=["Target"], seeds=[0])
+    alone = plan(table, at(tmp_path / "records", *local), rows=["Target"], seeds=[0])
     more = {"workers": 1} if train_them is work else {"records_dir": None}
     ((job, reason),) = train_them(alone, **more, deadline=None)
     assert job.row == "Target"
@@ -100,4 +101,4 @@ def test_a_source_is_a_row_without_one(table):
 def test_a_source_needs_a_phase_that_begins_with_it(table, local):
     table.rows["Target"].overrides = ["method=sgd", "trainer.epochs=1"]
     with pytest.raises(BenchError, match="no phase begins with it; add phases=transfer"):
-        table.config("Target", 0, *local)
+        table.config("Target", 0, local_place(*local))

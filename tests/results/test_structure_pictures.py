@@ -20,6 +20,7 @@ from bregbench.runs.train import run_directory, train
 from bregbench.tables.cells import fill
 from bregbench.tables.spec import Column, Row
 from dessilbi.patterns import exciting_images
+from tests.places import at, local_place
 
 COMMON = [
     *("dataset=digits", "data.limit=256", "data.validation=100", "trainer.epochs=2"),
@@ -43,11 +44,11 @@ def drawn(tmp_path, capsys):
         local = ("trainer.device=cpu", f"runs_dir={tmp_path / 'runs'}")
         runs = {}
         for label in figure.rows:
-            config = figure.config(label, 0, *local)
+            config = figure.config(label, 0, local_place(*local))
             train(config)
             runs[label] = run_directory(config)
         capsys.readouterr()
-        rows = fill(figure, {}, tmp_path / "records", *local)
+        rows = fill(figure, {}, at(tmp_path / "records", *local))
         paths = figure.draw_files(rows, {}, tmp_path / "drawn")
         return runs, paths, capsys.readouterr().err
 

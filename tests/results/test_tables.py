@@ -39,6 +39,7 @@ from bregbench.tables.published import UNITS, Published
 from bregbench.tables.remarks import command
 from bregbench.tables.spec import Claim, Column, Table, named
 from bregbench.tables.verdicts import Better, Verdict
+from tests.places import at, local_place
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -224,7 +225,7 @@ def test_failed_row_does_not_stop_the_others(call, results_dir, small_table):
 
 def test_time_budget_stops_and_the_next_call_goes_on(small_table, results_dir, local):
     records = results_dir / "records"
-    jobs = plan(small_table, records, *local, rows=["Dense"], seeds=[0])
+    jobs = plan(small_table, at(records, *local), rows=["Dense"], seeds=[0])
     with pytest.raises(Interrupted, match="time budget"):
         run_missing(jobs, records, deadline=time.monotonic() - 1)
     assert not records.exists()
@@ -573,14 +574,16 @@ def test_rows_of_table_3_train_on_a_small_network(label, tmp_path):
     config = table.config(
         label,
         0,
-        f"data.path={tmp_path / 'small.npz'}",
-        "data.verify=false",
-        "data.validation=8",
-        "model.width=2",
-        "trainer.batch_size=16",
-        "trainer.epochs=1",
-        "trainer.device=cpu",
-        f"runs_dir={tmp_path / 'runs'}",
+        local_place(
+            f"data.path={tmp_path / 'small.npz'}",
+            "data.verify=false",
+            "data.validation=8",
+            "model.width=2",
+            "trainer.batch_size=16",
+            "trainer.epochs=1",
+            "trainer.device=cpu",
+            f"runs_dir={tmp_path / 'runs'}",
+        ),
     )
     train(config)
     find = partial(
@@ -684,7 +687,7 @@ def test_density_is_better_only_where_the_accuracy_beside_it_holds(
     }
 
     def verdicts() -> dict[str, Verdict]:
-        rows = fill(small_table, published, results_dir / "records", *local)
+        rows = fill(small_table, published, at(results_dir / "records", *local))
         return {name: cell.judgement.verdict for name, cell in rows[0].cells.items()}
 
     assert verdicts() == {"test/accuracy": Verdict.PASS, "density/total": Verdict.BETTER}

@@ -1,0 +1,53 @@
+"""Where and on what the runs of tables work: nothing here changes what a run computes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The folders and the device of a command that works on tables.
+
+    Attributes:
+        results: folder of published numbers, records, rendered tables and traces of searches.
+        data_root: folder with the data sets.
+        data_path: array archive, for data sets read from one; empty for none.
+        device: auto, cpu or cuda.
+        runs_dir: where runs work.
+        more: overrides of every run after these, such as the value that a search tries.
+    """
+
+    results: Path = Path("results")
+    data_root: str = "data"
+    data_path: str = ""
+    device: str = "auto"
+    runs_dir: str = "runs"
+    more: tuple[str, ...] = ()
+
+    @property
+    def records(self) -> Path:
+        """Where records of finished runs lie."""
+        return self.results / "records"
+
+    @property
+    def published(self) -> Path:
+        """Where the numbers that papers print lie, a file a table."""
+        return self.results / "published"
+
+    def overrides(self) -> tuple[str, ...]:
+        """What every run is told, in the order in which the last one counts."""
+        path = (f"data.path={self.data_path}",) if self.data_path else ()
+        return (
+            f"data.root={self.data_root}",
+            f"trainer.device={self.device}",
+            f"runs_dir={self.runs_dir}",
+            *path,
+            *self.more,
+        )
+
+    def but(self, *more: str) -> Workplace:
+        """This workplace with more overrides."""
+        return dataclasses.replace(self, more=(*self.more, *more))
