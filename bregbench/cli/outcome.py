@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from importlib import resources
 
@@ -15,6 +16,8 @@ from bregbench.foundations.errors import BenchError, Interrupted
 #: exit codes: bad input or a failed run, and 128 + signal for an interrupted one
 FAILED = 1
 INTERRUPTED = 130
+#: what a full disk, a quota, a limit of file sizes or a broken disk answers, mostly without a path
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -32,7 +35,7 @@ def guarded(command: Callable[[], int]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         fail(config_error(error))
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _NO_ROOM:
             raise
         fail(path_error(error))
     return FAILED
@@ -40,6 +43,8 @@ def guarded(command: Callable[[], int]) -> int:
 
 def path_error(error: OSError) -> str:
     """A path that cannot be read or written, in one line."""
+    if error.filename is None:
+        return f"nothing more can be written: {error.strerror}; make room, then give the same command again"
     return f"{error.filename} cannot be used: {error.strerror}; give another path, or make it accessible"
 
 

@@ -65,10 +65,9 @@ def _command() -> int:
     if options.status:
         return 0
     failed = work(jobs, workers=options.workers, deadline=deadline)
-    broken = [(job, why) for job, why in failed if not why.startswith("interrupted")]
-    for job, reason in broken:
+    for job, reason in failed:
         fail(f"failed: {job.config.experiment_name}, {job.label}, seed {job.config.seed}: {reason}")
-    return 1 if broken else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bregbench import __version__
@@ -85,8 +86,11 @@ def _list(arguments: list[str]) -> None:
             state, progress, left, reason = _standing(run)
         except BenchError as error:
             state, progress, left, reason = "damaged", "", "", str(error)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{run.path} has a file that is not of this version or damaged ({error!r})"
+            state, progress, left = "damaged", "", ""
         place = (run.path.parent.parent.name, run.name, run.path.name.removeprefix("seed"))
-        table.add_row(state, progress, left, *place, reason)
+        table.add_row(*(escape(text) for text in (state, progress, left, *place, str(reason))))
     Console(soft_wrap=True, width=200).print(table)
 
 

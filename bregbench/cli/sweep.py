@@ -41,6 +41,23 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def has_begun() -> bool:
+    """Whether a job of the sweep has begun: what is raised before is an error of the command."""
+    return SweepDirectory.path is not None and any(SweepDirectory.path.glob(f"*/{_OUTCOME}"))
+
+
+def begin_job() -> None:
+    """Leave word of a job that has begun: if its process is killed, nobody else says so."""
+    hydra = HydraConfig.get()
+    _write_outcome(
+        "its process ended without a word (it was killed, mostly for want of memory, or with another job of "
+        "the sweep): the same command goes on from the last checkpoint",
+        code=None,
+        job=int(hydra.job.num),
+        overrides=" ".join(hydra.overrides.task),
+    )
+
+
 def report_job(error: Exception | None) -> None:
     """Leave a job's outcome in its directory, and say at once what went wrong.
 
@@ -57,14 +74,21 @@ def report_job(error: Exception | None) -> None:
             traceback.print_exception(error)
         fail(f"job {hydra.job.num} ({overrides}): {reason}")
     code = error.code if isinstance(error, Interrupted) else None
-    outcome = {"job": int(hydra.job.num), "overrides": overrides, "reason": reason, "code": code}
-    write_json(Path(hydra.runtime.output_dir) / _OUTCOME, outcome)
+    _write_outcome(reason, code=code, job=int(hydra.job.num), overrides=overrides)
     if code is not None:
         raise Stopped
 
 
-def summarize() -> int:
+def _write_outcome(reason: str | None, *, code: int | None, job: int, overrides: str) -> None:
+    outcome = {"job": job, "overrides": overrides, "reason": reason, "code": code}
+    write_json(Path(HydraConfig.get().runtime.output_dir) / _OUTCOME, outcome)
+
+
+def summarize(ended: Exception | None = None) -> int:
     """List the failed jobs of the sweep that has just ended.
+
+    Args:
+        ended: what ended the sweep before all of its jobs had begun, such as a worker that was killed.
 
     Returns:
         Exit code of the command: that of the interruption, else 1 if a job failed, else 0.
@@ -82,4 +106,10 @@ def summarize() -> int:
     if stopped:
         fail(f"sweep ended with job {stopped[0]['job']}: {stopped[0]['reason']}")
         return int(stopped[0]["code"])
+    if ended is not None:
+        why = (str(ended).strip() or type(ended).__name__).splitlines()[0]
+        fail(
+            f"the sweep ended before all of its jobs had begun ({why}): give the same command again"
+        )
+        return 1
     return 1 if failed else 0

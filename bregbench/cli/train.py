@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 
@@ -39,11 +38,18 @@ def _command() -> int:
     register_schemas()
     _raised.clear()
     sweep.SweepDirectory.path = None
-    with contextlib.suppress(sweep.Stopped):
+    ended: Exception | None = None
+    try:
         _run()
+    except sweep.Stopped:
+        pass
+    except Exception as error:
+        if not sweep.has_begun():
+            raise
+        ended = error
     if _raised:
         raise _raised[0]
-    return sweep.summarize()
+    return sweep.summarize(ended)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://bregbench.configs", config_name="config")
@@ -52,6 +58,8 @@ def _run(composed: DictConfig) -> None:
     from bregbench.schema.compose import to_config
 
     error: Exception | None = None
+    if sweep.in_sweep():
+        sweep.begin_job()
     try:
         train(to_config(composed))
     except Exception as raised:  # noqa: BLE001 - reported by the caller, without Hydra's own lines

@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -26,12 +29,16 @@ from bregbench.figures.specs import load_table
 from bregbench.foundations.console import Patience, say
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.reproduce.plan import Job, plan
-from bregbench.reproduce.train import attempt
+from bregbench.reproduce.train import Stopped, attempt, waits_for
 from bregbench.runs.workplace import Workplace
 from bregbench.schema.pieces import prepare
 
 if TYPE_CHECKING:
     from bregbench.schema.config import Config
+
+
+#: how long a worker whose parent is gone may take to end its step and to save its position
+_SECONDS_TO_SAVE = 600.0
 
 
 @dataclass
@@ -95,14 +102,15 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
     """Train the missing jobs with several single-threaded processes; failed ones and why.
 
     Unfinished runs are saved when the deadline passes, or on SIGTERM and Ctrl-C, and go on with the
-    next call. A process that is killed takes its job along and no other.
+    next call; they have not failed, nor have those that another command holds. A process that is killed
+    takes its job along and no other, and the processes end with this one, however that ends.
 
     Raises:
         Interrupted: SIGTERM arrived and the workers have stopped.
     """
     waiting = [job for job in jobs if not job.done]
     failed: list[tuple[Job, str]] = []
-    running: dict[Future[str | None], tuple[Job, _Worker]] = {}
+    running: dict[Future[Stopped | None], tuple[Job, _Worker]] = {}
     with contextlib.ExitStack() as stack, _sigterm_for_workers():
         idle = [stack.enter_context(contextlib.closing(_Worker())) for _ in range(workers)]
         while True:
@@ -116,13 +124,19 @@ def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple
             for future in done:
                 job, worker = running.pop(future)
                 idle.append(worker)
-                reason = _reason(future)
-                if reason is not None:
-                    failed.append((job, reason))
-                    say(f"stopped: {_label(job)}: {reason}")
+                stopped = _stopped(future)
+                if stopped is not None:
+                    say(f"stopped: {_label(job)}: {stopped.reason}")
+                    if stopped.failed:
+                        failed.append((job, stopped.reason))
     if not _late(deadline):
-        failed += [(job, job.blocked) for job in waiting]
+        failed += [(job, job.blocked) for job in waiting if _has_failed(job)]
     return failed
+
+
+def _has_failed(job: Job) -> bool:
+    stopped = waits_for(job)
+    return stopped is not None and stopped.failed
 
 
 class _Worker:
@@ -134,7 +148,7 @@ class _Worker:
     def __init__(self) -> None:
         self._pool = self._open()
 
-    def submit(self, config: Config, deadline: float | None) -> Future[str | None]:
+    def submit(self, config: Config, deadline: float | None) -> Future[Stopped | None]:
         """Begin with a job."""
         try:
             return self._pool.submit(_train, config, deadline)
@@ -148,17 +162,38 @@ class _Worker:
         self._pool.shutdown()
 
     def _open(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
 
 
-def _reason(future: Future[str | None]) -> str | None:
+def end_with_parent() -> None:
+    """Let this worker process end when its parent does: a parent that is killed cannot ask it to.
+
+    A run at work saves its position first, as on SIGTERM.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    # The run has stopped and released its directory when its status says so; what waits for a next job has
+    # ended by the signal.
+    time.sleep(_SECONDS_TO_SAVE)
+    os._exit(128 + signal.SIGTERM)
+
+
+def _stopped(future: Future[Stopped | None]) -> Stopped | None:
     """Why a job has stopped; None where it is complete."""
     try:
         return future.result()
     except BrokenProcessPool:
-        return (
+        return Stopped(
             "its process was killed, mostly for want of memory: give fewer workers; the same command "
-            "goes on from the last checkpoint"
+            "goes on from the last checkpoint",
+            failed=True,
         )
 
 
@@ -186,12 +221,16 @@ def _take(waiting: list[Job]) -> Job | None:
     return ready
 
 
-def _train(config: Config, deadline: float | None) -> str | None:
+def _train(config: Config, deadline: float | None) -> Stopped | None:
     # In a worker process; an interruption is an answer like any other there.
     try:
         return attempt(config, deadline=deadline)
     except Interrupted as request:
-        return str(request)
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            # Nobody reads the answer, and waiting for a next job would have no end.
+            os._exit(request.code)
+        return Stopped(str(request), failed=False)
 
 
 def _label(job: Job) -> str:

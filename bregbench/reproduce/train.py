@@ -6,7 +6,7 @@ import filecmp
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,7 @@ from bregbench.runs.records import export_record, record_of, with_evaluations_of
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
+from bregbench.storage.locking import InUse
 
 
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
@@ -71,7 +72,7 @@ def run_missing(
         deadline: reading of `time.monotonic` after which to stop; None for never.
 
     Returns:
-        Failed jobs and why.
+        Failed jobs and why; those that another process holds are left to it and said.
 
     Raises:
         Interrupted: a signal or the deadline asked to stop; everything is saved.
@@ -84,10 +85,11 @@ def run_missing(
         if deadline is not None and time.monotonic() > deadline:
             raise Interrupted("time budget used up", code=OUT_OF_TIME)
         say(f"job {number}/{len(missing)}: {job.label}, seed {job.config.seed}")
-        reason = job.blocked or attempt(job.config, deadline=deadline)
-        if reason:
-            failed.append((job, reason))
-            say(f"failed: {reason}")
+        stopped = waits_for(job) or attempt(job.config, deadline=deadline)
+        if stopped is not None:
+            if stopped.failed:
+                failed.append((job, stopped.reason))
+            say(f"{'failed' if stopped.failed else 'left out'}: {stopped.reason}")
         elif records_dir is not None:
             keep_records([job], records_dir)
     return failed
@@ -98,19 +100,35 @@ def lacks_cuda(device: str) -> bool:
     return device == "auto" and not torch.cuda.is_available()
 
 
-def attempt(config: Config, *, deadline: float | None) -> str | None:
-    """Train a run; why it failed, or None.
+class Stopped(NamedTuple):
+    """Why a job is not complete, and whether that is a failure: what another process holds is none."""
+
+    reason: str
+    failed: bool
+
+
+def waits_for(job: Job) -> Stopped | None:
+    """Why a job cannot begin; None where it can. The run that it begins with may be trained elsewhere."""
+    if not job.blocked:
+        return None
+    return Stopped(job.blocked, failed=job.source is None or not job.source.live)
+
+
+def attempt(config: Config, *, deadline: float | None) -> Stopped | None:
+    """Train a run; why it is not complete, or None.
 
     Raises:
         Interrupted: a signal or the deadline asked to stop.
     """
     try:
         train(config, deadline=deadline)
+    except InUse as error:
+        return Stopped(str(error), failed=False)
     except BenchError as error:
-        return str(error)
+        return Stopped(str(error), failed=True)
     except Interrupted:
         raise
     except Exception as error:  # noqa: BLE001 - one broken row must not stop the others
         traceback.print_exception(error)
-        return f"{type(error).__name__}: {error}"
+        return Stopped(f"{type(error).__name__}: {error}", failed=True)
     return None

@@ -82,7 +82,12 @@ class RunDirectory:
         return _read_json(self.status)
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Note how the run stands, with the time and the process that says so."""
+        """Note how the run stands, with the time and the process that says so.
+
+        Raises:
+            BenchError: the directory was deleted, or cannot be written to.
+        """
+        self.refuse_gone()
         write_json(
             self.status,
             {"state": state, "time": _now(), "host": socket.gethostname(), "pid": os.getpid()}

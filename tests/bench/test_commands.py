@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from bregbench.cli import doctor, plot, train
 from bregbench.cli.train_help import help_text
 from bregbench.foundations.errors import Interrupted
 from bregbench.schema.compose import compose
+from bregbench.storage.directory import RunDirectory
 from tests.bench.conftest import SHARED_DATA
 
 SMALL = ("model.hidden=[8]", "trainer.epochs=1", "trainer.device=cpu", "tracking=none")
@@ -179,6 +183,41 @@ def test_output_that_cannot_be_written_is_one_line(call, tmp_path):
     code, _, err = call(plot, "output=file/figure.png")
     assert code == 1
     assert "file" in refusal(err)
+
+
+@pytest.mark.slow
+def test_killed_worker_of_a_sweep_is_listed(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    endless = [option for option in SMALL if not option.startswith("trainer.epochs")]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m", "seed=0,1,2"]
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "bregbench.cli.train",
+                *endless,
+                "trainer.epochs=100000",
+                *launcher,
+            ],
+            cwd=tmp_path,
+            stderr=stderr,
+        )
+    try:
+        while not (found := list(tmp_path.glob("runs/default/*/seed0/metrics.jsonl"))):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(RunDirectory(found[0].parent).read_status()["pid"], signal.SIGKILL)
+        assert process.wait() == 1
+    finally:
+        process.kill()
+        process.wait()
+    err = said.read_text()
+    assert "Traceback" not in err
+    assert "sweep: 0 of" in err
+    assert "seed=0): its process ended without a word" in err
+    assert "error: the sweep ended before all of its jobs had begun" in err.splitlines()[-1]
 
 
 @pytest.mark.slow
