@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from omegaconf import DictConfig
 from bregbench.foundations.console import fail, say
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.foundations.files import write_json
+from bregbench.foundations.interrupts import end_with_parent, orphaned
 
 _OUTCOME = "outcome.json"
 
@@ -48,6 +50,9 @@ def has_begun() -> bool:
 
 def begin_job() -> None:
     """Leave word of a job that has begun: if its process is killed, nobody else says so."""
+    if SweepDirectory.path is None:
+        # This is a worker: Hydra calls back in the launching process alone.
+        end_with_parent()
     hydra = HydraConfig.get()
     _write_outcome(
         "its process ended without a word (it was killed, mostly for want of memory, or with another job of "
@@ -75,6 +80,8 @@ def report_job(error: Exception | None) -> None:
         fail(f"job {hydra.job.num} ({overrides}): {reason}")
     code = error.code if isinstance(error, Interrupted) else None
     _write_outcome(reason, code=code, job=int(hydra.job.num), overrides=overrides)
+    if orphaned():
+        os._exit(1 if code is None else code)
     if code is not None:
         raise Stopped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -14,6 +15,35 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: exit code when the time budget is used up, as that of timeout(1)
 OUT_OF_TIME = 124
+
+
+#: between two looks at whether the parent is there, and how long a step and saving may take when it is not
+_SECONDS_BETWEEN_LOOKS, _SECONDS_TO_SAVE = 0.5, 600.0
+_parents: list[int] = []
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when its parent does: a parent that is killed cannot ask it to.
+
+    A run at work saves its position first, as on SIGTERM.
+    """
+    if not _parents:
+        _parents.append(os.getppid())
+        threading.Thread(target=_end_when_orphaned, daemon=True).start()
+
+
+def orphaned() -> bool:
+    """Whether the parent of a worker process is gone, so that nobody waits for an answer."""
+    return bool(_parents) and os.getppid() != _parents[0]
+
+
+def _end_when_orphaned() -> None:
+    while not orphaned():
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    # What waits for a next job ends by the signal; a run ends its step, saves and leaves by `orphaned`.
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_SECONDS_TO_SAVE)
+    os._exit(128 + signal.SIGTERM)
 
 
 class Interrupts:

@@ -11,13 +11,11 @@ import itertools
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -28,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bregbench.figures.specs import load_table
 from bregbench.foundations.console import Patience, say
 from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.interrupts import end_with_parent, orphaned
 from bregbench.reproduce.plan import Job, plan
 from bregbench.reproduce.train import Stopped, attempt, waits_for
 from bregbench.runs.workplace import Workplace
@@ -35,10 +34,6 @@ from bregbench.schema.pieces import prepare
 
 if TYPE_CHECKING:
     from bregbench.schema.config import Config
-
-
-#: how long a worker whose parent is gone may take to end its step and to save its position
-_SECONDS_TO_SAVE = 600.0
 
 
 @dataclass
@@ -166,25 +161,6 @@ class _Worker:
         return ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
 
 
-def end_with_parent() -> None:
-    """Let this worker process end when its parent does: a parent that is killed cannot ask it to.
-
-    A run at work saves its position first, as on SIGTERM.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: BaseProcess) -> None:
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-    # The run has stopped and released its directory when its status says so; what waits for a next job has
-    # ended by the signal.
-    time.sleep(_SECONDS_TO_SAVE)
-    os._exit(128 + signal.SIGTERM)
-
-
 def _stopped(future: Future[Stopped | None]) -> Stopped | None:
     """Why a job has stopped; None where it is complete."""
     try:
@@ -226,9 +202,7 @@ def _train(config: Config, deadline: float | None) -> Stopped | None:
     try:
         return attempt(config, deadline=deadline)
     except Interrupted as request:
-        parent = multiprocessing.parent_process()
-        if parent is not None and not parent.is_alive():
-            # Nobody reads the answer, and waiting for a next job would have no end.
+        if orphaned():
             os._exit(request.code)
         return Stopped(str(request), failed=False)
 

@@ -205,10 +205,8 @@ def test_killed_worker_of_a_sweep_is_listed(tmp_path):
             stderr=stderr,
         )
     try:
-        while not (found := list(tmp_path.glob("runs/default/*/seed0/metrics.jsonl"))):
-            assert process.poll() is None
-            time.sleep(0.05)
-        os.kill(RunDirectory(found[0].parent).read_status()["pid"], signal.SIGKILL)
+        workers = _workers(process, tmp_path)
+        os.kill(workers[0].read_status()["pid"], signal.SIGKILL)
         assert process.wait() == 1
     finally:
         process.kill()
@@ -218,6 +216,36 @@ def test_killed_worker_of_a_sweep_is_listed(tmp_path):
     assert "sweep: 0 of" in err
     assert "seed=0): its process ended without a word" in err
     assert "error: the sweep ended before all of its jobs had begun" in err.splitlines()[-1]
+
+
+def _workers(process: subprocess.Popen[bytes], folder: Path) -> list[RunDirectory]:
+    """The runs of two workers, once both are at work."""
+    while True:
+        assert process.poll() is None
+        found = [RunDirectory(path) for path in sorted(folder.glob("runs/default/*/seed*"))]
+        if sum(bool(run.read_metrics()) for run in found) == 2:
+            return found
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_workers_of_a_killed_sweep_end(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    endless = [option for option in SMALL if not option.startswith("trainer.epochs")]
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "-m", "seed=0,1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bregbench.cli.train", *endless, "trainer.epochs=100000", *launcher],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        runs = _workers(process, tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+    while any(run.live for run in runs):  # else this never ends
+        time.sleep(0.05)
+    assert {run.read_status()["state"] for run in runs} == {"interrupted"}
 
 
 @pytest.mark.slow
