@@ -241,7 +241,9 @@ class PenalisedOptimizer(Optimizer):
 
 
 def group_penalty(group: dict[str, Any]) -> Penalty:
-    """The penalty that a parameter group names."""
+    """The penalty that a parameter group names, or holds where no name would do."""
+    if hasattr(group["penalty"], "prox_into"):
+        return group["penalty"]
     return make_penalty(group["penalty"], group=group["group"], group_weight=group["group_weight"])
 
 

@@ -4,7 +4,8 @@
 one after the other; what is selected early matters. `weight_masks` and `filter_masks` read off what
 is selected, `mask_filters` and `shrink` make a network physically smaller without changing what it
 computes, `compact` does so with any sparse network, `recalibrate` measures the statistics of norm
-layers anew, `Ticket` retrains on masks, `grow` appends filters; `dessilbi.tickets`,
+layers anew, `Ticket` retrains on masks, `grow` appends filters; `ShrunkTraining`
+trains a smaller network between full steps; `dessilbi.tickets`,
 `dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and `dessilbi.step_size` hold more of each.
 Depends on torch and `bregman` only.
 
@@ -39,6 +40,7 @@ from dessilbi.path import SelectionPath
 from dessilbi.recalibration import recalibrate
 from dessilbi.removal import shrink
 from dessilbi.rules import FILTER_RULES, WEIGHT_RULES
+from dessilbi.shrunk_training import ShrunkTraining, coarse_steps_at
 from dessilbi.step_size import check_step, threshold_on_schedule
 from dessilbi.supports import filter_masks, gamma_view, layer_support, support_view, weight_masks
 from dessilbi.tickets import Ticket
@@ -48,8 +50,10 @@ __all__ = [
     "WEIGHT_RULES",
     "DessiLBI",
     "SelectionPath",
+    "ShrunkTraining",
     "Ticket",
     "check_step",
+    "coarse_steps_at",
     "compact",
     "filter_masks",
     "gamma_view",

@@ -47,11 +47,8 @@ def select_inputs(layer: nn.Module, index: Tensor, channels: int, *, outer: int 
         outer: How often all channels follow each other; with 1 the entries of each channel lie side
             by side.
     """
-    axis = 1 - output_axis(layer)
-    weight = _weight(layer)
-    places = torch.arange(weight.shape[axis], device=index.device).view(outer, channels, -1)
-    kept = places.index_select(1, index).flatten()
-    _replace(layer, "weight", weight.index_select(axis, kept))
+    kept = input_places(layer, index, channels, outer)
+    _replace(layer, "weight", _weight(layer).index_select(1 - output_axis(layer), kept))
     sync_sizes(layer)
 
 
@@ -74,10 +71,18 @@ def clear_outputs(layer: nn.Module, dead: Tensor) -> None:
         weight[dead.to(weight.device)] = 0.0
 
 
-def by_input(layer: nn.Module, channels: int, outer: int) -> Tensor:
-    """A view of the weight as ``(outputs, channels, outer, inner, *kernel)``."""
-    weight = _weight(layer).transpose(0, output_axis(layer))
-    return weight.unflatten(1, (outer, channels, -1)).transpose(1, 2)
+def by_input(layer: nn.Module, channels: int, outer: int, tensor: Tensor | None = None) -> Tensor:
+    """A view of the weight, or of a tensor like it, as ``(outputs, channels, outer, inner, *kernel)``."""
+    like = _weight(layer) if tensor is None else tensor.detach()
+    by_rows = like.transpose(0, output_axis(layer))
+    return by_rows.unflatten(1, (outer, channels, -1)).transpose(1, 2)
+
+
+def input_places(layer: nn.Module, index: Tensor, channels: int, outer: int) -> Tensor:
+    """Where on the input axis of the weight the entries of these channels are."""
+    count = _weight(layer).shape[1 - output_axis(layer)]
+    places = torch.arange(count, device=index.device).view(outer, channels, -1)
+    return places.index_select(1, index).flatten()
 
 
 def select_norm(layer: nn.Module, index: Tensor) -> None:

@@ -1,0 +1,169 @@
+"""Active units: the channels without which the loss and its gradient for the rest would be others.
+
+A channel may be left out of a step when every layer that reads it has no weight on it, or sees a
+constant there, which can be added instead. What is left out is not trained in that step, so that
+constants stay what they are and weights that are zero stay zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bregman.groups import group_dims
+from bregman.l12 import L12
+from bregman.optimizer import group_penalty, state_dtype
+from dessilbi.constants import constant_channels, own_layers, reads_evenly
+from dessilbi.graph import ChannelGraph, Space
+from dessilbi.resizing import by_input, output_axis
+
+#: Per space of a network, True at the channels that stay.
+Kept = dict[Space, Tensor]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer that reads a space, and where.
+
+    Attributes:
+        name: Of the layer.
+        layer: The layer.
+        source: The node whose channels it reads.
+        outer: How often all channels follow each other in what it reads.
+        target: The space that it produces.
+    """
+
+    name: str
+    layer: nn.Module
+    source: fx.Node
+    outer: int
+    target: Space
+
+
+class ActiveUnits:
+    """Chooses which channels of a network stay in a step with a penalised optimiser.
+
+    Args:
+        graph: Of the network.
+        groups: Of each parameter that is trained the group of the optimiser.
+
+    Attributes:
+        spaces: Those of which channels may be left out.
+        readers: Of each of them the layers that read it.
+        sources: By name of a norm layer in one of them, the node that it normalises.
+    """
+
+    def __init__(self, graph: ChannelGraph, groups: Mapping[Tensor, dict[str, Any]]) -> None:
+        self.graph = graph
+        self._axes = {param: _coupled_axes(param, group) for param, group in groups.items()}
+        self._whole = {p for p, group in groups.items() if group["penalty"] == "nuclear"}
+        own = own_layers(graph)
+        self.spaces = [space for space in graph.spaces if self._divisible(space, own)]
+        self.readers = {s: [self._reader(*pair) for pair in s.readers.items()] for s in self.spaces}
+        norms = [name for space in self.spaces for name in space.norms]
+        self.sources = {name: graph.node_of(name).all_input_nodes[0] for name in norms}
+
+    @torch.no_grad()
+    def choose(self, state: Mapping[Tensor, dict[str, Any]]) -> Kept:
+        """The channels that have to stay; one at least of each space.
+
+        Args:
+            state: Of the optimiser: groups that span several inputs bring weights back where their
+                dual is not zero.
+        """
+        reads = {
+            reader.name: self._reads(space, reader, state)
+            for space in self.spaces
+            for reader in self.readers[space]
+        }
+        kept = {space: torch.zeros(space.channels, dtype=torch.bool) for space in self.spaces}
+        while True:
+            before, kept = kept, self._needed(reads, self.constants(kept))
+            if all(torch.equal(kept[space], before[space]) for space in self.spaces):
+                return kept
+
+    def constants(self, kept: Kept) -> dict[fx.Node, Tensor]:
+        """Values of the channels that stay constant in training while those that are kept change."""
+        live = {
+            space: kept.get(space, torch.tensor(True)) | self._unsteady(space)
+            for space in self.graph.spaces
+        }
+        return constant_channels(self.graph, training=True, live=live)
+
+    def _needed(self, reads: dict[str, Tensor], values: dict[fx.Node, Tensor]) -> Kept:
+        """Start with everything and drop what nobody kept reads, until nothing more goes."""
+        kept = {space: torch.ones(space.channels, dtype=torch.bool) for space in self.spaces}
+        changed = True
+        while changed:
+            changed = False
+            for space in self.spaces:
+                needed = torch.zeros(space.channels, dtype=torch.bool)
+                for reader in self.readers[space]:
+                    rows = reads[reader.name]
+                    if reader.target in kept:
+                        rows = rows[kept[reader.target]]
+                    needed |= rows.any(dim=0) & ~_harmless(reader, values)
+                needed[0] |= not bool(needed.any())  # a layer without any channel has no meaning
+                if not torch.equal(needed, kept[space]):
+                    changed = True
+                    kept[space] = kept[space] & needed
+        return kept
+
+    def _reads(
+        self, space: Space, reader: Reader, state: Mapping[Tensor, dict[str, Any]]
+    ) -> Tensor:
+        """Where an output of a layer has, or may come to have, weights on a channel."""
+        weight: Tensor = reader.layer.weight  # pyright: ignore[reportAssignmentType]
+        if 1 - output_axis(reader.layer) in self._axes.get(weight, ()):
+            weight = state.get(weight, {}).get("dual", torch.ones_like(weight))
+        columns = by_input(reader.layer, space.channels, reader.outer, weight)
+        return (columns != 0).flatten(2).any(dim=2).cpu()
+
+    def _unsteady(self, space: Space) -> Tensor:
+        """Channels whose units may get weights by groups that span several units."""
+        layers = [self.graph.model.get_submodule(name) for name in space.producers]
+        coupled = any(output_axis(layer) in self._axes.get(layer.weight, ()) for layer in layers)  # pyright: ignore[reportArgumentType]
+        return torch.full((space.channels,), coupled, dtype=torch.bool)
+
+    def _divisible(self, space: Space, own: set[nn.Module]) -> bool:
+        names = (*space.producers, *space.norms, *space.readers)
+        layers = [self.graph.model.get_submodule(name) for name in names]
+        return (
+            space.fixed is None
+            and bool(space.readers)
+            and own.issuperset(layers)
+            and all(self._sliceable(layer) for layer in layers)
+        )
+
+    def _sliceable(self, layer: nn.Module) -> bool:
+        """Whether the penalties of a layer have a prox that can be taken of a part."""
+        for name, param in layer.named_parameters(recurse=False):
+            vector = name == "bias" or isinstance(layer, _BatchNorm)
+            narrow = param.dtype != state_dtype(param)
+            if param in self._whole or (self._axes.get(param) and (vector or narrow)):
+                return False
+        return True
+
+    def _reader(self, name: str, outer: int) -> Reader:
+        node = self.graph.node_of(name)
+        layer = self.graph.model.get_submodule(name)
+        return Reader(name, layer, node.all_input_nodes[0], outer, self.graph.space_of(name))
+
+
+def _coupled_axes(param: Tensor, group: dict[str, Any]) -> tuple[int, ...]:
+    """Axes of a parameter along which its penalty couples entries."""
+    penalty = group_penalty(group)
+    return group_dims(penalty.group, param.shape) if isinstance(penalty, L12) else ()
+
+
+def _harmless(reader: Reader, values: dict[fx.Node, Tensor]) -> Tensor:
+    """Channels that give a layer something that can be added to its output instead."""
+    value = values.get(reader.source)
+    if value is None:
+        return torch.tensor(False)
+    return (~value.isnan() if reads_evenly(reader.layer) else value == 0).cpu()

@@ -1,0 +1,178 @@
+"""Constant channels: units that show every input the same number, at every pixel.
+
+A unit without incoming weights shows its activated bias. So does a unit that reads nothing but
+constant channels, unless a convolution puts zeros around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from bregman.layers import WEIGHT_LAYERS
+from dessilbi.graph import ChannelGraph, Space
+from dessilbi.nodes import is_pointwise, scale_factor, summands
+from dessilbi.resizing import by_input
+from dessilbi.zeros import zero_outputs
+
+#: Poolings with arguments that are not looked at here.
+_AVERAGES = frozenset({functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d})
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_DROPPING = frozenset(
+    {functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d}
+)
+
+
+def constant_channels(
+    graph: ChannelGraph, *, training: bool = False, live: Mapping[Space, Tensor] | None = None
+) -> dict[fx.Node, Tensor]:
+    """The value of every channel that is one number for all inputs and pixels, NaN for the others.
+
+    Args:
+        graph: Of the network.
+        training: The values during training: norm layers that are in training mode subtract the
+            mean of the batch, and dropout leaves no constant but zero. Otherwise the values in
+            evaluation mode.
+        live: Per space a bool tensor `(channels,)`, True at channels that are not to be taken as
+            constant although they are so now.
+
+    Returns:
+        A tensor `(channels,)` per node; nodes without known channels are left out.
+    """
+    values: dict[fx.Node, Tensor] = {}
+    for node in graph.nodes:
+        space = graph.space(node)
+        known = space is None or graph.layout(node) is not None
+        if space is None:
+            found = torch.zeros(1)
+        else:
+            found = _value(graph, node, values, training=training) if known else None
+        if found is None or (space is not None and found.shape != (space.channels,)):
+            continue
+        if live is not None and space in live:
+            found = found.masked_fill(live[space].to(found.device), torch.nan)
+        values[node] = found
+    return values
+
+
+def _value(
+    graph: ChannelGraph, node: fx.Node, values: dict[fx.Node, Tensor], *, training: bool
+) -> Tensor | None:
+    layer = graph.layer(node)
+    if graph.is_altered(node):
+        return None
+    if isinstance(layer, WEIGHT_LAYERS):
+        return _value_of_outputs(graph, node, layer, values)
+    pair = summands(node)
+    if pair is not None and graph.keeps_zeros(node):
+        first, second = (values.get(summand.node) for summand in pair)
+        if first is None or second is None:
+            return None
+        # Zeros of removed layers are on the CPU.
+        first, second = (one.to(values[pair[1].node].device) for one in (first, second))
+        return pair[0].factor * first + pair[1].factor * second
+    sources = [values.get(source) for source in node.all_input_nodes if graph.is_tensor(source)]
+    if len(sources) != 1 or sources[0] is None:
+        return None
+    if isinstance(layer, _BatchNorm):
+        return _normalised(layer, sources[0], training=training) if graph.is_norm(node) else None
+    if not graph.keeps_zeros(node):
+        return None
+    if training and _drops(node, layer):
+        return torch.where(sources[0] == 0, 0.0, torch.nan)
+    return _mapped(node, layer, sources[0])
+
+
+def _value_of_outputs(
+    graph: ChannelGraph, node: fx.Node, layer: nn.Module, values: dict[fx.Node, Tensor]
+) -> Tensor:
+    """Bias and what constant channels give, where a unit has no weights on other channels."""
+    weight: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
+    source = node.all_input_nodes[0]
+    space = graph.space(source)
+    empty = zero_outputs(layer, bias=False)
+    bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else weight.new_zeros(len(empty))
+    name = str(node.target)
+    if space is None or source not in values or name not in space.readers:
+        return torch.where(empty, bias, torch.nan)
+    value = values[source].to(weight.device)
+    even = ~value.isnan() if reads_evenly(layer) else value == 0
+    columns = by_input(layer, space.channels, space.readers[name]).flatten(2)
+    moving = (columns[:, ~even] != 0).flatten(1).any(dim=1)
+    given = columns.sum(dim=2) @ value.masked_fill(~even, 0.0).to(weight.dtype)
+    return torch.where(moving, torch.nan, bias + given)
+
+
+def _normalised(norm: _BatchNorm, value: Tensor, *, training: bool) -> Tensor | None:
+    batch = training and (norm.training or norm.running_mean is None)
+    if batch:  # the mean of the batch is the value itself
+        shifted = norm.bias.detach() + 0.0 * value
+    elif norm.running_mean is None or norm.running_var is None:
+        return None
+    else:
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shifted = (value - norm.running_mean) * scale + norm.bias
+    return torch.where(norm.weight == 0, norm.bias, shifted).detach()
+
+
+def _drops(node: fx.Node, layer: nn.Module | None) -> bool:
+    return isinstance(layer, _DROPOUTS) or node.target in _DROPPING
+
+
+def _mapped(node: fx.Node, layer: nn.Module | None, value: Tensor) -> Tensor | None:
+    """A constant behind an activation, pooling or flattening; None where it need not stay one."""
+    if isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
+        even = not any(_tuple(layer.padding)) or not layer.count_include_pad
+        return value if even and getattr(layer, "divisor_override", None) is None else None
+    if node.target in _AVERAGES:
+        return None
+    factor = scale_factor(node)
+    if factor is not None:
+        return factor * value
+    if not is_pointwise(layer, node) or _drops(node, layer):
+        return value  # axes are moved, averaged over, or pooled
+    if layer is not None:
+        return layer(value.clone())
+    target: Any = getattr(Tensor, str(node.target)) if node.op == "call_method" else node.target
+    if node.args:
+        return target(value.clone(), *node.args[1:], **node.kwargs)
+    return target(**{**node.kwargs, "input": value.clone()})
+
+
+def _tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def own_layers(graph: ChannelGraph) -> set[nn.Module]:
+    """Layers that are called once, have no hooks, and share no tensor with another."""
+    called = [node for node in graph.nodes if graph.layer(node) is not None]
+    owners: dict[int, set[nn.Module]] = {}
+    for module in graph.model.modules():
+        for param in module.parameters(recurse=False):
+            owners.setdefault(id(param), set()).add(module)
+    return {
+        layer
+        for node in called
+        if (layer := graph.layer(node)) is not None
+        and isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm))
+        and not graph.is_shared(node)
+        and not graph.is_altered(node)
+        and all(len(owners[id(param)]) == 1 for param in layer.parameters())
+    }
+
+
+def reads_evenly(layer: nn.Module) -> bool:
+    """Whether a constant channel adds the same to every pixel of the layer's output."""
+    if isinstance(layer, nn.Linear):
+        return True
+    if not isinstance(layer, _ConvNd) or isinstance(layer, _ConvTransposeNd) or layer.groups != 1:
+        return False
+    if layer.padding_mode != "zeros" or layer.padding == "valid":
+        return True
+    return max(layer.kernel_size) == 1 if layer.padding == "same" else not any(layer.padding)
