@@ -170,7 +170,10 @@ class Pair:
     def _masked_step(self, masks: dict[Tensor, Tensor]) -> None:
         for param, mask in masks.items():
             param.grad[~mask] = 0.0  # type: ignore[index]
-        before = {p: {k: copy.deepcopy(v) for k, v in self.ordinary.state[p].items()} for p in masks}
+        before = {
+            param: copy.deepcopy({**self.ordinary.state[param], "param": param.detach()})
+            for param in masks
+        }
         self.ordinary.step()
         for group in self.ordinary.param_groups:
             for param in [p for p in group["params"] if p in masks]:
@@ -178,7 +181,8 @@ class Pair:
                 for key, value in state.items():
                     if isinstance(value, Tensor):
                         value[~masks[param]] = before[param][key][~masks[param]]
-                penalty = group_penalty(group)
-                recover_(
-                    [param], [state["dual"]], penalty, lam=group["lam"], delta=group["delta"]
-                )
+                if group["penalty"] == "l12":  # weights follow the groups that are trained
+                    penalty, lam, delta = group_penalty(group), group["lam"], group["delta"]
+                    recover_([param], [state["dual"]], penalty, lam=lam, delta=delta)
+                else:
+                    param[~masks[param]] = before[param]["param"][~masks[param]]
