@@ -110,6 +110,20 @@ def test_a_constant_image_stays_where_zeros_are_put_around_it(options, goes):
     assert compact(model, example=images)[0].out_channels == 3  # type: ignore[index]
 
 
+@pytest.mark.parametrize(("padding", "goes"), [(0, True), (1, False)])
+def test_a_unit_that_reads_constants_alone_is_one_but_at_borders(padding, goes):
+    model: Any = chain(
+        *(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=padding), nn.ReLU()),
+        nn.Conv2d(4, 2, 3),
+    )
+    drop(model[0], rows=[0])
+    with torch.no_grad():
+        model[0].bias[0], model[2].bias[1] = 1.0, 9.0
+        model[2].weight[1, 1:] = 0.0
+    small: Any = compact(model, example=torch.randn(2, 2, 9, 9).double())
+    assert small[2].out_channels == 4 - goes
+
+
 @pytest.mark.parametrize(
     ("pooling", "goes"),
     [

@@ -188,6 +188,31 @@ def test_a_layer_keeps_one_unit():
     assert begun(network, 3).network[0].weight.shape == (1, 3)  # type: ignore[index]
 
 
+def test_units_that_read_a_constant_that_is_trained_are_no_constants():
+    network: Any = nn.Sequential(
+        *(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    )
+    drop(network[0], rows=range(4))  # one of them stays all the same
+    assert [mask.tolist() for mask in kept(begun(network, 3)).values()] == [
+        [True, False, False, False],
+        [True, True, True],
+    ]
+
+
+@pytest.mark.parametrize(("layer", "penalty"), [(0, "channel"), (2, "filter")])
+def test_groups_that_may_bring_weights_back_keep_what_they_span(layer, penalty):
+    shrinks = []
+    for rules in ("l1", penalty):
+        network: Any = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        nn.init.zeros_(network[layer].weight)
+        optimizer = LinBreg(penalize(network, RULES[rules], lam=1.0), lr=0.01)
+        shrunk = ShrunkTraining(network, optimizer, coarse_steps=1)
+        train(shrunk, (torch.randn(4, 3), torch.randint(2, (4,))))
+        assert not network[layer].weight.any()
+        shrinks.append(shrunk.network is not network)
+    assert shrinks == [True, False]
+
+
 def test_a_constant_stays_where_zeros_are_put_around_it():
     layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1), nn.Flatten())
     network: Any = nn.Sequential(*layers, nn.Linear(32, 2))
