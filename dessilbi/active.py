@@ -20,7 +20,7 @@ from bregman.l12 import L12
 from bregman.optimizer import group_penalty, state_dtype
 from dessilbi.constants import constant_channels, own_layers, reads_evenly
 from dessilbi.graph import ChannelGraph, Space
-from dessilbi.resizing import by_input, output_axis
+from dessilbi.resizing import by_input, output_axis, weight_of
 
 #: Per space of a network, True at the channels that stay.
 Kept = dict[Space, Tensor]
@@ -118,7 +118,7 @@ class ActiveUnits:
         self, space: Space, reader: Reader, state: Mapping[Tensor, dict[str, Any]]
     ) -> Tensor:
         """Where an output of a layer has, or may come to have, weights on a channel."""
-        weight: Tensor = reader.layer.weight  # pyright: ignore[reportAssignmentType]
+        weight = weight_of(reader.layer)
         if 1 - output_axis(reader.layer) in self._axes.get(weight, ()):
             weight = state.get(weight, {}).get("dual", torch.ones_like(weight))
         columns = by_input(reader.layer, space.channels, reader.outer, weight)
@@ -127,7 +127,8 @@ class ActiveUnits:
     def _unsteady(self, space: Space) -> Tensor:
         """Channels whose units may get weights by groups that span several units."""
         layers = [self.graph.model.get_submodule(name) for name in space.producers]
-        coupled = any(output_axis(layer) in self._axes.get(layer.weight, ()) for layer in layers)  # pyright: ignore[reportArgumentType]
+        axes = [(output_axis(layer), self._axes.get(weight_of(layer), ())) for layer in layers]
+        coupled = any(own in coupling for own, coupling in axes)
         return torch.full((space.channels,), coupled, dtype=torch.bool)
 
     def _divisible(self, space: Space, own: set[nn.Module]) -> bool:

@@ -48,12 +48,12 @@ def constant_channels(
     values: dict[fx.Node, Tensor] = {}
     for node in graph.nodes:
         space = graph.space(node)
-        known = space is None or graph.layout(node) is not None
         if space is None:
-            found = torch.zeros(1)
-        else:
-            found = _value(graph, node, values, training=training) if known else None
-        if found is None or (space is not None and found.shape != (space.channels,)):
+            values[node] = torch.zeros(1)
+            continue
+        known = graph.layout(node) is not None
+        found = _value(graph, node, values, training=training) if known else None
+        if found is None or found.shape != (space.channels,):
             continue
         if live is not None and space in live:
             found = found.masked_fill(live[space].to(found.device), torch.nan)

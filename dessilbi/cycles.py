@@ -16,7 +16,7 @@ from bregman.layers import WEIGHT_LAYERS
 from dessilbi.active import ActiveUnits, Kept, Reader
 from dessilbi.graph import Space
 from dessilbi.parts import PartialOptimizer, PartOfGroups
-from dessilbi.resizing import sync_sizes
+from dessilbi.resizing import sync_sizes, weight_of
 from dessilbi.slices import Slice, network_slices
 
 
@@ -38,8 +38,9 @@ class Offset:
 
     def follow(self, delta: float) -> None:
         """Take over what a step has made of the groups."""
-        if self.penalty is not None and self.penalty.factor is not None:
-            self.value.copy_((self.penalty.factor * self.groups).flatten(1).sum(1).mul_(delta))
+        factor = None if self.penalty is None else self.penalty.factor
+        if factor is not None and self.groups is not None:
+            self.value.copy_((factor * self.groups).flatten(1).sum(1).mul_(delta))
 
     def add_to(self, layer: nn.Module) -> None:
         """Let a layer add the offset to its outputs."""
@@ -191,6 +192,4 @@ class Cycle:
         offset.add_to(self.network.get_submodule(reader.name))
 
     def _weight(self, name: str) -> Tensor:
-        weight = self._whole.get_submodule(name).weight
-        assert isinstance(weight, Tensor)
-        return weight
+        return weight_of(self._whole.get_submodule(name))

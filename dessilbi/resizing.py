@@ -118,9 +118,14 @@ def sync_sizes(layer: nn.Module) -> None:
                 layer.num_features = tensor.shape[0]
 
 
-def _weight(layer: nn.Module) -> Tensor:
+def weight_of(layer: nn.Module) -> Tensor:
+    """The weight of a Linear, Conv or BatchNorm layer."""
     assert isinstance(layer.weight, Tensor)
-    return layer.weight.detach()
+    return layer.weight
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    return weight_of(layer).detach()
 
 
 def _replace(layer: nn.Module, name: str, value: Tensor) -> None:

@@ -12,8 +12,9 @@ What is exact, up to rounding:
   zero or not, in kept rows of kept columns, and biases and norm layers of kept units. It is the step of
   the ordinary optimiser in which all other entries stand still, with their duals and moments. For
   `LinBreg` without momentum and weight decay it is the ordinary step with the gradient masked.
-- Weights are the prox of duals, with the lam of their latest step. Where a group of `l12` reaches beyond what is kept, its
-  norm and threshold are those of all its entries, and its weights outside follow.
+- Weights are the prox of duals, with the lam of their latest step. Where a group of `l12` reaches
+  beyond what is kept, its norm and threshold are those of all its entries, and its weights outside
+  follow.
 - Units without weights show a constant, which their readers add. Batch norm is that of training mode;
   the running statistics of such units move as they would have done. Those of units that only are not
   read stand still.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bregman.layout import memory_axes
 from dessilbi.active import ActiveUnits, Kept
-from dessilbi.resizing import NORM_TENSORS, input_places, output_axis
+from dessilbi.resizing import NORM_TENSORS, input_places, output_axis, weight_of
 
 
 @dataclass
@@ -71,7 +71,7 @@ def network_slices(active: ActiveUnits, kept: Kept) -> dict[str, Slice]:
         index = mask.nonzero().flatten()
         for name in space.producers:
             layer = model.get_submodule(name)
-            own = index.to(layer.weight.device)  # pyright: ignore[reportArgumentType]
+            own = index.to(weight_of(layer).device)
             cut(f"{name}.weight", output_axis(layer), own)
             if layer.bias is not None:
                 cut(f"{name}.bias", 0, own)
@@ -81,7 +81,7 @@ def network_slices(active: ActiveUnits, kept: Kept) -> dict[str, Slice]:
                 if (found := getattr(layer, tensor)) is not None:
                     cut(f"{name}.{tensor}", 0, index.to(found.device))
         for reader in active.readers[space]:
-            own = index.to(reader.layer.weight.device)  # pyright: ignore[reportArgumentType]
+            own = index.to(weight_of(reader.layer).device)
             places = input_places(reader.layer, own, space.channels, reader.outer)
             cut(f"{reader.name}.weight", 1 - output_axis(reader.layer), places)
     return slices

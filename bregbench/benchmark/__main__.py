@@ -14,6 +14,7 @@ from bregbench.benchmark.fno import fourier_rows
 from bregbench.benchmark.lifted import lifted_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
+from bregbench.benchmark.shrunk import shrunk_rows
 from bregbench.benchmark.steps import all_step_rows
 
 PARTS = {
@@ -23,6 +24,7 @@ PARTS = {
     "lifted": lifted_rows,
     "split": split_rows,
     "fourier": fourier_rows,
+    "shrunk": shrunk_rows,
 }
 
 

@@ -319,7 +319,8 @@ def test_what_cannot_be_done_is_refused():
         TypeError, match=r"Invalid optimizer: ProxSGD \(must be LinBreg or AdaBreg\)"
     ):
         ShrunkTraining(network, ProxSGD(network.parameters(), lr=0.1))  # type: ignore[arg-type]
-    for options in ({"coarse_steps": -1}, {"coarse_steps": 0.5}, {"weight": -1.0}):
+    wrong: list[dict[str, Any]] = [{"coarse_steps": -1}, {"coarse_steps": 0.5}, {"weight": -1.0}]
+    for options in wrong:
         with pytest.raises(ValueError, match=rf"Invalid {next(iter(options))}"):
             ShrunkTraining(network, linbreg(network), **options)
     with pytest.raises(ValueError, match="none of the network"):
@@ -340,7 +341,7 @@ def test_a_restart_takes_weights_that_were_changed_by_hand():
     train(pair.shrunk, second)
     pair.shrunk.restart()
     with torch.no_grad():
-        pair.network[1].weight.mul_(2.0)
+        next(pair.network.parameters()).mul_(2.0)
     pair.optimizer.reset_dual()
     assert pair.shrunk.network is pair.network
     twin = float(loss_of(copy.deepcopy(pair.network), third).detach())
