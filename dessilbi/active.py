@@ -18,12 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bregman.groups import group_dims
 from bregman.l12 import L12
 from bregman.optimizer import group_penalty, state_dtype
-from dessilbi.constants import constant_channels, own_layers, reads_evenly
+from dessilbi.constants import Seen, columns_of, constant_channels, own_layers, reads_evenly
 from dessilbi.graph import ChannelGraph, Space
 from dessilbi.resizing import by_input, output_axis, weight_of
 
 #: Per space of a network, True at the channels that stay.
 Kept = dict[Space, Tensor]
+Values = dict[fx.Node, Tensor]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Reader:
     Attributes:
         name: Of the layer.
         layer: The layer.
+        node: That calls it.
         source: The node whose channels it reads.
         outer: How often all channels follow each other in what it reads.
         target: The space that it produces.
@@ -40,6 +42,7 @@ class Reader:
 
     name: str
     layer: nn.Module
+    node: fx.Node
     source: fx.Node
     outer: int
     target: Space
@@ -65,37 +68,42 @@ class ActiveUnits:
         own = own_layers(graph)
         self.spaces = [space for space in graph.spaces if self._divisible(space, own)]
         self.readers = {s: [self._reader(*pair) for pair in s.readers.items()] for s in self.spaces}
+        self._unsteady = {space for space in self.spaces if self._is_unsteady(space)}
         norms = [name for space in self.spaces for name in space.norms]
         self.sources = {name: graph.node_of(name).all_input_nodes[0] for name in norms}
 
     @torch.no_grad()
-    def choose(self, state: Mapping[Tensor, dict[str, Any]]) -> Kept:
-        """The channels that have to stay; one at least of each space.
+    def choose(self, state: Mapping[Tensor, dict[str, Any]]) -> tuple[Kept, Values]:
+        """The channels that have to stay, one at least of each space, and `constants` then.
 
         Args:
             state: Of the optimiser: groups that span several inputs bring weights back where their
                 dual is not zero.
         """
+        seen: Seen = {}
         reads = {
-            reader.name: self._reads(space, reader, state)
+            reader.name: self._reads(space, reader, state, seen)
             for space in self.spaces
             for reader in self.readers[space]
         }
         kept = {space: torch.zeros(space.channels, dtype=torch.bool) for space in self.spaces}
         while True:
-            before, kept = kept, self._needed(reads, self.constants(kept))
+            values = self.constants(kept, seen)
+            before, kept = kept, self._needed(reads, values)
             if all(torch.equal(kept[space], before[space]) for space in self.spaces):
-                return kept
+                return kept, values
 
-    def constants(self, kept: Kept) -> dict[fx.Node, Tensor]:
+    @torch.no_grad()
+    def constants(self, kept: Kept, seen: Seen | None = None) -> Values:
         """Values of the channels that stay constant in training while those that are kept change."""
+        everywhere = torch.tensor(True)
         live = {
-            space: kept.get(space, torch.tensor(True)) | self._unsteady(space)
+            space: everywhere if space in self._unsteady else kept.get(space, everywhere)
             for space in self.graph.spaces
         }
-        return constant_channels(self.graph, training=True, live=live)
+        return constant_channels(self.graph, training=True, live=live, seen=seen)
 
-    def _needed(self, reads: dict[str, Tensor], values: dict[fx.Node, Tensor]) -> Kept:
+    def _needed(self, reads: dict[str, Tensor], values: Values) -> Kept:
         """Start with everything and drop what nobody kept reads, until nothing more goes."""
         kept = {space: torch.ones(space.channels, dtype=torch.bool) for space in self.spaces}
         changed = True
@@ -115,21 +123,21 @@ class ActiveUnits:
         return kept
 
     def _reads(
-        self, space: Space, reader: Reader, state: Mapping[Tensor, dict[str, Any]]
+        self, space: Space, reader: Reader, state: Mapping[Tensor, dict[str, Any]], seen: Seen
     ) -> Tensor:
         """Where an output of a layer has, or may come to have, weights on a channel."""
         weight = weight_of(reader.layer)
-        if 1 - output_axis(reader.layer) in self._axes.get(weight, ()):
-            weight = state.get(weight, {}).get("dual", torch.ones_like(weight))
-        columns = by_input(reader.layer, space.channels, reader.outer, weight)
+        if 1 - output_axis(reader.layer) not in self._axes.get(weight, ()):
+            return columns_of(self.graph, reader.node, seen).nonzero.cpu()
+        dual = state.get(weight, {}).get("dual", torch.ones_like(weight))
+        columns = by_input(reader.layer, space.channels, reader.outer, dual)
         return (columns != 0).flatten(2).any(dim=2).cpu()
 
-    def _unsteady(self, space: Space) -> Tensor:
-        """Channels whose units may get weights by groups that span several units."""
+    def _is_unsteady(self, space: Space) -> bool:
+        """Whether units may get weights by groups that span several of them."""
         layers = [self.graph.model.get_submodule(name) for name in space.producers]
         axes = [(output_axis(layer), self._axes.get(weight_of(layer), ())) for layer in layers]
-        coupled = any(own in coupling for own, coupling in axes)
-        return torch.full((space.channels,), coupled, dtype=torch.bool)
+        return any(own in coupled for own, coupled in axes)
 
     def _divisible(self, space: Space, own: set[nn.Module]) -> bool:
         names = (*space.producers, *space.norms, *space.readers)
@@ -153,7 +161,7 @@ class ActiveUnits:
     def _reader(self, name: str, outer: int) -> Reader:
         node = self.graph.node_of(name)
         layer = self.graph.model.get_submodule(name)
-        return Reader(name, layer, node.all_input_nodes[0], outer, self.graph.space_of(name))
+        return Reader(name, layer, node, node.all_input_nodes[0], outer, self.graph.space_of(name))
 
 
 def _coupled_axes(param: Tensor, group: dict[str, Any]) -> tuple[int, ...]:
@@ -162,7 +170,7 @@ def _coupled_axes(param: Tensor, group: dict[str, Any]) -> tuple[int, ...]:
     return group_dims(penalty.group, param.shape) if isinstance(penalty, L12) else ()
 
 
-def _harmless(reader: Reader, values: dict[fx.Node, Tensor]) -> Tensor:
+def _harmless(reader: Reader, values: Values) -> Tensor:
     """Channels that give a layer something that can be added to its output instead."""
     value = values.get(reader.source)
     if value is None:

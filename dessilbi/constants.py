@@ -7,6 +7,7 @@ constant channels, unless a convolution puts zeros around them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,8 +30,30 @@ _DROPPING = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a Linear or Conv layer makes of each channel that it reads.
+
+    Attributes:
+        nonzero: Bool `(outputs, channels)`: where there is a weight. Of layers that read no known
+            channels `(outputs, 1)`.
+        sums: `(outputs, channels)`, what a channel adds that is 1 everywhere; None for the others.
+    """
+
+    nonzero: Tensor
+    sums: Tensor | None = None
+
+
+#: Weights are looked at once for several calls.
+Seen = dict[str, Columns]
+
+
 def constant_channels(
-    graph: ChannelGraph, *, training: bool = False, live: Mapping[Space, Tensor] | None = None
+    graph: ChannelGraph,
+    *,
+    training: bool = False,
+    live: Mapping[Space, Tensor] | None = None,
+    seen: Seen | None = None,
 ) -> dict[fx.Node, Tensor]:
     """The value of every channel that is one number for all inputs and pixels, NaN for the others.
 
@@ -41,18 +64,20 @@ def constant_channels(
             evaluation mode.
         live: Per space a bool tensor `(channels,)`, True at channels that are not to be taken as
             constant although they are so now.
+        seen: Of layers by name, from a call with the same weights; filled.
 
     Returns:
         A tensor `(channels,)` per node; nodes without known channels are left out.
     """
     values: dict[fx.Node, Tensor] = {}
+    seen = {} if seen is None else seen
     for node in graph.nodes:
         space = graph.space(node)
         if space is None:
             values[node] = torch.zeros(1)
             continue
         known = graph.layout(node) is not None
-        found = _value(graph, node, values, training=training) if known else None
+        found = _value(graph, node, values, seen, training=training) if known else None
         if found is None or found.shape != (space.channels,):
             continue
         if live is not None and space in live:
@@ -62,13 +87,18 @@ def constant_channels(
 
 
 def _value(
-    graph: ChannelGraph, node: fx.Node, values: dict[fx.Node, Tensor], *, training: bool
+    graph: ChannelGraph,
+    node: fx.Node,
+    values: dict[fx.Node, Tensor],
+    seen: Seen,
+    *,
+    training: bool,
 ) -> Tensor | None:
     layer = graph.layer(node)
     if graph.is_altered(node):
         return None
     if isinstance(layer, WEIGHT_LAYERS):
-        return _value_of_outputs(graph, node, layer, values)
+        return _value_of_outputs(graph, node, layer, values, seen)
     pair = summands(node)
     if pair is not None and graph.keeps_zeros(node):
         first, second = (values.get(summand.node) for summand in pair)
@@ -89,24 +119,39 @@ def _value(
     return _mapped(node, layer, sources[0])
 
 
+def columns_of(graph: ChannelGraph, node: fx.Node, seen: Seen) -> Columns:
+    """The weights of the layer that a node calls, channel by channel."""
+    name = str(node.target)
+    if name not in seen:
+        layer = graph.model.get_submodule(name)
+        space = graph.space(node.all_input_nodes[0])
+        if space is None or name not in space.readers:
+            seen[name] = Columns(~zero_outputs(layer, bias=False)[:, None])
+        else:
+            columns = by_input(layer, space.channels, space.readers[name]).flatten(2)
+            single = columns.shape[2] == 1
+            nonzero = columns[..., 0] != 0 if single else (columns != 0).any(dim=2)
+            seen[name] = Columns(nonzero, columns[..., 0] if single else columns.sum(dim=2))
+    return seen[name]
+
+
 def _value_of_outputs(
-    graph: ChannelGraph, node: fx.Node, layer: nn.Module, values: dict[fx.Node, Tensor]
+    graph: ChannelGraph,
+    node: fx.Node,
+    layer: nn.Module,
+    values: dict[fx.Node, Tensor],
+    seen: Seen,
 ) -> Tensor:
     """Bias and what constant channels give, where a unit has no weights on other channels."""
-    weight: Tensor = layer.weight.detach()  # pyright: ignore[reportCallIssue, reportAssignmentType, reportAttributeAccessIssue]
+    columns = columns_of(graph, node, seen)
     source = node.all_input_nodes[0]
-    space = graph.space(source)
-    empty = zero_outputs(layer, bias=False)
-    bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else weight.new_zeros(len(empty))
-    name = str(node.target)
-    if space is None or source not in values or name not in space.readers:
-        return torch.where(empty, bias, torch.nan)
-    value = values[source].to(weight.device)
+    bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else torch.zeros(())
+    if columns.sums is None or source not in values:
+        return torch.where(columns.nonzero.any(dim=1), torch.nan, bias)
+    value = values[source].to(columns.sums)
     even = ~value.isnan() if reads_evenly(layer) else value == 0
-    columns = by_input(layer, space.channels, space.readers[name]).flatten(2)
-    moving = (columns[:, ~even] != 0).flatten(1).any(dim=1)
-    given = columns.sum(dim=2) @ value.masked_fill(~even, 0.0).to(weight.dtype)
-    return torch.where(moving, torch.nan, bias + given)
+    moving = (columns.nonzero & ~even).any(dim=1)
+    return torch.where(moving, torch.nan, bias + columns.sums @ value.masked_fill(~even, 0.0))
 
 
 def _normalised(norm: _BatchNorm, value: Tensor, *, training: bool) -> Tensor | None:

@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bregman.dual import DualOptimizer
 from bregman.layers import WEIGHT_LAYERS
-from dessilbi.active import ActiveUnits, Kept, Reader
+from dessilbi.active import ActiveUnits, Kept, Reader, Values
 from dessilbi.graph import Space
 from dessilbi.parts import PartialOptimizer, PartOfGroups
 from dessilbi.resizing import sync_sizes, weight_of
-from dessilbi.slices import Slice, network_slices
+from dessilbi.slices import Slice
 
 
 @dataclass
@@ -87,6 +87,8 @@ class Cycle:
         active: Of the whole network.
         optimizer: Of the whole network.
         kept: The channels that stay, see `ActiveUnits.choose`.
+        slices: What stays of each tensor then.
+        values: Of constant channels, see there.
         offsets: Those of an earlier cycle with the same channels, to continue it; found anew if None.
 
     Attributes:
@@ -101,14 +103,16 @@ class Cycle:
         active: ActiveUnits,
         optimizer: DualOptimizer,
         kept: Kept,
+        slices: Mapping[str, Slice],
+        values: Values,
         offsets: Mapping[str, Tensor] | None = None,
     ) -> None:
         self._whole = active.graph.model
-        self._slices = network_slices(active, kept)
+        self._slices = slices
         self.network, parts = self._smaller()
         self.optimizer = PartialOptimizer(optimizer, parts)
         self._active, self._kept = active, kept
-        self._values = active.constants(kept)
+        self._values = values
         self._still = [still for space in kept for still in self._still_norms(space)]
         self.offsets: dict[str, Offset] = {}
         for space in kept:

@@ -47,8 +47,11 @@ def select_inputs(layer: nn.Module, index: Tensor, channels: int, *, outer: int 
         outer: How often all channels follow each other; with 1 the entries of each channel lie side
             by side.
     """
-    kept = input_places(layer, index, channels, outer)
-    _replace(layer, "weight", _weight(layer).index_select(1 - output_axis(layer), kept))
+    axis = 1 - output_axis(layer)
+    weight = _weight(layer)
+    places = torch.arange(weight.shape[axis], device=index.device).view(outer, channels, -1)
+    kept = places.index_select(1, index).flatten()
+    _replace(layer, "weight", weight.index_select(axis, kept))
     sync_sizes(layer)
 
 
@@ -76,13 +79,6 @@ def by_input(layer: nn.Module, channels: int, outer: int, tensor: Tensor | None 
     like = _weight(layer) if tensor is None else tensor.detach()
     by_rows = like.transpose(0, output_axis(layer))
     return by_rows.unflatten(1, (outer, channels, -1)).transpose(1, 2)
-
-
-def input_places(layer: nn.Module, index: Tensor, channels: int, outer: int) -> Tensor:
-    """Where on the input axis of the weight the entries of these channels are."""
-    count = _weight(layer).shape[1 - output_axis(layer)]
-    places = torch.arange(count, device=index.device).view(outer, channels, -1)
-    return places.index_select(1, index).flatten()
 
 
 def select_norm(layer: nn.Module, index: Tensor) -> None:

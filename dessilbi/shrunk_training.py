@@ -42,7 +42,7 @@ from dessilbi.comparing import Original
 from dessilbi.cycles import Cycle
 from dessilbi.graph import ChannelGraph
 from dessilbi.probing import Example
-from dessilbi.slices import Slice, network_slices
+from dessilbi.slices import Slice, channel_axes, network_slices
 
 
 class ShrunkTraining:
@@ -108,6 +108,7 @@ class ShrunkTraining:
         self._cycle: Cycle | None = None
         self._offsets: dict[str, Tensor] | None = None
         self.reason, self._active = _traced(network, optimizer, example)
+        self._axes = {} if self._active is None else channel_axes(self._active)
         if self.reason is not None:
             warnings.warn(f"the network is trained in full: {self.reason}", stacklevel=2)
 
@@ -152,13 +153,13 @@ class ShrunkTraining:
             self._left -= 1
             if not self._left:
                 self._end()
-        elif self._left and self._kept is not None:  # everything stays
+        elif not self._left:
+            self._full_step()
+        elif self._kept is not None and not self._slices(self._kept):  # everything stays
             self._optimizer.step()
             self._left -= 1
-        elif self._left and self._active is not None:
-            raise RuntimeError("the next step is a coarse one: compute its gradient on `network`")
         else:
-            self._full_step()
+            raise RuntimeError("the next step is a coarse one: compute its gradient on `network`")
 
     @torch.no_grad()
     def synchronise(self) -> None:
@@ -174,13 +175,14 @@ class ShrunkTraining:
     def state_dict(self) -> dict[str, Any]:
         """Where in a cycle training is; writes back, so that network and optimiser can be saved next."""
         self.synchronise()
-        offsets = {} if self._cycle is None else self._cycle.offsets
+        begun = {} if self._cycle is None else self._cycle.offsets
+        offsets = {name: offset.value.clone() for name, offset in begun.items()}
         return {
             "coarse_steps": self.coarse_steps,
             "weight": self.weight,
             "left": self._left,
             "kept": None if self._kept is None else self.kept,
-            "offsets": {name: offset.value.clone() for name, offset in offsets.items()},
+            "offsets": self._offsets or offsets,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -203,13 +205,18 @@ class ShrunkTraining:
         self._offsets = dict(state["offsets"])
 
     def _begin(self, active: ActiveUnits) -> None:
+        values = None
         if self._kept is None:
-            self._kept = active.choose(self._optimizer.state)
-        if all(bool(mask.all()) for mask in self._kept.values()):
+            self._kept, values = active.choose(self._optimizer.state)
+        if not (slices := self._slices(self._kept)):
             return
+        values = active.constants(self._kept) if values is None else values  # when resumed
         self._optimizer.zero_grad()  # gradients of the whole network would only lie about
-        self._cycle = Cycle(active, self._optimizer, self._kept, self._offsets)
+        self._cycle = Cycle(active, self._optimizer, self._kept, slices, values, self._offsets)
         self._offsets = None
+
+    def _slices(self, kept: Kept) -> dict[str, Slice]:
+        return network_slices(self._axes, kept)
 
     def _end(self) -> None:
         self.synchronise()
@@ -229,7 +236,7 @@ class ShrunkTraining:
         """The duals of parameters of which parts missed coarse steps, and what did not."""
         if self.weight == 1.0 or self._kept is None or self._active is None:
             return {}
-        slices = network_slices(self._active, self._kept)
+        slices = self._slices(self._kept)
         state = self._optimizer.state
         return {
             param: (slices[name], state[param]["dual"].clone())

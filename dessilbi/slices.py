@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from bregman.layout import memory_axes
 from dessilbi.active import ActiveUnits, Kept
-from dessilbi.resizing import NORM_TENSORS, input_places, output_axis, weight_of
+from dessilbi.graph import Space
+from dessilbi.resizing import NORM_TENSORS, output_axis, weight_of
 
 
 @dataclass
@@ -57,31 +59,64 @@ class Slice:
         self.put(whole, torch.zeros_like(self.take(whole)))
 
 
-def network_slices(active: ActiveUnits, kept: Kept) -> dict[str, Slice]:
-    """What stays of each parameter and buffer of a network, by name; the whole of those not named."""
-    slices: dict[str, Slice] = {}
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a tensor along which the channels of a space lie.
 
-    def cut(name: str, axis: int, index: Tensor) -> None:
-        slices.setdefault(name, Slice()).index[axis] = index
+    Attributes:
+        name: Of the tensor.
+        axis: Of it.
+        places: `(channels, entries)`, where on the axis each channel is.
+    """
+
+    name: str
+    axis: int
+    places: Tensor
+
+
+def channel_axes(active: ActiveUnits) -> dict[Space, list[Axis]]:
+    """All axes of parameters and buffers that are channels of a space, for those that may be cut."""
+    return {space: _axes_of(active, space) for space in active.spaces}
+
+
+def _axes_of(active: ActiveUnits, space: Space) -> list[Axis]:
+    found: list[Axis] = []
+
+    def note(name: str, tensor: Tensor, axis: int, outer: int = 1) -> None:
+        places = torch.arange(tensor.shape[axis], device=tensor.device)
+        places = places.view(outer, space.channels, -1).transpose(0, 1).flatten(1)
+        found.append(Axis(name, axis, places))
 
     model = active.graph.model
+    for name in space.producers:
+        layer = model.get_submodule(name)
+        note(f"{name}.weight", weight_of(layer), output_axis(layer))
+        if isinstance(layer.bias, Tensor):
+            note(f"{name}.bias", layer.bias, 0)
+    for name in space.norms:
+        layer = model.get_submodule(name)
+        for key in NORM_TENSORS:
+            if isinstance(tensor := getattr(layer, key), Tensor):
+                note(f"{name}.{key}", tensor, 0)
+    for reader in active.readers[space]:
+        axis = 1 - output_axis(reader.layer)
+        note(f"{reader.name}.weight", weight_of(reader.layer), axis, reader.outer)
+    return found
+
+
+def network_slices(axes: Mapping[Space, Sequence[Axis]], kept: Kept) -> dict[str, Slice]:
+    """What stays of each parameter and buffer of a network, by name; the whole of those not named.
+
+    Args:
+        axes: Of each space, see `channel_axes`.
+        kept: Which channels of it stay.
+    """
+    slices: dict[str, Slice] = {}
     for space, mask in kept.items():
         if mask.all():
             continue
         index = mask.nonzero().flatten()
-        for name in space.producers:
-            layer = model.get_submodule(name)
-            own = index.to(weight_of(layer).device)
-            cut(f"{name}.weight", output_axis(layer), own)
-            if layer.bias is not None:
-                cut(f"{name}.bias", 0, own)
-        for name in space.norms:
-            layer = model.get_submodule(name)
-            for tensor in NORM_TENSORS:
-                if (found := getattr(layer, tensor)) is not None:
-                    cut(f"{name}.{tensor}", 0, index.to(found.device))
-        for reader in active.readers[space]:
-            own = index.to(weight_of(reader.layer).device)
-            places = input_places(reader.layer, own, space.channels, reader.outer)
-            cut(f"{reader.name}.weight", 1 - output_axis(reader.layer), places)
+        for one in axes[space]:
+            places = one.places.index_select(0, index.to(one.places.device)).flatten()
+            slices.setdefault(one.name, Slice()).index[one.axis] = places.sort().values
     return slices

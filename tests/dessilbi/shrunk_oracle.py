@@ -17,7 +17,6 @@ from bregman.layers import WEIGHT_LAYERS, weight_layers
 from bregman.optimizer import group_penalty
 from bregman.rules import Rule
 from dessilbi import ShrunkTraining
-from dessilbi.slices import network_slices
 
 OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "linbreg": lambda groups: LinBreg(groups, lr=0.05, delta=0.9),
@@ -139,10 +138,9 @@ class Pair:
 
     def _masks(self) -> dict[Tensor, Tensor]:
         """True at the entries that are trained, per parameter of the whole network."""
-        assert self.shrunk._active is not None
         assert self.shrunk._kept is not None
         masks = {p: torch.zeros_like(p, dtype=torch.bool) for p in self.whole.parameters()}
-        slices = network_slices(self.shrunk._active, self.shrunk._kept)
+        slices = self.shrunk._slices(self.shrunk._kept)
         for name, param in self.whole.named_parameters():
             if name in slices:
                 part = torch.ones_like(slices[name].take(masks[param]))

@@ -103,6 +103,7 @@ def test_an_interrupted_run_goes_on_bit_by_bit(name, penalty, steps):
     again.network.load_state_dict(saved[1])
     again.optimizer.load_state_dict(saved[2])
     again.shrunk.load_state_dict(saved[0])
+    assert str(again.shrunk.state_dict()) == str(saved[0])
     for batch in data[steps:]:
         assert train(pair.shrunk, batch) == train(again.shrunk, batch)
     again.shrunk.synchronise()
