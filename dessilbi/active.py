@@ -92,6 +92,8 @@ class ActiveUnits:
             before, kept = kept, self._needed(reads, values)
             if all(torch.equal(kept[space], before[space]) for space in self.spaces):
                 return kept, values
+            if not self._trained_constants(kept, values):  # the next round would be the same
+                return kept, values
 
     @torch.no_grad()
     def constants(self, kept: Kept, seen: Seen | None = None) -> Values:
@@ -102,6 +104,15 @@ class ActiveUnits:
             for space in self.graph.spaces
         }
         return constant_channels(self.graph, training=True, live=live, seen=seen)
+
+    def _trained_constants(self, kept: Kept, values: Values) -> bool:
+        """Whether channels that are kept were taken as constant."""
+        spaces = {node: self.graph.space(node) for node in values}
+        return any(
+            bool((kept[space].to(values[node].device) & ~values[node].isnan()).any())
+            for node, space in spaces.items()
+            if space in kept
+        )
 
     def _needed(self, reads: dict[str, Tensor], values: Values) -> Kept:
         """Start with everything and drop what nobody kept reads, until nothing more goes."""

@@ -47,7 +47,7 @@ def _zeros(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> 
 
 def zero_outputs(layer: nn.Module, *, bias: bool = True) -> Tensor:
     """Where all weights of an output (and its bias) are zero, ``(outputs,)``."""
-    rows = (by_output(layer) == 0).all(dim=1)
+    rows = ~by_output(layer).any(dim=1)
     if bias and isinstance(layer.bias, Tensor):
         return rows & (layer.bias.detach() == 0)
     return rows

@@ -60,25 +60,26 @@ def run(
     shrunk = ShrunkTraining(network, optimizer, weight=weight, example=torch.rand(2, *SHAPE))
     order = torch.Generator().manual_seed(seed)
     loader = BatchLoader(data.train, BATCH, generator=order)
-    begin, known, macs, steps = time.process_time(), network, 0, 0
-    cost = whole = count_macs(network, SHAPE).dense
+    costs: dict[tuple[torch.Size, ...], int] = {}
+    begin, macs, steps = time.process_time(), 0, 0
     for epoch in range(epochs):
         shrunk.coarse_steps = coarse_steps_at(epoch, most)
         for images, labels in loader:
             now = shrunk.network
-            if now is not known:
-                known, cost = now, count_macs(now, SHAPE).dense
+            shape = tuple(param.shape for param in now.parameters())
+            if shape not in costs:
+                costs[shape] = count_macs(now, SHAPE).dense
             shrunk.zero_grad()
             functional.cross_entropy(now(images), labels).backward()
             shrunk.step()
-            macs, steps = macs + cost, steps + 1
+            macs, steps = macs + costs[shape], steps + 1
     shrunk.synchronise()
     seconds = time.process_time() - begin
     return {
         "accuracy": accuracy(network, data),
         "density/total": density(network)["density/total"],
         **active_units(network),
-        "macs": macs / (steps * whole),
+        "macs": macs / (steps * count_macs(network, SHAPE).dense),
         "seconds": seconds,
     }
 

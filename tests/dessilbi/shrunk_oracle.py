@@ -139,7 +139,9 @@ class Pair:
     def _masks(self) -> dict[Tensor, Tensor]:
         """True at the entries that are trained, per parameter of the whole network."""
         assert self.shrunk._kept is not None
-        masks = {p: torch.zeros_like(p, dtype=torch.bool) for p in self.whole.parameters()}
+        masks: dict[Tensor, Tensor] = {
+            p: torch.zeros_like(p, dtype=torch.bool) for p in self.whole.parameters()
+        }
         slices = self.shrunk._slices(self.shrunk._kept)
         for name, param in self.whole.named_parameters():
             if name in slices:
