@@ -2,10 +2,12 @@
 
 `LinBreg` and `AdaBreg` are SGD and Adam on a dual variable; a proximal map recovers the parameters
 from it, so that most of them are exactly zero. `ProxSGD` and `ProxAdam` minimise the penalised loss
-(Lasso) instead. `penalize` decides by ordered rules which parameter gets which penalty;
-`he_normal`, `sparsify` and `initialize_biases` make the sparse start that the method needs; masks
-and magnitude thresholds cut a trained network back. Duals are float32, parameters are written in
-place, and state dictionaries load with `weights_only=True`. Depends on torch only.
+(Lasso) instead. `RMDA`, `RAMDA`, `XRDA` and the option `threshold` of LinBreg and AdaBreg give the
+relatives of dual averaging. `penalize` decides by ordered rules which parameter gets which penalty;
+`he_normal`, `sparsify` and `initialize_biases` make the sparse start that the method needs; masks and
+magnitude thresholds cut a trained network back. `DensityTarget`, `QuantileControl` and `GapControl`
+steer lam to a wanted density, and `Healing` freezes a support. Duals are float32, parameters are
+written in place, and state dictionaries load with `weights_only=True`. Depends on torch only.
 
 Source: Bungert, Roith, Tenbrinck, Burger, "A Bregman learning framework for sparse neural
 networks", JMLR 23(192), 2022. Part of bregbench.
@@ -28,6 +30,9 @@ Example:
 from __future__ import annotations
 
 from bregman.adabreg import AdaBreg
+from bregman.density_control import GapControl, QuantileControl
+from bregman.density_target import DensityTarget
+from bregman.healing import Healing
 from bregman.initialization import he_normal, initialize_biases, sparsify
 from bregman.linbreg import LinBreg
 from bregman.masks import apply_masks, magnitude_masks, nonzero_masks
@@ -35,14 +40,25 @@ from bregman.objective import l1_norm, penalty_value
 from bregman.penalties import make_penalty
 from bregman.proxadam import ProxAdam
 from bregman.proxsgd import ProxSGD
+from bregman.ramps import Ramp
+from bregman.rmda import RAMDA, RMDA
 from bregman.rules import DEFAULT_RULES, Rule, match_table, penalize
+from bregman.xrda import XRDA
 
 __all__ = [
     "DEFAULT_RULES",
+    "RAMDA",
+    "RMDA",
+    "XRDA",
     "AdaBreg",
+    "DensityTarget",
+    "GapControl",
+    "Healing",
     "LinBreg",
     "ProxAdam",
     "ProxSGD",
+    "QuantileControl",
+    "Ramp",
     "Rule",
     "apply_masks",
     "he_normal",

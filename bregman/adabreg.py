@@ -11,10 +11,12 @@ from typing import Any
 
 from torch import Tensor
 
+from bregman.births import changes_births, check_births, hold_back_, unborn
 from bregman.dual import DualOptimizer, recover_
 from bregman.groups import Group
 from bregman.optimizer import Params, group_penalty, learning_rate, zero_state
 from bregman.penalties import Penalty
+from bregman.thresholds import advance
 from bregman.updates import adam_, decay_
 from bregman.validation import check_decay, check_non_negative
 
@@ -50,6 +52,13 @@ class AdaBreg(DualOptimizer):
         maximize: Ascend instead of descend.
         foreach: False: the single-tensor reference; None or True: fused kernels where torch has
             them.
+        threshold: `"constant"`: lam; `"cumulative"`: lam times the sum of the learning rates, which
+            makes the method RDA with Adam's steps (torchao's PAT) and its start dense; `"power"`: in
+            between, as gRDA (see `bregman.thresholds`).
+        mu: Exponent of `"power"`, in [0, 1).
+        dual_leak: Share of the dual that a zero weight loses per unit of lr (see `bregman.births`).
+        birth_lr: Rate at which the dual of a zero weight follows the raw gradient instead of Adam's
+            step; None: Adam's.
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
@@ -75,6 +84,10 @@ class AdaBreg(DualOptimizer):
         legacy_bias_correction: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
+        threshold: str = "constant",
+        mu: float = 0.6,
+        dual_leak: float = 0.0,
+        birth_lr: float | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -89,11 +102,18 @@ class AdaBreg(DualOptimizer):
             "legacy_bias_correction": legacy_bias_correction,
             "maximize": maximize,
             "foreach": foreach,
+            "threshold": threshold,
+            "mu": mu,
+            "elapsed": 0.0,
+            "elapsed_steps": 0,
+            "dual_leak": dual_leak,
+            "birth_lr": birth_lr,
         }
         super().__init__(params, defaults)
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_adam_options(group)
+        check_births(group)
         super()._check_group(group)
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
@@ -113,23 +133,37 @@ class AdaBreg(DualOptimizer):
         for state in states:
             state["step"] += 1
         update = _single_tensor_adabreg if group["foreach"] is False else _multi_tensor_adabreg
+        lr, duals = learning_rate(group), [state["dual"] for state in states]
+        before = unborn(params, duals) if changes_births(group) else None
+        lam = advance(group, lr)
         update(
             params,
             grads,
-            [state["dual"] for state in states],
+            duals,
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [state["step"] for state in states],
             group_penalty(group),
-            lr=learning_rate(group),
+            lr=lr,
             betas=group["betas"],
             eps=group["eps"],
             delta=group["delta"],
             weight_decay=group["weight_decay"],
-            lam=group["lam"],
+            lam=lam,
             legacy_bias_correction=group["legacy_bias_correction"],
             maximize=group["maximize"],
         )
+        if before is not None:
+            hold_back_(
+                duals,
+                before,
+                grads,
+                lr=lr,
+                dual_leak=group["dual_leak"],
+                birth_lr=group["birth_lr"],
+                maximize=group["maximize"],
+            )
+            recover_(params, duals, group_penalty(group), lam=lam, delta=group["delta"])
 
 
 def check_adam_options(group: dict[str, Any]) -> None:

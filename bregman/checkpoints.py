@@ -17,6 +17,11 @@ KIND = "optimizer"
 OPTIONAL = frozenset(
     {"maximize", "foreach", "group_weight", "legacy_bias_correction", "differentiable"}
 )
+#: Options that state dicts of older versions lack, with what was computed without them.
+LATER: dict[str, Any] = {
+    **{"threshold": "constant", "mu": 0.6, "elapsed": 0.0, "elapsed_steps": 0},
+    **{"dual_leak": 0.0, "birth_lr": None},
+}
 #: Options by which the optimisers of this family differ: they tell a state dict without `KIND`.
 TELLING = frozenset(
     {
@@ -60,6 +65,7 @@ def read_groups(
         if len(saved.get("param_names", ids)) != len(ids):
             refuse(f"group {number} has {len(ids)} parameters and another number of names")
         group = {name: copy.deepcopy(saved[name]) for name in saved if name != "params"}
+        group |= {name: LATER[name] for name in LATER if name in defaults and name not in group}
         missing = [name for name in defaults if name not in group and name not in OPTIONAL]
         if missing:
             refuse(f"group {number} lacks {', '.join(missing)} (it belongs to another optimiser)")

@@ -15,6 +15,7 @@ from torch import Tensor
 from bregman.elementwise import Zero
 from bregman.optimizer import PenalisedOptimizer, empty_state, group_penalty, state_dtype
 from bregman.penalties import Penalty
+from bregman.thresholds import check_threshold, level
 from bregman.updates import copy_, scale_
 from bregman.validation import check_positive
 
@@ -44,8 +45,23 @@ class DualOptimizer(PenalisedOptimizer):
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
         state["dual"] = empty_state(param).copy_(_subgradient(param, group))
 
+    @torch.no_grad()
+    def recover(self) -> None:
+        """Write the parameters anew from their duals, after a change of lam between two steps.
+
+        Parameters that were not stepped yet have no dual and stay as they are.
+        """
+        for group in self.param_groups:
+            params = [param for param in group["params"] if self.state.get(param)]
+            if not params:
+                continue
+            duals = [self.state[param]["dual"] for param in params]
+            lam, delta = level(group), group["delta"]
+            recover_(params, duals, group_penalty(group), lam=lam, delta=delta)
+
     def _check_group(self, group: dict[str, Any]) -> None:
         check_positive("delta", group["delta"])
+        check_threshold(group)
         super()._check_group(group)
 
 
@@ -53,7 +69,7 @@ def _subgradient(param: Tensor, group: dict[str, Any]) -> Tensor:
     """`theta / delta + lam p`, p a subgradient of J at theta that is 0 where theta vanishes."""
     theta = param.detach().to(state_dtype(param))
     return (
-        group_penalty(group).subgradient(theta, group["lam"]).add_(theta, alpha=1 / group["delta"])
+        group_penalty(group).subgradient(theta, level(group)).add_(theta, alpha=1 / group["delta"])
     )
 
 

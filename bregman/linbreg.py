@@ -14,6 +14,7 @@ from bregman.dual import DualOptimizer, recover_
 from bregman.groups import Group
 from bregman.optimizer import Params, group_penalty, learning_rate, momentum_buffers
 from bregman.penalties import Penalty
+from bregman.thresholds import advance
 from bregman.updates import decay_, descend_, momentum_
 from bregman.validation import check_decay
 
@@ -45,6 +46,10 @@ class LinBreg(DualOptimizer):
         maximize: Ascend instead of descend.
         foreach: False: the single-tensor reference; None or True: fused kernels where torch has
             them.
+        threshold: `"constant"`: lam; `"cumulative"`: lam times the sum of the learning rates, which
+            makes the method RDA and its start dense; `"power"`: in between, gRDA (see
+            `bregman.thresholds`).
+        mu: Exponent of `"power"`, in [0, 1).
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
@@ -68,6 +73,8 @@ class LinBreg(DualOptimizer):
         group_weight: str = "sqrt",
         maximize: bool = False,
         foreach: bool | None = None,
+        threshold: str = "constant",
+        mu: float = 0.6,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -80,6 +87,10 @@ class LinBreg(DualOptimizer):
             "group_weight": group_weight,
             "maximize": maximize,
             "foreach": foreach,
+            "threshold": threshold,
+            "mu": mu,
+            "elapsed": 0.0,
+            "elapsed_steps": 0,
         }
         super().__init__(params, defaults)
 
@@ -98,17 +109,18 @@ class LinBreg(DualOptimizer):
         states: list[dict[str, Any]],
     ) -> None:
         update = _single_tensor_linbreg if group["foreach"] is False else _multi_tensor_linbreg
+        lr = learning_rate(group)
         update(
             params,
             grads,
             [state["dual"] for state in states],
             momentum_buffers(params, states) if group["momentum"] else [],
             group_penalty(group),
-            lr=learning_rate(group),
+            lr=lr,
             momentum=group["momentum"],
             delta=group["delta"],
             weight_decay=group["weight_decay"],
-            lam=group["lam"],
+            lam=advance(group, lr),
             maximize=group["maximize"],
         )
 

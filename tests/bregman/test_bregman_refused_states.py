@@ -11,6 +11,7 @@ from bregman_cases import OPTIMIZERS, OptimizerCase, build
 from torch import nn
 
 from bregman import AdaBreg, LinBreg, ProxAdam, ProxSGD
+from bregman.checkpoints import LATER
 from bregman.optimizer import PenalisedOptimizer
 from dessilbi import DessiLBI
 
@@ -148,7 +149,7 @@ def test_values_out_of_range_are_refused(case):
 @EVERY
 def test_options_that_are_missing_are_refused_or_stay(case):
     optimizer = trained(case)
-    stays = {"maximize", "foreach", "group_weight", "legacy_bias_correction"}
+    stays = {"maximize", "foreach", "group_weight", "legacy_bias_correction", *LATER}
     for name in list(optimizer.defaults):
         changed = copy.deepcopy(optimizer.state_dict())
         for group in changed["param_groups"]:

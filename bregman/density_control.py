@@ -1,0 +1,274 @@
+"""Other ways to a wanted density beside `DensityTarget`: the exact quantile and the published gap rule.
+
+All three change the lam of an optimiser's penalised groups and leave its duals alone. `DensityTarget`
+works on the logarithm of the density and needs no more than a count. `QuantileControl` reads lam off
+the duals, so that the density is exact after every change. `GapControl` is the rule of other people's
+code, for comparison: its gain is in absolute sparsity, so that it is slow where few weights are left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bregman.dual import DualOptimizer
+from bregman.groups import group_dims, group_size
+from bregman.optimizer import PenalisedOptimizer, group_penalty, state_dtype
+from bregman.ramps import Ramp
+from bregman.validation import check_choice, check_count, check_density, check_positive
+
+#: below this a density is a matter of single weights, and its logarithm of chance
+_TINY = 1e-12
+
+
+def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[float, int]:
+    """The threshold above which a share of all weights lies.
+
+    Args:
+        scores: Non-negative size of every weight or group, one axis.
+        sizes: How many weights a group has; None where every score is one weight.
+        density: Share of the weights that may stay, in (0, 1].
+
+    Returns:
+        The threshold and the budget K, `round(density N)` weights and at least one. For single
+        weights the threshold is the (K + 1)-th largest score, 0 if K = N: exactly K stay unless scores
+        tie. For groups, whose norms are rounded, it is the middle between the last group that fits
+        into the budget and the first that does not.
+    """
+    check_density(density)
+    total = scores.numel() if sizes is None else int(sizes.sum())
+    budget = max(1, min(total, math.floor(density * total + 0.5)))
+    if budget == total:
+        return 0.0, budget
+    if sizes is None:
+        return float(scores.topk(budget + 1, sorted=False).values.min()), budget
+    order = scores.argsort(descending=True, stable=True)
+    count = max(1, int((sizes[order].cumsum(0) <= budget).sum()))
+    if count == scores.numel():
+        return 0.0, budget
+    last, first = (float(scores[order[place]]) for place in (count - 1, count))
+    return ((last + first) / 2 if last > first else first * (1 + 1e-6)), budget
+
+
+class QuantileControl:
+    """Sets lam every few steps so that an exact share of the penalised weights is not zero.
+
+    After an optimiser's step the duals v say what would survive which lam: the weights with the
+    largest |v|, or the groups with the largest norm over their weight. lam becomes the quantile, and
+    the parameters are recovered anew, as if it had been there before the prox of that step. Until the
+    next change the count floats.
+
+    At a sparse start most duals are exactly 0 and tie: without a ramp the rule would give lam = 0 and
+    then jump to the target at once. Give a geometric ramp there, and a cubic one at a dense start.
+
+    Args:
+        optimizer: A dual optimiser with penalties `l1`, `nonnegative` or `l12`. Groups with
+            `lam_scale` 0 do not count.
+        ramp: The wanted density of the penalised weights.
+        interval: Steps between two changes; each costs one selection and one host synchronisation.
+        keep_values: Move the duals with lam, so that weights that stay keep their values.
+
+    Raises:
+        ValueError: The optimiser has no duals, or a penalty that no quantile belongs to.
+    """
+
+    def __init__(
+        self,
+        optimizer: DualOptimizer,
+        ramp: Ramp,
+        *,
+        interval: int = 50,
+        keep_values: bool = False,
+    ) -> None:
+        if not isinstance(optimizer, DualOptimizer):
+            raise ValueError(f"a quantile needs duals, and {type(optimizer).__name__} has none")
+        check_count("interval", interval)
+        self._optimizer = optimizer
+        self.ramp = ramp
+        self._interval = interval
+        self._keep_values = keep_values
+        self._taken = 0
+        for group in _penalised(optimizer):
+            check_choice("penalty under a quantile", group["penalty"], ("l1", "l12", "nonnegative"))
+
+    def after_step(self) -> None:
+        """Count a step and set lam when it is time."""
+        self._taken += 1
+        if self._taken % self._interval == 0:
+            self.apply()
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Set lam for the density that is wanted now, and recover the parameters."""
+        scored = list(self._scores())
+        if not scored:
+            return
+        single = all(size == 1 for _, size in scored)
+        sizes = [torch.full_like(s, n, dtype=torch.long) for s, n in scored]
+        lam, _ = quantile(
+            torch.cat([scores for scores, _ in scored]),
+            None if single else torch.cat(sizes),
+            self.ramp.density(self._taken),
+        )
+        kept = [param.clone() for param, _ in self._members()] if self._keep_values else []
+        changes = [self._set(group, lam) for group in _penalised(self._optimizer)]
+        self._optimizer.recover()
+        if self._keep_values:
+            self._shift(kept, changes)
+            self._optimizer.recover()
+
+    def density(self) -> float:
+        """Share of non-zero entries among the penalised weights."""
+        return nonzero_share(self._optimizer)
+
+    def note(self) -> str | None:
+        """A sentence where the density is not within 10 % of the target, else None."""
+        return missed(self.density(), self.ramp.target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position; lam is the optimiser's."""
+        return {"taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._taken = state["taken"]
+
+    def _members(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+        for group in _penalised(self._optimizer):
+            for param in group["params"]:
+                if self._optimizer.state.get(param):
+                    yield param, group
+
+    def _scores(self) -> Iterator[tuple[Tensor, int]]:
+        """Scores of every stepped parameter and the size of its groups, lam_scale divided out."""
+        for param, group in self._members():
+            dual = self._optimizer.state[param]["dual"]
+            scores, size, weight = dual.clamp(min=0), 1, 1.0
+            if group["penalty"] == "l1":
+                scores = dual.abs()
+            elif group["penalty"] == "l12":
+                dims = group_dims(group["group"], dual.shape)
+                size = group_size(dims, dual.shape)
+                weight = math.sqrt(size) if group["group_weight"] == "sqrt" else 1.0
+                scores = torch.linalg.vector_norm(dual, dim=dims)
+            # In double precision, so that lam times the scale is the very entry again.
+            yield scores.flatten().double() / (weight * group["lam_scale"]), size
+
+    def _set(self, group: dict[str, Any], threshold: float) -> float:
+        """Set the group's lam for a threshold before lam_scale; return how far the threshold moved."""
+        multiple = 1.0 if group["threshold"] == "constant" else group["elapsed"]
+        lam = threshold * group["lam_scale"] / multiple
+        change = (lam - group["lam"]) * multiple
+        group["lam"] = lam
+        return change
+
+    def _shift(self, kept: list[Tensor], changes: list[float]) -> None:
+        change_of = {
+            id(group): change
+            for group, change in zip(_penalised(self._optimizer), changes, strict=True)
+        }
+        for (param, group), old in zip(self._members(), kept, strict=True):
+            old = old.to(state_dtype(param))
+            moved = group_penalty(group).subgradient(old) * change_of[id(group)]
+            self._optimizer.state[param]["dual"].add_(moved * (param != 0))
+
+
+class GapControl:
+    """The published feedback: lam is multiplied or divided by `1 + gain |gap|`, gap in sparsity.
+
+    gap = wanted minus present sparsity; above 0, lam grows. The gain is `gain * damping^max(C - 1, 0)`
+    with C the number of changes of sign so far, so that the first crossing is free. There are no caps.
+
+    Args:
+        optimizer: Its groups hold `penalty`, `lam` and `lam_scale`.
+        ramp: The wanted density of the penalised weights.
+        interval: Steps between two changes; each costs one host synchronisation.
+        gain: a_0; 1 in the newer code, 0.25 in the older.
+        damping: gamma.
+    """
+
+    def __init__(
+        self,
+        optimizer: PenalisedOptimizer,
+        ramp: Ramp,
+        *,
+        interval: int = 50,
+        gain: float = 1.0,
+        damping: float = 0.95,
+    ) -> None:
+        check_count("interval", interval)
+        check_positive("gain", gain)
+        check_positive("damping", damping)
+        self._optimizer = optimizer
+        self.ramp = ramp
+        self._interval = interval
+        self._gain = gain
+        self._damping = damping
+        self._taken = 0
+        self._sign = 0
+        self._crossings = 0
+
+    def after_step(self) -> None:
+        """Count a step and change lam when it is time."""
+        self._taken += 1
+        if self._taken % self._interval:
+            return
+        gap = (1 - self.ramp.density(self._taken)) - (1 - self.density())
+        factor = self.factor(gap)
+        for group in _penalised(self._optimizer):
+            group["lam"] *= factor
+
+    def factor(self, gap: float) -> float:
+        """What lam is multiplied by at this gap; counts crossings."""
+        sign = (gap > 0) - (gap < 0)
+        self._crossings += sign != 0 and self._sign not in (0, sign)
+        self._sign = sign or self._sign
+        strength = self._gain * self._damping ** max(self._crossings - 1, 0)
+        return (1 + strength * abs(gap)) ** sign
+
+    def density(self) -> float:
+        """Share of non-zero entries among the penalised weights."""
+        return nonzero_share(self._optimizer)
+
+    def note(self) -> str | None:
+        """A sentence where the density is not within 10 % of the target, else None."""
+        return missed(self.density(), self.ramp.target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position and damping; lam is the optimiser's."""
+        return {"taken": self._taken, "sign": self._sign, "crossings": self._crossings}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._taken, self._sign = state["taken"], state["sign"]
+        self._crossings = state["crossings"]
+
+
+@torch.no_grad()
+def nonzero_share(optimizer: PenalisedOptimizer) -> float:
+    """Share of non-zero entries among the weights whose penalty has a `lam_scale` above 0."""
+    weights = [param for group in _penalised(optimizer) for param in group["params"]]
+    if not weights:
+        return 0.0
+    nonzero = torch.stack([torch.count_nonzero(weight) for weight in weights]).sum()
+    return int(nonzero) / max(sum(weight.numel() for weight in weights), 1)
+
+
+def missed(density: float, target: float) -> str | None:
+    """A sentence where a density is not within 10 % of the target, else None."""
+    if abs(density / target - 1) <= 0.1:
+        return None
+    return f"target density not reached: {density:.4f} instead of {target:.4f} (train longer)"
+
+
+def _penalised(optimizer: PenalisedOptimizer) -> list[dict[str, Any]]:
+    # Looked up each time: loading an optimiser's state replaces its groups.
+    return [
+        group
+        for group in optimizer.param_groups
+        if group["penalty"] != "none" and group.get("lam_scale", 1.0) > 0
+    ]
