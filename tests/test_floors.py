@@ -98,6 +98,18 @@ def test_papers_do_not_know_each_other(module):
             assert other.split(".")[2] == own, f"{module} imports {other}"
 
 
+@pytest.mark.parametrize("name", ["__init__", "budgets", "latents", "masks", "rewiring", "snip"])
+def test_algorithms_of_rivals_need_torch_alone(name):
+    """They work in anybody's loop: what they import is torch, `bregman` and each other."""
+    own = "bregbench.papers.rivals"
+    for other in imported(ROOT / "bregbench" / "papers" / "rivals" / f"{name}.py"):
+        if other.startswith(f"{own}."):
+            assert other.removeprefix(f"{own}.") in ("budgets", "rewiring")
+        else:
+            first = other.split(".")[0]
+            assert first in ("torch", "bregman") or first in sys.stdlib_module_names, other
+
+
 def test_every_module_of_the_bench_has_a_room():
     assert {module.split(".")[1] for module in OF_BENCH} == set(ROOMS)
 
