@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -130,12 +131,13 @@ class QuantileControl:
         return missed(self.density(), self.ramp.target)
 
     def state_dict(self) -> dict[str, Any]:
-        """Position; lam is the optimiser's."""
-        return {"taken": self._taken}
+        """Position and the ramp's start; lam is the optimiser's."""
+        return {"taken": self._taken, "start": self.ramp.start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self._taken = state["taken"]
+        self.ramp = replace(self.ramp, start=state["start"])
 
     def _members(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
         for group in _penalised(self._optimizer):
@@ -239,13 +241,15 @@ class GapControl:
         return missed(self.density(), self.ramp.target)
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and damping; lam is the optimiser's."""
-        return {"taken": self._taken, "sign": self._sign, "crossings": self._crossings}
+        """Position, damping and the ramp's start; lam is the optimiser's."""
+        own = {"taken": self._taken, "sign": self._sign, "crossings": self._crossings}
+        return own | {"start": self.ramp.start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self._taken, self._sign = state["taken"], state["sign"]
         self._crossings = state["crossings"]
+        self.ramp = replace(self.ramp, start=state["start"])
 
 
 @torch.no_grad()

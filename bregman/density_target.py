@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
+
+from bregman.ramps import Ramp
 
 #: a density this close (relatively) to the target counts as reached
 TOLERANCE = 0.1
@@ -25,9 +28,19 @@ class DensityTarget:
         target: wanted density of the penalised weights, in (0, 1).
         steps: length of training.
         interval: steps between two adjustments; each costs one host synchronisation.
+        ramp: another course of the wanted density, which ends at the target.
     """
 
-    def __init__(self, optimizer: Optimizer, *, target: float, steps: int, interval: int) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        target: float,
+        steps: int,
+        interval: int,
+        ramp: Ramp | None = None,
+    ) -> None:
+        self._ramp = ramp
         self._optimizer = optimizer
         self._target = target
         self._steps = max(steps, 1)
@@ -75,6 +88,10 @@ class DensityTarget:
         )
 
     def _wanted(self) -> float:
+        if self._ramp is not None:
+            return replace(self._ramp, start=min(max(self._initial, 1e-6), 1.0)).density(
+                self._taken
+            )
         progress = min(1.0, 2 * self._taken / self._steps)
         start = max(self._initial, 1e-6)
         return start * (self._target / start) ** progress

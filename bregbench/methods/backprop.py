@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from bregbench.data.loader import to_unit_interval
 from bregbench.methods.base import Step
+from bregbench.methods.density import LamControl
 from bregbench.methods.thresholds import Cut
 from bregbench.objectives import Objective
 from bregbench.tasks.context import RunContext
-from bregman import match_table
-from bregman.density_target import DensityTarget
+from bregman import Healing, match_table
+from dessilbi import recalibrate
 
 
 class Backprop:
@@ -29,15 +31,19 @@ class Backprop:
         objective: Objective,
         context: RunContext,
         *,
-        density_target: DensityTarget | None = None,
+        density_target: LamControl | None = None,
+        healing: Healing | None = None,
         cut: Cut | None = None,
+        recalibrate: int = 0,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
         self._objective = objective
         self._context = context
         self._density_target = density_target
+        self._healing = healing
         self._cut = cut
+        self._recalibrate = recalibrate
         self._forward: Callable[[torch.Tensor], torch.Tensor] = (
             torch.compile(network) if context.compile else network
         )
@@ -52,7 +58,8 @@ class Backprop:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         self.optimizer.step()
-        if self._density_target is not None:
+        healing = self._healing is not None and self._healing.active
+        if self._density_target is not None and not healing:
             self._density_target.after_step()
         return Step(loss, outputs)
 
@@ -75,8 +82,15 @@ class Backprop:
         """The trained network, and where asked for the same without its small weights."""
         variants = {"trained": self.network}
         if self._cut is not None and self._cut.active:
-            variants["thresholded"] = self._cut.applied(self.network)
+            variants["thresholded"] = self.recalibrated(self._cut.applied(self.network))
         return variants
+
+    def recalibrated(self, cut: nn.Module) -> nn.Module:
+        """A network after a cut, its norm layers measured anew where that is asked for."""
+        if self._recalibrate:
+            images = to_unit_interval(self._context.data.train.images[: self._recalibrate])
+            recalibrate(cut, self._context.arrange(images))
+        return cut
 
     def describe(self) -> str:
         """The penalty of every parameter."""
@@ -96,6 +110,8 @@ class Backprop:
         }
         if self._density_target is not None:
             state["density_target"] = self._density_target.state_dict()
+        if self._healing is not None:
+            state["healing"] = self._healing.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -104,3 +120,5 @@ class Backprop:
         self._objective.load_state_dict(state.get("objective", {}))
         if self._density_target is not None:
             self._density_target.load_state_dict(state["density_target"])
+        if self._healing is not None:
+            self._healing.load_state_dict(state["healing"])

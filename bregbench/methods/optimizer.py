@@ -9,16 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bregbench.foundations.errors import BenchError, require
-from bregbench.foundations.ranges import check_numbers
+from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.methods.backprop import Backprop
 from bregbench.methods.base import MethodConfig
+from bregbench.methods.density import DensityConfig, HealingConfig, LamControl
 from bregbench.methods.start import StartConfig
 from bregbench.methods.thresholds import Cut
 from bregbench.objectives import ObjectiveConfig
 from bregbench.objectives.penalty import PenaltyConfig
 from bregbench.tasks.context import RunContext
-from bregman.density_target import DensityTarget
+from bregman import Healing
 
 
 @dataclass
@@ -29,16 +30,20 @@ class OptimizerConfig(MethodConfig):
         lr: learning rate.
         start: the weights that training starts from.
         cut: judge the trained network also without its small weights, as variant `thresholded`.
+        recalibrate: training images with which its norm layers are measured anew after the cut; 0 for
+            none.
     """
 
     variants: ClassVar[tuple[str, ...]] = ("trained", "thresholded")
     lr: float = 0.1
     start: StartConfig = field(default_factory=StartConfig)
     cut: Cut = field(default_factory=Cut)
+    recalibrate: int = 0
 
     def check(self, at: str) -> None:
         """See `MethodConfig.check`."""
         check_numbers(self, at, "lr", least=0)
+        check_counts(self, at, "recalibrate", least=0)
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the starting weights."""
@@ -62,15 +67,21 @@ class OptimizerConfig(MethodConfig):
             objective.build(network, context),
             context,
             density_target=self.density_target(optimizer, context),
+            healing=self.healed(optimizer, context),
             cut=self.cut,
+            recalibrate=self.recalibrate,
         )
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         """The optimiser over all parameters of the network."""
         raise NotImplementedError
 
-    def density_target(self, optimizer: Optimizer, context: RunContext) -> DensityTarget | None:
-        """Feedback on lam, for methods that have it."""
+    def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
+        """What changes lam on the way to a wanted density, for methods that have it."""
+        return None
+
+    def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
+        """What freezes the support at the end, for methods that have it."""
         return None
 
 
@@ -82,11 +93,15 @@ class PenalizedConfig(OptimizerConfig):
         lam: strength of the penalty.
         penalty: which functional on which weights.
         target_density: adjust lam during training towards this share of non-zero weights.
+        density: how this is done.
+        healing: the last epochs with a frozen support.
     """
 
     lam: float = 0.1
     penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     target_density: float | None = None
+    density: DensityConfig = field(default_factory=DensityConfig)
+    healing: HealingConfig = field(default_factory=HealingConfig)
 
     def check(self, at: str) -> None:
         """See `MethodConfig.check`."""
@@ -100,16 +115,15 @@ class PenalizedConfig(OptimizerConfig):
             f"greater than 0 where {at}.target_density adjusts it",
         )
 
-    def density_target(self, optimizer: Optimizer, context: RunContext) -> DensityTarget | None:
-        """Feedback on lam, four times an epoch, where a density is wanted."""
+    def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
+        """What changes lam, where a density is wanted; four times an epoch unless told otherwise."""
         if self.target_density is None:
             return None
-        return DensityTarget(
-            optimizer,
-            target=self.target_density,
-            steps=context.epochs * context.steps_per_epoch,
-            interval=context.steps_per_epoch // 4,
-        )
+        return self.density.build(optimizer, self.target_density, context)
+
+    def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
+        """What freezes the support at the end, where it is asked for."""
+        return self.healing.build(optimizer, context)
 
 
 def _fused(context: RunContext) -> bool | None:

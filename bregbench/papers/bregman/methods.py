@@ -62,7 +62,8 @@ class LinBreg(PenalizedConfig):
 class AdaBreg(PenalizedConfig):
     """AdaBreg (Algorithm 3): Adam on the dual, and a proximal map back to the weights.
 
-    `legacy_bias_correction` is the published code's behaviour before 2024.
+    `legacy_bias_correction` is the published code's behaviour before 2024; `dual_leak` and `birth_lr`
+    hold back births without evidence (see `bregman.births`).
     """
 
     kind: ClassVar[str] = "adabreg"
@@ -75,11 +76,13 @@ class AdaBreg(PenalizedConfig):
     delta: float = 1.0
     weight_decay: float = 0.0
     legacy_bias_correction: bool = False
+    dual_leak: float = 0.0
+    birth_lr: float | None = None
 
     def check(self, at: str) -> None:
         super().check(at)
         check_numbers(self, at, "beta1", "beta2", least=0, below=1)
-        check_numbers(self, at, "eps", "weight_decay", least=0)
+        check_numbers(self, at, "eps", "weight_decay", "dual_leak", "birth_lr", least=0)
         check_numbers(self, at, "delta", above=0)
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
@@ -91,4 +94,6 @@ class AdaBreg(PenalizedConfig):
             delta=self.delta,
             weight_decay=self.weight_decay,
             legacy_bias_correction=self.legacy_bias_correction,
+            dual_leak=self.dual_leak,
+            birth_lr=self.birth_lr,
         )

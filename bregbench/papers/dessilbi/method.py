@@ -96,6 +96,7 @@ class Dessilbi(OptimizerConfig):
             cut=self.cut,
             path=self.path,
             trace=self.trace,
+            recalibrate=self.recalibrate,
         )
 
     def optimizer(self, network: nn.Module, context: RunContext) -> DessiLBI:
@@ -148,8 +149,9 @@ class SplitTraining(Backprop):
         cut: Cut,
         path: bool,
         trace: str,
+        recalibrate: int = 0,
     ) -> None:
-        super().__init__(network, optimizer, objective, context, cut=cut)
+        super().__init__(network, optimizer, objective, context, cut=cut, recalibrate=recalibrate)
         self.path = SelectionPath(network, optimizer) if path else None
         self._epochs = 0
         self._penalised = {

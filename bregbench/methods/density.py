@@ -1,0 +1,133 @@
+"""Density on demand: which rule changes lam, along which ramp, and how a support heals at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from torch.optim import Optimizer
+
+from bregbench.foundations.errors import BenchError
+from bregbench.foundations.ranges import check_counts, check_numbers
+from bregbench.tasks.context import RunContext
+from bregman import DensityTarget, GapControl, Healing, QuantileControl, Ramp
+from bregman.optimizer import PenalisedOptimizer
+
+LamControl = DensityTarget | QuantileControl | GapControl
+
+
+class Rule(Enum):
+    """What changes lam: feedback on log density, the exact quantile of duals, or the published gap rule."""
+
+    feedback = "feedback"
+    quantile = "quantile"
+    gap = "gap"
+
+
+class RampKind(Enum):
+    """How the wanted density goes from the first one to the target."""
+
+    constant = "constant"
+    geometric = "geometric"
+    cubic = "cubic"
+
+
+@dataclass
+class DensityConfig:
+    """How `target_density` is reached.
+
+    Attributes:
+        rule: what changes lam.
+        ramp: from the density of the starting weights to the target.
+        until: share of training after which the target is wanted itself.
+        interval: steps between two changes; None: a quarter of an epoch.
+        keep_values: of the quantile: weights that stay keep their values when lam changes.
+        gain: of the gap rule.
+        damping: of the gap rule.
+    """
+
+    rule: Rule = Rule.feedback
+    ramp: RampKind = RampKind.geometric
+    until: float = 0.5
+    interval: int | None = None
+    keep_values: bool = False
+    gain: float = 1.0
+    damping: float = 0.95
+
+    def check(self, at: str) -> None:
+        """Refuse values out of range.
+
+        Args:
+            at: key of these options, such as `method.density`.
+
+        Raises:
+            BenchError: names the key, the value and what is allowed.
+        """
+        check_numbers(self, at, "until", least=0, most=1)
+        check_counts(self, at, "interval")
+        check_numbers(self, at, "gain", above=0)
+        check_numbers(self, at, "damping", above=0, most=1)
+
+    def build(self, optimizer: Optimizer, target: float, context: RunContext) -> LamControl:
+        """The rule at work on an optimiser.
+
+        Raises:
+            BenchError: the rule does not fit the optimiser.
+        """
+        assert isinstance(optimizer, PenalisedOptimizer)
+        steps = context.epochs * context.steps_per_epoch
+        interval = self.interval or max(context.steps_per_epoch // 4, 1)
+        usual = DensityTarget(optimizer, target=target, steps=steps, interval=interval)
+        end = round(self.until * steps)
+        start = min(max(usual.density(), 1e-6), 1.0)
+        ramp = Ramp(self.ramp.value, target, start=start, end=end)
+        try:
+            match self.rule:
+                case Rule.quantile:
+                    keep = self.keep_values
+                    return QuantileControl(optimizer, ramp, interval=interval, keep_values=keep)  # pyright: ignore[reportArgumentType]
+                case Rule.gap:
+                    gain, damping = self.gain, self.damping
+                    return GapControl(
+                        optimizer, ramp, interval=interval, gain=gain, damping=damping
+                    )
+        except ValueError as error:
+            raise BenchError(f"method.density.rule={self.rule.name}: {error}") from error
+        if self.ramp is not RampKind.geometric or self.until != 0.5:
+            usual = DensityTarget(
+                optimizer, target=target, steps=steps, interval=interval, ramp=ramp
+            )
+        return usual
+
+
+@dataclass
+class HealingConfig:
+    """The end of training with a frozen support (see `bregman.Healing`).
+
+    Attributes:
+        epochs: how many of the last epochs; 0 for none.
+        debias: take the penalty away in them.
+    """
+
+    epochs: int = 0
+    debias: bool = False
+
+    def check(self, at: str) -> None:
+        """Refuse values out of range; see `DensityConfig.check`."""
+        check_counts(self, at, "epochs", least=0)
+
+    def build(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
+        """The frozen support; None where no epoch is asked for.
+
+        Raises:
+            BenchError: there are fewer epochs in this phase.
+        """
+        if not self.epochs:
+            return None
+        if self.epochs > context.epochs:
+            raise BenchError(
+                f"method.healing.epochs={self.epochs} is out of range: "
+                f"method.healing.epochs must be at most {context.epochs}, the epochs of this phase"
+            )
+        start = (context.epochs - self.epochs) * context.steps_per_epoch
+        return Healing(optimizer, start, debias=self.debias)
