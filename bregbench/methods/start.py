@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 
+from bregbench.foundations.errors import BenchError
 from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import distinct_weights
@@ -54,6 +56,8 @@ class StartConfig:
         bias_scale: biases are drawn up to bias_scale / sqrt(fan in).
         frequencies: keep the modes of spectral layers up to this frequency only, 0 for the mean alone;
             None keeps all. Density and weights above are those of Linear layers and other convolutions.
+        zero: globs on names of weights that begin at zero, such as those of the last layer, whatever the
+            density.
     """
 
     weights: Weights = Weights.default
@@ -65,6 +69,7 @@ class StartConfig:
     biases: Biases = Biases.default
     bias_scale: float = 1.0
     frequencies: int | None = None
+    zero: list[str] = field(default_factory=list)
 
     def check(self, at: str) -> None:
         """Refuse values out of range.
@@ -107,6 +112,17 @@ class StartConfig:
             )
         if self.frequencies is not None:
             keep_low_frequencies(network, self.frequencies)
+        self._empty(network)
+
+    @torch.no_grad()
+    def _empty(self, network: nn.Module) -> None:
+        for glob in self.zero:
+            found = [p for name, p in network.named_parameters() if fnmatchcase(name, glob)]
+            if not found:
+                known = ", ".join(name for name, _ in network.named_parameters())
+                raise BenchError(f"method.start.zero={glob} names no parameter: {known}")
+            for parameter in found:
+                parameter.zero_()
 
 
 def sparse_start() -> StartConfig:

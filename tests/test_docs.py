@@ -1,0 +1,29 @@
+"""Code that a page shows runs as it is printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from bregbench.papers.rivals.registry import METHODS
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+BLOCKS = [
+    pytest.param(block, id=f"{path.stem}-{number}")
+    for path in [DOCS / "rivals.md"]
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_blocks_run(block, capsys):
+    exec(compile(block, "block", "exec"), {})
+    assert "0.weight  64x20" in capsys.readouterr().out
+
+
+def test_every_rival_is_on_its_page_and_in_the_readme():
+    page, readme = (DOCS / "rivals.md").read_text(), (DOCS.parent / "README.md").read_text()
+    for kind in METHODS:
+        assert f"`{kind.kind}`" in page
+        assert f"`{kind.kind}`" in readme
