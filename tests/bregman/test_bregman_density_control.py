@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_gap_rule():
     assert found == [float(f"0.00{digits}") for digits in expected.split()]
 
 
-def network() -> nn.Module:
+def network() -> Any:
     torch.manual_seed(1)
     return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 16, 7))
 
@@ -252,6 +253,7 @@ def test_debiased_healing_is_the_optimiser_without_a_penalty_on_the_support():
     groups = [{"params": [param], "penalty": "l1", "lam": 1.0, "lam_scale": 1.0}]
     optimizer = LinBreg(groups, 0.1, threshold="cumulative")
     Healing(optimizer, 200, debias=True)
+    shrunk = torch.zeros_like(target)
     for step in range(400):
         param.grad = (param - target).detach()
         optimizer.step()

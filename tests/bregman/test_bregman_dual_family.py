@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -371,7 +372,7 @@ def test_they_train_a_network(cls):
     model = nn.Sequential(nn.Linear(5, 20), nn.ReLU(), nn.Linear(20, 1))
     inputs = torch.randn(64, 5)
     targets = inputs[:, :1] - inputs[:, 1:2]
-    options = {"steps": 200} if cls is XRDA else {}
+    options: dict[str, Any] = {"steps": 200} if cls is XRDA else {}
     groups = penalize(model, lam=1e-5 if cls is XRDA else 1e-3)
     optimizer: PenalisedOptimizer = cls(groups, 0.05, **options)
     losses = []

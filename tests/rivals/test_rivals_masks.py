@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ PLANS = {
 }
 
 
-def network() -> nn.Module:
+def network() -> Any:
     torch.manual_seed(1)
     return nn.Sequential(
         nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 7)
@@ -65,10 +66,10 @@ def train(model, optimizer, steps: int, first: int = 0, each=lambda: None) -> No
         each()
 
 
-def controlled(plan: Plan, optimizer="sgd", **options):
+def controlled(plan: Plan, optimizer="sgd", **options: Any):
     model = network()
     made = OPTIMIZERS[optimizer](model.parameters())
-    return model, made, MaskController(model, made, plan, **{"density": 0.3} | options)
+    return model, made, MaskController(model, made, plan, **dict[str, Any](density=0.3) | options)
 
 
 def counts(masks: MaskController) -> list[int]:
@@ -297,6 +298,7 @@ def test_clipping_never_sees_the_dense_gradient(instead):
         optimizer.zero_grad()
         loss_of(model, step).backward()
         for name, weight in masks.weights.items():
+            assert weight.grad is not None
             assert not weight.grad[~masks.masks[name]].any()
         optimizer.step()
 
@@ -306,7 +308,7 @@ def test_accumulated_gradients_are_scored_as_a_sum():
     for pieces in (1, 4):
         model = nn.Sequential(nn.Flatten(), nn.Linear(36, 7)).double()
         torch.manual_seed(5)
-        nn.init.normal_(model[1].weight)
+        nn.init.normal_(model.get_parameter("1.weight"))
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         masks = MaskController(model, optimizer, rigl_plan(interval=1, end=9), density=0.2)
         for step in range(6):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from bregbench.papers.rivals.snip import snip_masks
 from bregman import penalize
 
 
-def network() -> nn.Module:
+def network() -> Any:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(6, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Linear(20, 4))
 
