@@ -56,7 +56,7 @@ test-fast: $(STAMP) ## Run the tests that take less than a few seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 pages: $(STAMP) ## Write the lists of options in README.md and docs/options.md
-	$(BIN)/python scripts/pages.py
+	$(BIN)/python -m bregbench.cli.pages
 
 lint: $(STAMP) ## Check style and types
 	$(BIN)/ruff check .

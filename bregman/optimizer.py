@@ -11,6 +11,7 @@ import warnings
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 from typing import Any, ClassVar
 
 import torch
@@ -62,8 +63,11 @@ class PenalisedOptimizer(Optimizer):
                 (which is named).
         """
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        # Words alone: a state dictionary with a member of an enum would not load with weights_only=True.
+        group.update({key: str(word) for key, word in group.items() if isinstance(word, StrEnum)})
         try:
-            self._check_group(self.param_groups[-1])
+            self._check_group(group)
         except ValueError:
             self.param_groups.pop()
             raise

@@ -137,11 +137,12 @@ def named_params(group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 def _settings(rule: Rule, lam: float) -> dict[str, Any]:
     scale = 0.0 if rule.penalty == "none" else float(rule.scale)
     return {
-        "penalty": rule.penalty,
+        # Words alone: checkpoints with members of enums would not load with weights_only=True.
+        "penalty": str(rule.penalty),
         "lam": scale * lam,
         "lam_scale": scale,
-        "group": rule.group,
-        "group_weight": rule.group_weight,
+        "group": str(rule.group) if isinstance(rule.group, str) else rule.group,
+        "group_weight": str(rule.group_weight),
     }
 
 

@@ -179,7 +179,7 @@ def test_norm_layers_are_measured_anew_after_a_cut(make_config):
         *("method=sgd", "model=resnet18", "model.width=4", "data.limit=64", "trainer.epochs=1"),
         *("method.cut.density=0.2", "method.recalibrate=64"),
     )
-    training = Training(config, run_directory(config))
+    training = Training(config, run_directory(config)).begin()
     cut = training.method.variants()["thresholded"]
     first = next(n for n, _ in cut.named_buffers() if n.endswith("running_mean"))
     assert not torch.equal(cut.get_buffer(first), training.network.get_buffer(first))

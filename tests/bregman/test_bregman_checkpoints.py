@@ -11,7 +11,8 @@ from bregman_cases import DUAL_OPTIMIZERS, OPTIMIZERS, build
 from bregman_training import assert_identical, grouped, network, train
 from torch import nn
 
-from bregman import AdaBreg
+from bregman import AdaBreg, LinBreg
+from bregman.choices import GroupName, GroupWeight, PenaltyName
 
 
 @pytest.mark.parametrize("foreach", [False, None])
@@ -131,3 +132,12 @@ def test_checkpoint_without_newer_options_loads():
     assert optimizer.param_groups[0]["legacy_bias_correction"] is False
     param.grad = torch.randn(3)
     optimizer.step()
+
+
+def test_members_of_enums_are_saved_as_words(tmp_path):
+    settings = {"penalty": PenaltyName.l12, "group": GroupName.row}
+    options = {**settings, "group_weight": GroupWeight.none}
+    optimizer = LinBreg([nn.Parameter(torch.ones(3, 2))], lr=0.1, lam=0.1, **options)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+    (group,) = torch.load(tmp_path / "state.pt", weights_only=True)["param_groups"]
+    assert (group["penalty"], group["group"], group["group_weight"]) == ("l12", "row", "none")
