@@ -96,6 +96,7 @@ def _train_locked(
         config=to_plain(config),
     )
     try:
+        tracker.catch_up(directory.read_metrics())
         training.run(tracker, deadline=deadline)
         training.keeper.ledger.refuse_damaged()
         summary = _summarize(training, started)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import netrc
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlparse
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from bregbench.foundations.console import say
+
+#: how long a server may take to answer before a run begins without it
+_SECONDS = 5
 
 
 class Mode(Enum):
@@ -25,6 +32,9 @@ class Mode(Enum):
 
 class Tracker:
     """Follows one run; this one does nothing."""
+
+    def catch_up(self, rows: list[dict[str, Any]]) -> None:
+        """See the epochs of a run that is taken up again, as far as an earlier process has not shown them."""
 
     def log(self, row: dict[str, Any]) -> None:
         """See one epoch's metrics."""
@@ -80,18 +90,26 @@ class WandbTracking(TrackingConfig):
         if importlib.util.find_spec("wandb") is None:
             say("tracking: wandb is not installed, metrics stay in the run directory alone")
             return Tracker()
+        later = f"mirror later with: wandb sync {directory}/wandb/*"
         try:
-            return _WandbTracker(self._start(name, group, directory, config))
+            mode = self.mode or _available_mode()
+            silent = _unreachable() if mode is Mode.online else None
+            if silent is not None:
+                mode = Mode.offline
+                say(f"tracking: {silent} does not answer, so that W&B is offline; {later}")
+            elif mode is Mode.offline:
+                say(f"tracking: W&B is offline; {later}")
+            return _WandbTracker(self._start(mode, name, group, directory, config))
         except Exception as error:  # noqa: BLE001 - a mirror must never take a run down
-            say(f"tracking: W&B did not start ({error}), metrics stay in the run directory alone")
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            say(f"tracking: W&B did not start ({reason}), metrics stay in the run directory alone")
             return Tracker()
 
-    def _start(self, name: str, group: str, directory: Path, config: dict[str, Any]) -> Any:
+    def _start(
+        self, mode: Mode, name: str, group: str, directory: Path, config: dict[str, Any]
+    ) -> Any:
         import wandb
 
-        mode = self.mode or _available_mode()
-        if mode is Mode.offline:
-            say(f"tracking: W&B is offline; mirror later with: wandb sync {directory}/wandb/*")
         directory.mkdir(parents=True, exist_ok=True)
         return wandb.init(
             project=self.project,
@@ -104,13 +122,20 @@ class WandbTracking(TrackingConfig):
             id=f"{group}-{name}".replace("/", "-"),
             resume="allow" if mode is Mode.online else None,
             mode=mode.value,
-            settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+            settings=wandb.Settings(silent=True, console="off", init_timeout=_SECONDS),
         )
 
 
 class _WandbTracker(Tracker):
     def __init__(self, run: Any) -> None:
         self._run = run
+
+    def catch_up(self, rows: list[dict[str, Any]]) -> None:
+        # A server has the steps before this one; files of an offline run begin anew in each process.
+        first = getattr(self._run, "starting_step", 0)
+        for row in rows:
+            if row["epoch"] >= first:
+                self.log(row)
 
     def log(self, row: dict[str, Any]) -> None:
         self._attempt(lambda run: run.log(row, step=row["epoch"]))
@@ -135,15 +160,49 @@ class _WandbTracker(Tracker):
 
 
 def _available_mode() -> Mode:
-    """What WANDB_MODE says; else online where an API key is at hand (environment or netrc)."""
+    """What WANDB_MODE says; else online where the client has an API key for the server that it uses."""
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted in Mode.__members__:
         return Mode[wanted]
-    if os.environ.get("WANDB_API_KEY"):
+    if any(os.environ.get(key) for key in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")):
         return Mode.online
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    own = os.environ.get("NETRC")
+    for path in [own] if own else ["~/.netrc", "~/_netrc"]:
+        with contextlib.suppress(OSError, netrc.NetrcParseError):
+            known = netrc.netrc(Path(path).expanduser())
+            if any(known.authenticators(host) for host in _hosts()):
+                return Mode.online
+    return Mode.offline
+
+
+def _server() -> str:
+    """Address of the server that the installed client uses: its default differs between versions."""
+    given = os.environ.get("WANDB_BASE_URL")
+    if given:
+        return given
+    import wandb
+
+    with contextlib.suppress(AttributeError):
+        return str(wandb.setup().settings.base_url)
+    return str(importlib.import_module("wandb.sdk.wandb_settings").Settings().base_url)
+
+
+def _hosts() -> list[str]:
+    """Names under which netrc may have a key for the server: its own, and that of the one behind it."""
+    urls = [_server()]
+    with contextlib.suppress(ImportError, AttributeError):
+        urls.append(importlib.import_module("wandb.sdk.lib.urls").forge_upstream_url(urls[0]))
+    return [part for url in urls for part in (urlsplit(url).netloc, urlsplit(url).hostname) if part]
+
+
+def _unreachable() -> str | None:
+    """The server's name where nobody answers there in time; None also where a proxy is asked instead."""
+    server = urlsplit(_server())
+    if server.hostname is None or getproxies().get(server.scheme):
+        return None
+    port = server.port or (80 if server.scheme == "http" else 443)
     try:
-        known = netrc.netrc().authenticators(host)
-    except (OSError, netrc.NetrcParseError):
-        known = None
-    return Mode.online if known else Mode.offline
+        with socket.create_connection((server.hostname, port), timeout=_SECONDS):
+            return None
+    except OSError:
+        return server.hostname

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import types
 from typing import Any
@@ -42,6 +43,14 @@ def fake_wandb(monkeypatch):
         monkeypatch.setitem(sys.modules, "wandb", module)
 
     return install
+
+
+@pytest.fixture(autouse=True)
+def _server_answers(monkeypatch):
+    """No test asks a server, and none sees the account of whoever runs it."""
+    monkeypatch.setattr("socket.create_connection", lambda *a, **options: contextlib.nullcontext())
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_run_is_mirrored(make_config, fake_wandb, monkeypatch):
@@ -117,3 +126,84 @@ def test_real_wandb_writes_an_offline_run(make_config, monkeypatch):
     from bregbench.runs.train import run_directory
 
     assert list(run_directory(config).tracking.rglob("*.wandb"))
+
+
+@pytest.mark.parametrize(
+    ("host", "server", "mode"),
+    [
+        (None, None, "offline"),
+        ("{default}", None, "online"),
+        ("elsewhere.org", None, "offline"),
+        ("{default}", "https://elsewhere.org", "offline"),
+        ("elsewhere.org", "https://elsewhere.org", "online"),
+        ("elsewhere.org:8080", "http://elsewhere.org:8080", "online"),
+    ],
+)
+def test_the_server_of_the_client_decides_who_is_logged_in(
+    make_config, fake_wandb, monkeypatch, tmp_path, host, server, mode
+):
+    default = wandb.Settings().base_url.partition("://")[2]
+    if host is not None:
+        text = f"machine {host.format(default=default)} login user password {'x' * 40}\n"
+        (tmp_path / "netrc").write_text(text)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    if server is not None:
+        monkeypatch.setenv("WANDB_BASE_URL", server)
+    modes = []
+    fake_wandb(lambda **given: [modes.append(given["mode"]), FakeRun()][1])
+    train(make_config("tracking=wandb", "trainer.epochs=1"))
+    assert modes == [mode]
+
+
+def test_server_that_does_not_answer_costs_seconds_and_one_line(
+    make_config, fake_wandb, monkeypatch, capsys
+):
+    asked = []
+
+    def refuse(address, timeout):
+        asked.append((address, timeout))
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr("bregbench.storage.tracking.getproxies", dict)
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://elsewhere.org:8080")
+    given = {}
+    fake_wandb(lambda **arguments: [given.update(arguments), FakeRun()][1])
+    train(make_config("tracking=wandb", "trainer.epochs=1"))
+    assert asked == [(("elsewhere.org", 8080), 5)]
+    assert given["mode"] == "offline"
+    assert given["settings"]["init_timeout"] == 5
+    said = [line for line in capsys.readouterr().err.splitlines() if "tracking" in line]
+    assert len(said) == 1
+    assert "elsewhere.org does not answer" in said[0]
+
+
+@pytest.mark.parametrize(("first", "shown"), [(0, [1, 2, 3]), (2, [2, 3]), (3, [3])])
+def test_resumed_run_mirrors_what_the_mirror_has_not_seen(
+    make_config, fake_wandb, monkeypatch, first, shown
+):
+    """Step 0 begins the files of an offline run; a server says which step comes next."""
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    run = FakeRun()
+    run.starting_step = first  # type: ignore[attr-defined]
+    config = make_config("tracking=wandb")
+    fake_wandb(lambda **given: FakeRun())
+
+    class Killed(BaseException):
+        pass
+
+    with monkeypatch.context() as patched:
+        log = FakeRun.log
+
+        def dying(self, row, step):
+            log(self, row, step)
+            if step == 2:
+                raise Killed
+
+        patched.setattr(FakeRun, "log", dying)
+        with pytest.raises(Killed):
+            train(config)
+    fake_wandb(lambda **given: run)
+    train(config)
+    assert [row["epoch"] for row in run.rows] == shown
