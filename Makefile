@@ -29,7 +29,7 @@ rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
-        reproduce-table3 results-next results-status benchmark doctor clean $(REPRODUCE) $(RENDER)
+        reproduce-table3 results-next results-status benchmark faults doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
@@ -92,6 +92,9 @@ results-status: $(STAMP) ## Show what the published tables still miss
 
 benchmark: $(STAMP) ## Time optimiser and training steps against torch's and the published ways; writes results/benchmark
 	$(BIN)/python -m bregbench.benchmark
+
+faults: $(STAMP) ## Kill runs, damage their files, let commands meet, and count; BUDGET=5m SEED=0; writes results/faults
+	$(BIN)/python -m bregbench.faults budget=$(if $(filter file,$(origin BUDGET)),5m,$(BUDGET)) seed=$(or $(SEED),0)
 
 doctor: $(STAMP) ## Show versions, devices, shadowed packages and data found
 	$(BIN)/bregbench-doctor data_root=$(DATA)

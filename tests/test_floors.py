@@ -34,7 +34,7 @@ BENCH = (
     ("figures",),
     ("reproduce",),
     ("cli",),
-    ("benchmark",),
+    ("benchmark", "faults"),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(BENCH) for room in rooms}
 #: who may know the papers: the registry of config groups, and the benchmark, which times what they bring
