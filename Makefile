@@ -6,6 +6,9 @@ STAMP  := $(VENV)/.complete
 # One thread per process: two of them beat one process of two threads (docs/performance.md).
 export OMP_NUM_THREADS ?= 1
 
+# pip builds this checkout in an environment of its own, to which --constraint does not apply.
+PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+
 # Where data are and where runs work; results stay in results/.
 DATA    ?= $(if $(wildcard ../shared/data),../shared/data,data)
 RUNS    ?= runs
@@ -43,7 +46,7 @@ setup: $(STAMP) ## Make .venv with everything installed, this checkout in editab
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,onnx,dev]'
+	$(PINNED) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,onnx,dev]'
 	touch $@
 
 demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a table and a figure
