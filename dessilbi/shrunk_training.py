@@ -55,9 +55,9 @@ class ShrunkTraining:
             and lam, schedulers) act on coarse steps, too.
         coarse_steps: m, the coarse steps after a full one. The attribute may be changed at any time
             and counts from the next full step on; see `coarse_steps_at`.
-        weight: A full step moves the duals of entries that missed coarse steps so many times as far.
-            Without momentum that is a gradient so many times as large; m + 1 makes up for what was
-            missed.
+        weight: A full step moves the duals of entries that missed coarse steps so many times as far,
+            but no more often than it makes up for: once, and once for each step that was missed.
+            Without momentum that is a gradient so many times as large.
         example: A batch of inputs, see `dessilbi.shrink`.
 
     Attributes:
@@ -104,6 +104,7 @@ class ShrunkTraining:
         self.coarse_steps = coarse_steps
         self.weight = weight
         self._left = 0  # coarse steps of this cycle
+        self._missed = 0  # coarse steps that are over, by what was left out
         self._kept: Kept | None = None  # in the coarse steps after the latest full step
         self._cycle: Cycle | None = None
         self._offsets: dict[str, Tensor] | None = None
@@ -150,7 +151,7 @@ class ShrunkTraining:
         """
         if self._cycle is not None:
             self._cycle.step()
-            self._left -= 1
+            self._missed, self._left = self._missed + 1, self._left - 1
             if not self._left:
                 self._end()
         elif not self._left:
@@ -170,7 +171,8 @@ class ShrunkTraining:
     def restart(self) -> None:
         """Write back, and let the next step be a full one: before weights are changed by hand."""
         self.synchronise()
-        self._left, self._kept, self._cycle, self._offsets = 0, None, None, None
+        self._left, self._missed = 0, 0
+        self._kept, self._cycle, self._offsets = None, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Where in a cycle training is; writes back, so that network and optimiser can be saved next."""
@@ -181,6 +183,7 @@ class ShrunkTraining:
             "coarse_steps": self.coarse_steps,
             "weight": self.weight,
             "left": self._left,
+            "missed": self._missed,
             "kept": None if self._kept is None else self.kept,
             "offsets": self._offsets or offsets,
         }
@@ -201,7 +204,8 @@ class ShrunkTraining:
                 raise ValueError("the state is that of a network with other layers")
             kept = {own[name]: mask.cpu() for name, mask in masks.items()}
         self.coarse_steps, self.weight = state["coarse_steps"], state["weight"]
-        self._left, self._kept, self._cycle = state["left"], kept, None
+        self._left, self._missed = state["left"], state["missed"]
+        self._kept, self._cycle = kept, None
         self._offsets = dict(state["offsets"])
 
     def _begin(self, active: ActiveUnits) -> None:
@@ -230,11 +234,12 @@ class ShrunkTraining:
             for param in group["params"]:
                 if param in before:
                     self._move_on(param, group, *before[param])
-        self._left, self._kept = (self.coarse_steps, None) if self._active else (0, None)
+        self._left = self.coarse_steps if self._active else 0
+        self._missed, self._kept = 0, None
 
     def _missed_duals(self) -> dict[Tensor, tuple[Slice, Tensor]]:
         """The duals of parameters of which parts missed coarse steps, and what did not."""
-        if self.weight == 1.0 or self._kept is None or self._active is None:
+        if self.weight == 1.0 or not self._missed or self._kept is None:
             return {}
         slices = self._slices(self._kept)
         state = self._optimizer.state
@@ -249,7 +254,7 @@ class ShrunkTraining:
         dual = self._optimizer.state[param]["dual"]
         moved = dual - before
         where.clear(moved)
-        dual.add_(moved, alpha=self.weight - 1.0)
+        dual.add_(moved, alpha=min(self.weight - 1.0, self._missed))
         recover_([param], [dual], group_penalty(group), lam=group["lam"], delta=group["delta"])
 
 

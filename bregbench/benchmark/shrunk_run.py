@@ -1,4 +1,4 @@
-"""`python -m bregbench.benchmark.shrunk_run`: whole runs of a 784-200-80-10 perceptron, ordinary and shrunk.
+"""`python -m bregbench.benchmark.shrunk_run`: whole runs on MNIST, ordinary and shrunk.
 
 Every run has the same data, start and order of batches. What is printed of each: accuracy on the
 validation images, share of weights that are not zero, share of hidden units that are active in the end,
@@ -22,7 +22,7 @@ from bregbench.data.loader import BatchLoader, evaluation_batches
 from bregbench.data.split import Data
 from bregbench.measures.cost import count_macs
 from bregbench.measures.density import active_units, density
-from bregbench.models import Mlp
+from bregbench.models import Cnn, Mlp
 from bregman import LinBreg, he_normal, initialize_biases, penalize, sparsify
 from bregman.layers import WEIGHT_LAYERS
 from bregman.modules import evaluating
@@ -30,9 +30,10 @@ from bregman.rules import Rule
 from dessilbi import ShrunkTraining, coarse_steps_at
 
 SHAPE, BATCH = (1, 28, 28), 128
+NETWORKS = {"mlp": Mlp(), "cnn": Cnn()}
 RULES = {
     "entry": [Rule("l1", module=WEIGHT_LAYERS, name="*weight")],
-    "row": [Rule("l12", module=WEIGHT_LAYERS, name="*weight", group="row")],
+    "filter": [Rule("l12", module=WEIGHT_LAYERS, name="*weight", group="filter")],
 }
 
 
@@ -95,14 +96,14 @@ def accuracy(network: nn.Module, data: Data) -> float:
     return right / count
 
 
-def start(density: float, by: str, *, seed: int) -> nn.Module:
-    """The perceptron with few weights, or few units of each hidden layer."""
+def start(kind: str, density: float, by: str, *, seed: int) -> nn.Module:
+    """A network of the Bregman paper with few weights, or few units of each hidden layer."""
     torch.manual_seed(seed)
-    network = Mlp().build(input_shape=SHAPE, classes=10)
+    network = NETWORKS[kind].build(input_shape=SHAPE, classes=10)
     he_normal(network)
     head = copy.deepcopy([layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1])
     sparsify(network, density, by=by)
-    if by == "row":  # all classes are read off from the start
+    if by == "filter":  # all classes are read off from the start
         last = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
         last.load_state_dict(head.state_dict())
     initialize_biases(network)
@@ -113,12 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run both, print both; return the exit status."""
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
-    data = Mnist(root=options.data_root).build(torch.device("cpu"))
+    data = Mnist(root=options.data_root, limit=options.limit).build(torch.device("cpu"))
     for name, most, lam in (
         ("ordinary", 0, options.lam),
         ("shrunk", options.most, options.shrunk_lam),
     ):
-        network = start(options.start, options.group, seed=options.seed)
+        network = start(options.network, options.start, options.group, seed=options.seed)
         optimizer = LinBreg(penalize(network, RULES[options.group], lam=lam), lr=0.1)
         found = run(
             network,
@@ -138,8 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bregbench.benchmark.shrunk_run")
     parser.add_argument("--data-root", default="data", help="folder with the data sets")
     parser.add_argument(
-        "--group", choices=list(RULES), default="row", help="what vanishes together"
+        "--group", choices=list(RULES), default="filter", help="what vanishes together"
     )
+    parser.add_argument("--network", choices=list(NETWORKS), default="mlp")
+    parser.add_argument("--limit", type=int, help="train on the first so many images only")
     parser.add_argument("--lam", type=float, default=0.02, help="of the ordinary run")
     parser.add_argument("--shrunk-lam", type=float, default=0.02, help="of the shrunk run")
     parser.add_argument(

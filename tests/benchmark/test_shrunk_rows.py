@@ -51,8 +51,8 @@ def test_a_whole_run_counts_the_multiplications_of_each_step():
     data = Data(split, split, split, classes=10, normalization=statistics, name="mnist")
     found = {}
     for most in (0, 1):
-        network = shrunk_run.start(0.1, "row", seed=0)
-        groups = penalize(network, shrunk_run.RULES["row"], lam=10.0)
+        network = shrunk_run.start("mlp", 0.1, "filter", seed=0)
+        groups = penalize(network, shrunk_run.RULES["filter"], lam=10.0)
         options = {"epochs": 4, "most": most, "weight": 1.0, "seed": 0}
         found[most] = shrunk_run.run(network, LinBreg(groups, lr=1e-3), data, **options)
     assert found[0]["macs"] == 1.0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from dessilbi_random import random_network
 from shrunk_oracle import NETWORKS, OPTIMIZERS, RULES, Pair, batches, loss_of
 from torch import Tensor, nn
 
@@ -57,15 +58,16 @@ def test_without_coarse_steps_a_run_is_the_ordinary_one_bit_by_bit(name):
     compare(pair, bitwise=True)
 
 
-def test_a_full_step_counts_what_missed_coarse_steps_with_its_weight():
-    pair = Pair("mlp", "linbreg", "filter", coarse_steps=2, weight=3.0)
+@pytest.mark.parametrize(("weight", "times"), [(2.5, 2.5), (3.0, 3.0), (7.0, 3.0)])
+def test_a_full_step_counts_what_missed_coarse_steps_with_its_weight(weight, times):
+    pair = Pair("mlp", "linbreg", "filter", coarse_steps=2, weight=weight)
     *first, last = batches("mlp", 4)
     for batch in first:
         pair.step(batch)
     pair.ordinary.zero_grad()
     loss_of(pair.whole, last).backward()
     for param, mask in pair._masks().items():
-        param.grad = torch.where(mask, param.grad, 3.0 * param.grad)  # type: ignore[operator]
+        param.grad = torch.where(mask, param.grad, times * param.grad)  # type: ignore[operator]
     pair.ordinary.step()
     pair.shrunk.zero_grad()
     loss_of(pair.shrunk.network, last).backward()
@@ -351,3 +353,41 @@ def test_a_restart_takes_weights_that_were_changed_by_hand():
 
 def test_the_schedule_doubles():
     assert [coarse_steps_at(epoch, 9) for epoch in (0, 1, 2, 3, 4, 1000)] == [0, 1, 3, 7, 9, 9]
+
+
+def test_random_networks_have_the_loss_and_the_gradient_of_the_whole():
+    smaller = 0
+    for seed in range(8):
+        network = random_network(seed, constants=True).train()
+        if "dropout" in str(network):
+            continue
+        inputs = torch.randn(5, *network.start).double()
+        optimizer = LinBreg(network.parameters(), lr=0.0, penalty="l1", lam=0.1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some cannot be made smaller
+            shrunk = ShrunkTraining(network, optimizer, coarse_steps=1, example=inputs)
+        outputs_loss(network, inputs)
+        shrunk.step()
+        if (small := shrunk.network) is network:
+            continue
+        smaller += 1
+        slices = shrunk._slices(shrunk._kept or {})
+        network.zero_grad()
+        found, expected = outputs_loss(small, inputs), outputs_loss(network, inputs)
+        torch.testing.assert_close(found, expected, **EXACT)
+        for name, param in network.named_parameters():
+            if (gradient := param.grad) is not None:
+                part = slices[name].take(gradient) if name in slices else gradient
+                own = small.get_parameter(name).grad
+                own = torch.zeros_like(part) if own is None else own
+                torch.testing.assert_close(own, part, rtol=1e-8, atol=1e-8, msg=f"{network}")
+    assert smaller > 3
+
+
+def outputs_loss(network: nn.Module, inputs: Tensor) -> Tensor:
+    """A number that depends on every output, after its gradient is computed."""
+    outputs = network(inputs.clone())
+    parts = outputs if isinstance(outputs, tuple) else (outputs,)
+    loss = torch.stack([(one * torch.sin(1.0 + one.detach())).mean() for one in parts]).sum()
+    loss.backward()
+    return loss.detach()
