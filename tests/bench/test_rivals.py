@@ -65,6 +65,8 @@ def test_masks_have_the_density_that_was_asked_for(kind, make_config):
     total = 64 * 16 + 16 * 10
     assert rows(config)[-1]["mask_density/total"] == round(0.2 * total) / total
     assert rows(config)[-1]["density/total"] <= rows(config)[-1]["mask_density/total"]
+    if kind == "static_random":  # the first masks are those of the starting weights
+        assert rows(config)[-1]["density/total"] == rows(config)[-1]["mask_density/total"]
     random = {"static_random": 0.2, "set": 0.2, "rigl": 0.2, "granet": 0.5}
     wanted = round(random.get(kind, 1) * total) / total
     assert summary["initial"]["density/total"] == pytest.approx(wanted)
@@ -183,6 +185,14 @@ def test_norm_layers_are_measured_anew_after_a_cut(make_config):
     cut = training.method.variants()["thresholded"]
     first = next(n for n, _ in cut.named_buffers() if n.endswith("running_mean"))
     assert not torch.equal(cut.get_buffer(first), training.network.get_buffer(first))
+
+
+def test_weights_can_begin_at_zero(make_config):
+    options = ["method=linbreg", "trainer.max_steps=1", "evaluators=[density]", "data.limit=160"]
+    summary = train(make_config(*options, "method.start.zero=['*2.weight']"))
+    assert summary["initial"]["density/total"] == 10 / 1184  # 1 % of 1,024 weights
+    with pytest.raises(BenchError, match=r"method\.start\.zero=x names no parameter: linear1"):
+        train(make_config(*options, "method.start.zero=[x]"))
 
 
 def test_phantom_rows_are_counted(make_config):

@@ -129,6 +129,23 @@ def test_groups_stay_within_the_budget_of_weights(weight):
     assert budget - group_size((0, 1), (3, 3)) < count(model) <= budget
 
 
+def test_how_weights_are_divided_into_parameters_and_groups_does_not_matter():
+    values, grads = torch.randn(24), torch.randn(24)
+    found = []
+    for sizes in ([24], [10, 14], [1, 20, 3]):
+        params = [nn.Parameter(part.clone()) for part in values.split(sizes)]
+        groups = [{"params": [p], "penalty": "l1", "lam": 0.1, "lam_scale": 1.0} for p in params]
+        optimizer = LinBreg(groups, 0.1)
+        for param, grad in zip(params, grads.split(sizes), strict=True):
+            param.grad = grad.clone()
+        optimizer.step()
+        QuantileControl(optimizer, Ramp("constant", 0.25)).apply()
+        lams = {group["lam"] for group in optimizer.param_groups}
+        found.append((lams, torch.cat([p.detach() for p in params]).tolist()))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0][0]) == 1
+
+
 def test_all_weights_allowed_is_sgd():
     ours, theirs = network(), network()
     optimizer = LinBreg(penalize(ours, lam=0.0), 0.05, foreach=False)
@@ -253,7 +270,7 @@ def test_debiased_healing_is_the_optimiser_without_a_penalty_on_the_support():
     groups = [{"params": [param], "penalty": "l1", "lam": 1.0, "lam_scale": 1.0}]
     optimizer = LinBreg(groups, 0.1, threshold="cumulative")
     Healing(optimizer, 200, debias=True)
-    shrunk = torch.zeros_like(target)
+    shrunk = param.detach()
     for step in range(400):
         param.grad = (param - target).detach()
         optimizer.step()

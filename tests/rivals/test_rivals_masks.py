@@ -66,10 +66,11 @@ def train(model, optimizer, steps: int, first: int = 0, each=lambda: None) -> No
         each()
 
 
-def controlled(plan: Plan, optimizer="sgd", **options: Any):
+def controlled(plan: Plan, optimizer="sgd", **options):
     model = network()
     made = OPTIMIZERS[optimizer](model.parameters())
-    return model, made, MaskController(model, made, plan, **dict[str, Any](density=0.3) | options)
+    chosen: dict[str, Any] = {"density": 0.3} | options
+    return model, made, MaskController(model, made, plan, **chosen)
 
 
 def counts(masks: MaskController) -> list[int]:
@@ -306,9 +307,9 @@ def test_clipping_never_sees_the_dense_gradient(instead):
 def test_accumulated_gradients_are_scored_as_a_sum():
     found = []
     for pieces in (1, 4):
-        model = nn.Sequential(nn.Flatten(), nn.Linear(36, 7)).double()
+        model: Any = nn.Sequential(nn.Flatten(), nn.Linear(36, 7)).double()
         torch.manual_seed(5)
-        nn.init.normal_(model.get_parameter("1.weight"))
+        nn.init.normal_(model[1].weight)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
         masks = MaskController(model, optimizer, rigl_plan(interval=1, end=9), density=0.2)
         for step in range(6):
