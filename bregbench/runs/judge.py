@@ -63,6 +63,8 @@ def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
         past = selection is Selection.best and best_epoch not in (0, training.position.epochs)
         hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
         for variant, judged in training.method.variants().items():
+            known = training.stage.phase.method.variants
+            assert variant in known, f"{variant} is not among the variants {known} of the method"
             if variant not in hidden:
                 final.setdefault(variant, {})[selection.value] = _judge_variant(
                     judged, variant, training

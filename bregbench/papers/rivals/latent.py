@@ -70,6 +70,7 @@ class Str(LatentConfig):
     """
 
     kind: ClassVar[str] = "str"
+    variants: ClassVar[tuple[str, ...]] = (*OptimizerConfig.variants, "cut")
     logit: float = -8.0
 
     def check(self, at: str) -> None:
@@ -125,6 +126,7 @@ class SpredConfig(LatentConfig):
     """
 
     kind: ClassVar[str] = "spred"
+    variants: ClassVar[tuple[str, ...]] = (*OptimizerConfig.variants, "cut")
     ratio: float = 1e-6
 
     def check(self, at: str) -> None:
