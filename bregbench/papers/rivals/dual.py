@@ -251,7 +251,7 @@ class Xrda(PenalizedConfig):
     """
 
     kind: ClassVar[str] = "xrda"
-    variants: ClassVar[tuple[str, ...]] = (*OptimizerConfig.variants, "proximal")
+    variants: ClassVar[tuple[str, ...]] = (*PenalizedConfig.variants, "proximal")
     lr: float = 1.0
     lam: float = 1e-6
     time_scale: float = 9.5
