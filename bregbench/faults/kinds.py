@@ -59,13 +59,15 @@ class Subject:
         """A process that trains it."""
         return Child(lambda: train(config), self.folder / f"said{number}")
 
-    def judge(self, config: Config, end: End) -> str:
-        """What came of a fault, after a run was asked to end."""
+    def judge(self, config: Config, end: End, *, was_complete: bool = False) -> str:
+        """What came of a fault, after a run was asked to end that may have been complete before."""
         if end.bug:
             return f"traceback: {end.bug.strip().splitlines()[-1]}"
         run = run_directory(config)
         if end.refusal:
-            return "refused" if not run.complete else "refused, but it looks complete"
+            return (
+                "refused" if was_complete or not run.complete else "refused, but it looks complete"
+            )
         if not run.complete:
             return "ended without being complete"
         try:
@@ -109,10 +111,11 @@ def between(damage: Damage) -> Callable[[Subject, random.Random], str]:
 
     def fault(subject: Subject, draw: random.Random) -> str:
         config = subject.begun(draw)
-        path = _some_file(run_directory(config), draw)
+        run = run_directory(config)
+        path, was_complete = _some_file(run, draw), run.complete
         if path is not None:
             damage(path, draw)
-        return subject.judge(config, subject.child(config).end())
+        return subject.judge(config, subject.child(config).end(), was_complete=was_complete)
 
     return fault
 

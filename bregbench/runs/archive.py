@@ -16,6 +16,7 @@ from bregbench.runs.records import export_record, put_record, with_evaluations_o
 from bregbench.runs.unpacking import unpack
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.layout import RunName
+from bregbench.storage.ledger import refuse_damaged_files
 
 
 def pack(runs: list[RunDirectory], output: Path) -> int:
@@ -106,6 +107,7 @@ def _named(records: list[RunDirectory], archive: Path) -> dict[RunName, RunDirec
     for record in records:
         name = run_name(record)
         refuse_disagreement(record, name)
+        refuse_damaged_files(record, lacking=True)
         if name in found:
             raise BenchError(f"archive={archive} holds {name} twice: pack the records again")
         found[name] = record

@@ -11,6 +11,7 @@ from bregbench.runs.agreement import refuse_disagreement
 from bregbench.runs.load import read_config
 from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
+from bregbench.storage.ledger import refuse_damaged_files
 
 
 def refuse_another(config: Config, directory: RunDirectory) -> None:
@@ -32,13 +33,14 @@ def refuse_another(config: Config, directory: RunDirectory) -> None:
 
 
 def refuse_mixed(config: Config, directory: RunDirectory) -> None:
-    """Refuse a finished run whose metrics and summary do not belong to its config.
+    """Refuse a finished run whose metrics and summary do not belong to its config, or with damaged files.
 
     Raises:
         BenchError: names what does not agree.
     """
     if _stored(directory) is not None:
         refuse_disagreement(directory, config.run_name, asked=config)
+    refuse_damaged_files(directory, lacking=False)
 
 
 def lacking(config: Config, directory: RunDirectory) -> list[str]:
@@ -57,8 +59,7 @@ def lacking(config: Config, directory: RunDirectory) -> list[str]:
             f"this finished run was not measured with evaluators={_list(fresh)} as they are set now: "
             f"bregbench-evaluate run={directory.path} evaluators={_list(fresh)} does it"
         )
-    has_best = summary["best"]["epoch"] > 0
-    untrained = _untrained(config, stored, directory, summary["epochs"], best=has_best)
+    untrained = _untrained(config, stored, directory, summary["epochs"])
     untrained += [f"traces of {n}" for n, e in fresh.items() if _keeps_traces(e)]
     if untrained:
         notes.append(
@@ -90,14 +91,10 @@ def _fresh_evaluators(
     }
 
 
-def _untrained(
-    config: Config, stored: Config, directory: RunDirectory, epochs: int, *, best: bool
-) -> list[str]:
+def _untrained(config: Config, stored: Config, directory: RunDirectory, epochs: int) -> list[str]:
     wanted = [epoch for epoch in config.trainer.snapshots if epoch <= epochs]
     missing = [epoch for epoch in wanted if not directory.snapshot(epoch).is_file()]
     found = [f"trainer.snapshots={_list(missing)}"] if missing else []
-    weights = [directory.weights, *([directory.best] if best else [])]
-    found += [path.name for path in weights if not path.is_file()]
     if getattr(config.task, "top5", False) and not getattr(stored.task, "top5", False):
         found.append("task.top5")
     return found

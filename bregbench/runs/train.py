@@ -145,6 +145,7 @@ def _keep_results(training: Training, summary: dict[str, Any]) -> None:
         directory.best.unlink(missing_ok=True)
     ledger.refuse_damaged()
     ledger.sync()
+    summary["files"] = ledger.digests()
     write_json(directory.summary, summary, make_folder=False)
     directory.refuse_gone()
 

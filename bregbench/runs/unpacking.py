@@ -8,7 +8,6 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from bregbench.foundations.errors import BenchError
 from bregbench.runs.records import LARGEST_FILE
@@ -127,7 +126,7 @@ class _Limited(io.RawIOBase):
     A header may ask for any number of bytes at once, and half a megabyte may unpack to any size.
     """
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
+    def __init__(self, stream: gzip.GzipFile) -> None:
         super().__init__()
         self._stream = stream
 

@@ -110,6 +110,10 @@ class Ledger:
         )
         self.refuse_damaged()
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of each file but for the metrics, by its path in the run directory, for the summary."""
+        return {key: digest for key, (_, digest) in sorted(self._kept.items())}
+
     def begin(self) -> None:
         """Take the lines of metrics that are there, for a run whose checkpoint has no ledger."""
         metrics = self._directory.metrics
@@ -137,6 +141,28 @@ class Ledger:
             f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
             f"{self._directory.path} and give the same command again to start from the beginning"
         )
+
+
+def refuse_damaged_files(run: RunDirectory, *, lacking: bool) -> None:
+    """Refuse a finished run or record with files that differ from those whose digests its summary has kept.
+
+    Args:
+        run: older runs have kept none.
+        lacking: whether files may be missing, as in records, which keep what is small.
+
+    Raises:
+        BenchError: names the file and the remedy.
+    """
+    for key, digest in run.read_summary().get("files", {}).items():
+        path = run.path / key
+        # Records have another config: theirs names no folders. It is compared with the hash instead.
+        if path == run.config or (lacking and not path.is_file()):
+            continue
+        if not path.is_file() or digest_file(path) != digest:
+            raise BenchError(
+                f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
+                f"{run.path} to make that run again"
+            )
 
 
 def _size(path: Path) -> int:

@@ -311,3 +311,28 @@ def test_without_working_locks_there_are_never_two_writers(make_config, monkeypa
     assert not directory.live
     assert train(config)["epochs"] == 1
     assert capsys.readouterr().err.count("has no working locks") == 1
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("name", ["weights.pt", "best.pt", "epoch0001", "penalties.txt"])
+def test_finished_run_with_a_damaged_file_is_not_called_complete(make_config, name, harm):
+    config = make_config(*OPTIONS)
+    train(config)
+    directory = run_directory(config)
+    path = directory.weights if name == "weights.pt" else DELETED[name](directory)
+    whole = path.read_bytes()
+    HARM[harm](path)
+    with pytest.raises(BenchError, match=rf"{name}.* put it back, or delete"):
+        train(config)
+    path.write_bytes(whole)
+    assert train(config)["epochs"] == 3
+
+
+@pytest.mark.parametrize("selection", ["best", "last"])
+def test_one_flipped_bit_in_saved_weights_is_found(make_config, selection):
+    config = make_config(*OPTIONS)
+    train(config)
+    directory = run_directory(config)
+    flip(directory.best if selection == "best" else directory.weights)
+    with pytest.raises(BenchError, match="is damaged or was cut short"):
+        weights_of(directory, selection)
