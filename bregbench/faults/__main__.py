@@ -63,7 +63,7 @@ def _command() -> int:
 
 
 def _campaign(draw: random.Random, folder: Path, deadline: float) -> Iterator[Outcome]:
-    """Faults in rounds: in each one, every run meets one fault of every kind in turn."""
+    """Faults in rounds over the runs: each is killed first, and then meets one fault after the other."""
     from bregbench.faults.kinds import FAULTS, Subject
     from bregbench.faults.subjects import SUBJECTS, config_of
 
@@ -77,8 +77,7 @@ def _campaign(draw: random.Random, folder: Path, deadline: float) -> Iterator[Ou
                 own.mkdir()
                 subjects[name] = Subject(config_of(name, own / "whole"), own)
                 yield "killed at random, up to three times", name, _fault(subjects[name], 0, draw)
-            # Kills take every other turn: they are what happens most.
-            turn = 0 if (number + place) % 2 else 1 + (number + place) // 2 % (len(FAULTS) - 1)
+            turn = (number * len(SUBJECTS) + place) % len(FAULTS)
             yield list(FAULTS)[turn], name, _fault(subjects[name], turn, draw)
 
 
