@@ -86,14 +86,13 @@ class ActiveUnits:
             for space in self.spaces
             for reader in self.readers[space]
         }
-        kept = {space: torch.zeros(space.channels, dtype=torch.bool) for space in self.spaces}
+        live = {space: torch.zeros(space.channels, dtype=torch.bool) for space in self.spaces}
         while True:
-            values = self.constants(kept, seen)
-            before, kept = kept, self._needed(reads, values)
-            if all(torch.equal(kept[space], before[space]) for space in self.spaces):
-                return kept, values
-            if not self._trained_constants(kept, values):  # the next round would be the same
-                return kept, values
+            values = self.constants(live, seen)
+            kept = self._needed(reads, values)
+            if not self._trained_constants(kept, values):
+                return kept, self.constants(kept, seen) if _any(live) else values
+            live = {space: live[space] | kept[space] for space in self.spaces}
 
     @torch.no_grad()
     def constants(self, kept: Kept, seen: Seen | None = None) -> Values:
@@ -127,10 +126,12 @@ class ActiveUnits:
                     if reader.target in kept:
                         rows = rows[kept[reader.target]]
                     needed |= rows.any(dim=0) & ~_harmless(reader, values)
-                needed[0] |= not bool(needed.any())  # a layer without any channel has no meaning
+                needed &= kept[space]
+                if not needed.any():  # a layer without any channel has no meaning
+                    needed[kept[space].nonzero()[0]] = True
                 if not torch.equal(needed, kept[space]):
                     changed = True
-                    kept[space] = kept[space] & needed
+                    kept[space] = needed
         return kept
 
     def _reads(
@@ -179,6 +180,10 @@ def _coupled_axes(param: Tensor, group: dict[str, Any]) -> tuple[int, ...]:
     """Axes of a parameter along which its penalty couples entries."""
     penalty = group_penalty(group)
     return group_dims(penalty.group, param.shape) if isinstance(penalty, L12) else ()
+
+
+def _any(kept: Kept) -> bool:
+    return any(bool(mask.any()) for mask in kept.values())
 
 
 def _harmless(reader: Reader, values: Values) -> Tensor:

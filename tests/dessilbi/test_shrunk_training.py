@@ -191,6 +191,18 @@ def test_a_layer_keeps_one_unit():
     assert begun(network, 3).network[0].weight.shape == (1, 3)  # type: ignore[index]
 
 
+def test_the_unit_that_a_layer_keeps_is_one_that_was_still_there():
+    network: Any = nn.Sequential(
+        *(nn.Linear(3, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2))
+    )
+    drop(network[4], columns=[1])
+    drop(network[2], rows=[0], columns=[0])  # unit 1 is read by the unit that nobody reads
+    assert [mask.tolist() for mask in kept(begun(network, 3)).values()] == [
+        [False, True],
+        [True, False],
+    ]
+
+
 def test_units_that_read_a_constant_that_is_trained_are_no_constants():
     network: Any = nn.Sequential(
         *(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
