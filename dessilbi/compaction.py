@@ -66,9 +66,10 @@ def _fold_constants(graph: ChannelGraph) -> None:
         space = graph.space(source)
         if space is None or space.fixed is not None or source not in values:
             continue
-        constant = ~values[source].isnan()
+        constant = ~values[source].to(layer.weight.device).isnan()
         columns = by_input(layer, space.channels, space.readers[str(node.target)])
-        given = columns.flatten(2).sum(dim=2) @ values[source].nan_to_num(0.0)
+        value = values[source].to(columns)
+        given = columns.flatten(2).sum(dim=2) @ value.nan_to_num(0.0)
         if layer.bias is None and not given.any():
             pass  # zeros, or no constants at all: no bias has to hold them
         elif layer.bias is None:

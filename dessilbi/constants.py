@@ -145,7 +145,8 @@ def _value_of_outputs(
     """Bias and what constant channels give, where a unit has no weights on other channels."""
     columns = columns_of(graph, node, seen)
     source = node.all_input_nodes[0]
-    bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else torch.zeros(())
+    weight = layer.get_parameter("weight")
+    bias = layer.bias.detach() if isinstance(layer.bias, Tensor) else weight.new_zeros(())
     if columns.sums is None or source not in values:
         return torch.where(columns.nonzero.any(dim=1), torch.nan, bias)
     value = values[source].to(columns.sums)

@@ -38,7 +38,7 @@ def refusal(err: str) -> str:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, lam"),
+        (["method.lrr=0.1"], "Key 'lrr' not in 'LinBreg'; LinBreg has lr, start, cut, "),
         (["method=nosuch"], "method=nosuch is unknown: choose one of adabreg, ada"),
         (["dataset=nosuch"], "dataset=nosuch is unknown: choose one of arrays, cifar10"),
         (["evaluators=[nosuch]"], "evaluators=nosuch is unknown: choose one of accuracy, codes"),

@@ -213,3 +213,16 @@ def test_calls_are_followed_like_modules():
     small: Any = compact(model, example=torch.randn(2, 1, 8, 8).double())
     assert small.conv.out_channels == 2
     assert small.linear.in_features == 8
+
+
+def test_constants_of_layers_without_bias_have_the_precision_of_the_network():
+    model = nn.Sequential(
+        nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2), nn.ReLU(), nn.Linear(2, 2)
+    ).double()
+    with torch.no_grad():
+        model.get_parameter("0.weight")[1].zero_()
+    inputs = torch.randn(5, 3, dtype=torch.float64)
+    before = model(inputs)
+    small = compact(model)
+    assert small.get_parameter("0.weight").shape == (3, 3)
+    torch.testing.assert_close(small(inputs), before)

@@ -79,14 +79,14 @@ def test_parts_have_runs_of_their_own(table):
 
 
 def test_plan_lists_shared_runs_once(table, tmp_path):
-    jobs = plan(table, tmp_path, rows=[], seeds=[0])
+    jobs = plan(table, at(tmp_path), rows=[], seeds=[0])
     assert [job.label for job in jobs] == [
         *("Plain, Small", "Plain, Large", "Plain, dense", "Wide, Small", "Wide, Large"),
     ]
     assert [job.cuda for job in jobs] == [False, True, False, False, True]
-    assert len(plan(table, tmp_path, rows=["Wide"], seeds=[0, 1], parts=["Small"])) == 2
+    assert len(plan(table, at(tmp_path), rows=["Wide"], seeds=[0, 1], parts=["Small"])) == 2
     with pytest.raises(BenchError, match=r"parts=\['Medium'\] are not in .* Small, Large, dense"):
-        plan(table, tmp_path, rows=[], seeds=[0], parts=["Medium"])
+        plan(table, at(tmp_path), rows=[], seeds=[0], parts=["Medium"])
 
 
 def test_cells_of_parts_show_their_runs(table, tmp_path):

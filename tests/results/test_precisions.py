@@ -66,12 +66,12 @@ def test_either_precision_fills_a_cell(table, results_dir, local, has, machine):
     for answer in (True, False):  # whatever the machine that renders
         has(answer)
         for places in (local, ("runs_dir=elsewhere", "trainer.device=cpu")):
-            jobs = plan(table, records, *places, rows=list(ROWS), seeds=[0, 1])
+            jobs = plan(table, at(records, *places), rows=list(ROWS), seeds=[0, 1])
             assert [job.done for job in jobs] == [True, True, False, False]
             assert jobs[0].config.trainer.precision is machine
             own = Precision.bf16 if answer else Precision.fp32
             assert jobs[2].config.trainer.precision is own
-            assert list(finished_runs(table, "Dense", records, *places)) == [0]
+            assert list(finished_runs(table, "Dense", at(records, *places))) == [0]
             assert f", {machine.name}; `" in lines(table, results_dir, places)
 
 

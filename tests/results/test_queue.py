@@ -114,7 +114,7 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path):
 
 
 def test_a_run_that_another_process_holds_has_not_failed(small_table, tmp_path, local, capsys):
-    jobs = plan(small_table, tmp_path / "records", *local, rows=["Dense"], seeds=[0, 1])
+    jobs = plan(small_table, at(tmp_path / "records", *local), rows=["Dense"], seeds=[0, 1])
     with run_directory(jobs[0].config).locked():
         assert run_missing(jobs, tmp_path / "records", deadline=None) == []
     said = capsys.readouterr().err

@@ -118,6 +118,7 @@ class Rmda(PenalizedConfig):
     """
 
     kind: ClassVar[str] = "rmda"
+    variants: ClassVar[tuple[str, ...]] = (*PenalizedConfig.variants, "proximal")
     lam: float = 1e-3
     averaging: float = 0.1
     growth: float = 10.0
@@ -251,7 +252,6 @@ class Xrda(PenalizedConfig):
     """
 
     kind: ClassVar[str] = "xrda"
-    variants: ClassVar[tuple[str, ...]] = (*PenalizedConfig.variants, "proximal")
     lr: float = 1.0
     lam: float = 1e-6
     time_scale: float = 9.5
