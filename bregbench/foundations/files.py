@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     import torch
 
 #: words of the errors that torch and safetensors raise where the system refuses to write
-_WRITERS = ("inline_container", "PytorchStreamWriter", "iostream error", "I/O error")
+_WRITERS = (
+    "inline_container",
+    "PytorchStreamWriter",
+    "iostream error",
+    "Parent directory",
+    "I/O error",
+)
 
 
 def write_atomically(

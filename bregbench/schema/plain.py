@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from enum import Enum
 from typing import Any
@@ -44,13 +45,24 @@ def _revive_dataclass(declared: type, plain: dict[str, Any]) -> Any:
     fields = {field.name for field in dataclasses.fields(declared)}
     kind = plain.pop("kind", None) if "kind" not in fields else None
     if kind is not None:
-        kinds = {k.kind: k for ks in GROUPS.values() for k in ks if issubclass(k, declared)}
+        kinds = _kinds(declared)
         if kind not in kinds:
             raise BenchError(f"{declared.__name__} of kind {kind} is unknown to this version")
         declared = kinds[kind]
-    hints = typing.get_type_hints(declared)
+    hints = _hints(declared)
     known = {f.name for f in dataclasses.fields(declared)}
     unknown = sorted(set(plain) - known)
     if unknown:
         raise BenchError(f"{declared.__name__} has no {', '.join(unknown)} in this version")
     return declared(**{key: _revive(hints[key], item) for key, item in plain.items()})
+
+
+# Records are read by the hundred, and typing takes its time.
+@functools.cache
+def _hints(declared: type) -> dict[str, Any]:
+    return typing.get_type_hints(declared)
+
+
+@functools.cache
+def _kinds(declared: type) -> dict[str, type]:
+    return {k.kind: k for ks in GROUPS.values() for k in ks if issubclass(k, declared)}

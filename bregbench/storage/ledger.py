@@ -155,10 +155,11 @@ def refuse_damaged_files(run: RunDirectory, *, lacking: bool) -> None:
     """
     for key, digest in run.read_summary().get("files", {}).items():
         path = run.path / key
-        # Records have another config: theirs names no folders. It is compared with the hash instead.
-        if path == run.config or (lacking and not path.is_file()):
+        if lacking and not path.is_file():
             continue
-        if not path.is_file() or digest_file(path) != digest:
+        # Records have another config: theirs names no folders. It is compared with the hash instead.
+        known = path == run.config or (path.is_file() and digest_file(path) == digest)
+        if not (path.is_file() and known):
             raise BenchError(
                 f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
                 f"{run.path} to make that run again"

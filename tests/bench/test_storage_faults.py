@@ -15,7 +15,7 @@ import pytest
 from bregbench.cli import runs
 from bregbench.cli.outcome import guarded
 from bregbench.foundations.errors import BenchError
-from bregbench.foundations.files import read_tensors, write_json
+from bregbench.foundations.files import read_tensors, write_json, write_tensors
 from bregbench.runs.train import run_directory, train
 from bregbench.storage import locking
 from bregbench.storage.directory import RunDirectory
@@ -326,6 +326,20 @@ def test_finished_run_with_a_damaged_file_is_not_called_complete(make_config, na
         train(config)
     path.write_bytes(whole)
     assert train(config)["epochs"] == 3
+
+
+def test_finished_run_without_its_config_is_not_called_complete(make_config):
+    config = make_config(*OPTIONS)
+    train(config)
+    run_directory(config).config.unlink()
+    with pytest.raises(BenchError, match=r"config\.json was deleted"):
+        train(config)
+
+
+def test_tensors_for_a_folder_that_is_gone_are_one_line(tmp_path):
+    with pytest.raises(BenchError, match="cannot be written"):
+        write_tensors(tmp_path / "gone" / "x.pt", {}, make_folder=False)
+    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("selection", ["best", "last"])
