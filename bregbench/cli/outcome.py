@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
+import sys
 from collections.abc import Callable
 from importlib import resources
 
@@ -16,6 +18,8 @@ from bregbench.foundations.errors import BenchError, Interrupted
 #: exit codes: bad input or a failed run, and 128 + signal for an interrupted one
 FAILED = 1
 INTERRUPTED = 130
+#: 128 + SIGPIPE
+CLOSED = 141
 #: what a full disk, a quota, a limit of file sizes or a broken disk answers, mostly without a path
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
@@ -34,6 +38,10 @@ def guarded(command: Callable[[], int]) -> int:
         return INTERRUPTED
     except (HydraException, OmegaConfBaseException) as error:
         fail(config_error(error))
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does. What is still to be flushed has no reader, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
     except OSError as error:
         if error.filename is None and error.errno not in _NO_ROOM:
             raise

@@ -407,3 +407,19 @@ def test_scripts_are_the_commands():
     scripts = Path(__file__).resolve().parents[2] / "scripts"
     for script in scripts.glob("*.py"):
         assert f"from bregbench.cli.{script.stem} import main" in script.read_text()
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = (
+        "import sys; from bregbench.cli.outcome import guarded; "
+        "sys.exit(guarded(lambda: [print('line', flush=True) for _ in range(100000)] and 0))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
