@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
-
-import torch
 
 from bregbench.data import BatchLoader
 from bregbench.data.loader import to_unit_interval
@@ -32,31 +29,11 @@ from bregbench.tasks.context import RunContext
 from bregbench.tasks.scoring import Scores, score
 from bregbench.training.batch_sizes import BatchSizes
 from bregbench.training.keeping import Keeper
+from bregbench.training.position import Position, on_cpu, to_channels_last
 from bregbench.training.stage import Stage
 
 #: training images that transforms may compare outputs on
 _EXAMPLE = 4
-
-
-@dataclass
-class Position:
-    """How far a run has come.
-
-    Attributes:
-        phase: index of the phase at work.
-        phase_epochs: finished epochs of that phase.
-        epochs: finished epochs of the run.
-        steps: training steps of the run.
-        seconds: training time of the run, up to the last finished epoch.
-        epoch_seconds: training time of the epoch at work.
-    """
-
-    phase: int = 0
-    phase_epochs: int = 0
-    epochs: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
 
 
 class Training:
@@ -152,8 +129,8 @@ class Training:
         self._build_stage(state["masks"])
         self.stage.load_state_dict(state)
         self._scores.load_state_dict(state["scores"])
-        self.streams.load_state_dict(_on_cpu(state["streams"]))
-        self._loader.load_state_dict(_on_cpu(state["loader"]))
+        self.streams.load_state_dict(on_cpu(state["streams"]))
+        self._loader.load_state_dict(on_cpu(state["loader"]))
         self.initial = state["initial"]
         self.keeper.restore(state["best"], state.get("files"), epochs=self.position.epochs)
         return True
@@ -263,7 +240,7 @@ class Training:
         """Put the network on its device, in its memory layout."""
         self.network.to(self.device)
         if self.config.trainer.channels_last:
-            _to_channels_last(self.network)
+            to_channels_last(self.network)
 
     def _epochs_left(self) -> bool:
         return self.position.phase_epochs < self.stage.phase.epochs
@@ -361,23 +338,3 @@ class Training:
         write_tensors(self.directory.checkpoint, state, make_folder=False)
         self.keeper.ledger.keep_next_best()
         self.keeper.ledger.refuse_lost()
-
-
-def _to_channels_last(network: torch.nn.Module) -> None:
-    """Give convolution weights the layout; `Module.to` refuses the five axes of spectral layers.
-
-    With one channel a tensor is contiguous in either layout, so `contiguous` would leave the strides as
-    they are, and these decide in which layout a convolution answers.
-    """
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.to(memory_format=torch.channels_last)
-
-
-def _on_cpu(state: Any) -> Any:
-    """Generator states are CPU tensors, whatever device the checkpoint was loaded onto."""
-    if isinstance(state, torch.Tensor):
-        return state.cpu()
-    if isinstance(state, dict):
-        return {key: _on_cpu(value) for key, value in state.items()}
-    return state

@@ -14,9 +14,9 @@ from bregbench.data import Digits
 from bregbench.data.loader import to_unit_interval
 from bregbench.foundations.errors import BenchError
 from bregbench.papers.clip import PaperRobustness, Robustness, StrongRobustness
-from bregbench.papers.clip.evaluators import Norm
 from bregbench.runs.evaluate import evaluate
 from bregbench.runs.train import run_directory, train
+from clip.choices import Norm
 
 SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
 OBJECTIVES = {

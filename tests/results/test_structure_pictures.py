@@ -13,7 +13,8 @@ from torch import nn
 from bregbench.figures import dessilbi as structure_pictures
 from bregbench.figures import trade_off
 from bregbench.figures.base import Figure
-from bregbench.figures.dessilbi import KeepRatios, Norms, Patterns, Widths
+from bregbench.figures.dessilbi import KeepRatios, Norms, Widths
+from bregbench.figures.patterns import Patterns
 from bregbench.figures.specs import load_table
 from bregbench.runs.load import load_run
 from bregbench.runs.train import run_directory, train
