@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import time
@@ -74,7 +75,8 @@ class Subject:
             refuse_disagreement(run, config.run_name, asked=config)
             return same(config, self.whole) or "exact"
         except BenchError as error:
-            return f"complete, but {error}"
+            # Of a run that was finished before, this is what every table says that shows it.
+            return "refused" if was_complete else f"complete, but {error}"
 
 
 def kill(subject: Subject, draw: random.Random) -> str:
@@ -127,17 +129,17 @@ def meanwhile(damage: Damage) -> Callable[[Subject, random.Random], str]:
         config = subject.copy()
         child = subject.child(config)
         time.sleep(subject.seconds * draw.uniform(0.3, 0.9))
-        try:
-            path = _some_file(run_directory(config), draw)
-            complete = run_directory(config).complete
+        run = run_directory(config)
+        path = _some_file(run, draw)
+        # A file may be renamed, or not yet there.
+        with contextlib.suppress(FileNotFoundError):
             if path is not None:
                 damage(path, draw)
-        except FileNotFoundError:
-            complete = False  # It was renamed or had not come to be.
-        end = child.end()
-        if complete:
-            return "exact"  # The fault came after the end: a finished run is another matter.
-        return subject.judge(config, end)
+        was_complete, end = run.complete, child.end()
+        if was_complete:
+            # The fault came after the end: what does the same command say of a finished run?
+            end = subject.child(config).end()
+        return subject.judge(config, end, was_complete=was_complete)
 
     return fault
 

@@ -147,7 +147,12 @@ def _keep_results(training: Training, summary: dict[str, Any]) -> None:
     ledger.sync()
     summary["files"] = ledger.digests()
     write_json(directory.summary, summary, make_folder=False)
-    directory.refuse_gone()
+    try:
+        # Once more: a file may have been lost while the summary was written.
+        ledger.refuse_damaged()
+    except BenchError:
+        directory.summary.unlink(missing_ok=True)
+        raise
 
 
 def _summarize(training: Training, started: str) -> dict[str, Any]:
