@@ -97,8 +97,9 @@ def see(
 @contextlib.contextmanager
 def judging(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluation mode in full precision: a quotient is a small difference of large numbers."""
-    half = torch.is_autocast_enabled(device.type)
-    full = torch.autocast(device.type, enabled=False) if half else contextlib.nullcontext()
+    kind = device.type
+    half = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    full = torch.autocast(kind, enabled=False) if half else contextlib.nullcontext()
     with evaluating(model), full:
         yield
 
