@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bregman.dual import DualOptimizer
 from bregman.layers import WEIGHT_LAYERS
 from dessilbi.active import ActiveUnits, Kept, Reader, Values
+from dessilbi.constants import reads_evenly
 from dessilbi.graph import Space
 from dessilbi.parts import PartialOptimizer, PartOfGroups
 from dessilbi.resizing import sync_sizes, weight_of
@@ -177,7 +178,9 @@ class Cycle:
 
     def _add_offset(self, reader: Reader, kept: Tensor, optimizer: DualOptimizer) -> None:
         value = self._values.get(reader.source)
-        if value is None:
+        if value is None or not reads_evenly(
+            reader.layer
+        ):  # the others show it zero, or are not read
             return
         value = value.masked_fill(kept.to(value.device) | value.isnan(), 0.0)
         if not value.any():

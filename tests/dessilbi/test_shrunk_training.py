@@ -237,6 +237,20 @@ def test_a_constant_stays_where_zeros_are_put_around_it():
     assert kept(begun(network, 1, 6, 6))["0"].tolist() == [True, False, True, True]
 
 
+def test_a_constant_that_a_transposed_convolution_does_not_read_adds_nothing():
+    network: Any = nn.Sequential(
+        *(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 2, 3), nn.Flatten()),
+        nn.Linear(72, 2),
+    )
+    drop(network[0], rows=[0])
+    drop(network[2], rows=[0])  # its inputs
+    nn.init.ones_(network[0].bias)
+    shrunk = begun(network, 1, 6, 6)
+    assert kept(shrunk)["0"].tolist() == [False, True, True, True]
+    inputs = torch.randn(3, 1, 6, 6)
+    torch.testing.assert_close(shrunk.network(inputs), network(inputs))
+
+
 def test_dropout_leaves_no_constant_but_zero():
     network: Any = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 2))
     drop(network[0], rows=[0, 1])
