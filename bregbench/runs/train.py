@@ -127,6 +127,8 @@ def _begin(training: Training) -> None:
         ledger.begin()
         # Of the first phase, also where a later one is taken up.
         write_text(directory.penalties, training.method.describe(), make_folder=False)
+    # Again, and remembered at once: it may have been damaged while the data were read.
+    write_json(directory.config, to_plain(training.config), make_folder=False)
     ledger.add(directory.config)
     ledger.add(directory.penalties)
 

@@ -18,7 +18,6 @@ from bregbench.methods import MethodConfig
 from bregbench.models import ModelConfig
 from bregbench.objectives import ObjectiveConfig
 from bregbench.phases.base import Phase, PhaseConfig
-from bregbench.phases.transfer import Transfer
 from bregbench.schema.check import check_tree, walk
 from bregbench.schema.selecting import check_selection
 from bregbench.schema.trainer import Precision, TrainerConfig
@@ -86,11 +85,8 @@ class Config:
 
     def fingerprints(self) -> dict[str, str | None]:
         """Digests of contents that enter the hash, by key: they are kept, for where the contents are not."""
-        found = {
-            key: node.fingerprint()
-            for key, node in walk(self, "")
-            if isinstance(node, DatasetConfig | Transfer)
-        }
+        asked = {key: getattr(node, "fingerprint", None) for key, node in walk(self, "")}
+        found = {key: ask() for key, ask in asked.items() if ask is not None}
         read = {"data"} if self.data.path is not None else set[str]()
         return {key: digest for key, digest in found.items() if digest is not None or key in read}
 

@@ -30,9 +30,15 @@ class Ledger:
         Args:
             path: where the file is looked for later.
             written_as: where it lies until the next checkpoint is written; None for `path` itself.
+
+        Raises:
+            BenchError: it is gone already.
         """
         found = written_as or path
-        self._kept[self._key(path)] = found.stat().st_size, digest_file(found)
+        try:
+            self._kept[self._key(path)] = found.stat().st_size, digest_file(found)
+        except FileNotFoundError as error:
+            raise self._lost(found) from error
 
     def drop(self, path: Path) -> None:
         """Forget a file on which nothing rests any more."""

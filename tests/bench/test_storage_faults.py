@@ -16,6 +16,7 @@ from bregbench.cli import runs
 from bregbench.cli.outcome import guarded
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors, write_json, write_tensors
+from bregbench.runs.load import read_config
 from bregbench.runs.train import run_directory, train
 from bregbench.storage import locking
 from bregbench.storage.directory import RunDirectory
@@ -350,3 +351,19 @@ def test_one_flipped_bit_in_saved_weights_is_found(make_config, selection):
     flip(directory.best if selection == "best" else directory.weights)
     with pytest.raises(BenchError, match="is damaged or was cut short"):
         weights_of(directory, selection)
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_config_that_is_damaged_while_data_are_read_is_written_again(
+    make_config, monkeypatch, harm
+):
+    config = make_config("trainer.epochs=1")
+    resume = Training.resume
+
+    def resuming(self: Training) -> bool:
+        HARM[harm](self.directory.config)
+        return resume(self)
+
+    monkeypatch.setattr(Training, "resume", resuming)
+    train(config)
+    assert read_config(run_directory(config)) == config
