@@ -130,12 +130,12 @@ def meanwhile(damage: Damage) -> Callable[[Subject, random.Random], str]:
         child = subject.child(config)
         time.sleep(subject.seconds * draw.uniform(0.3, 0.9))
         run = run_directory(config)
-        path = _some_file(run, draw)
+        path, was_complete = _some_file(run, draw), run.complete
         # A file may be renamed, or not yet there.
         with contextlib.suppress(FileNotFoundError):
             if path is not None:
                 damage(path, draw)
-        was_complete, end = run.complete, child.end()
+        was_complete, end = was_complete or run.complete, child.end()
         if was_complete:
             # The fault came after the end: what does the same command say of a finished run?
             end = subject.child(config).end()
