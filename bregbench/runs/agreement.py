@@ -9,6 +9,7 @@ from typing import Any
 
 from bregbench.evaluators import EvaluatorConfig
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import digest_file
 from bregbench.foundations.identity import identity
 from bregbench.runs.load import read_config
 from bregbench.schema.config import Config
@@ -36,7 +37,7 @@ def refuse_disagreement(run: RunDirectory, name: RunName, *, asked: Config | Non
     """
     config, summary, rows = read_config(run), run.read_summary(), run.read_metrics()
     try:
-        found = [*_address(config, summary, name), *_epochs(config, summary, rows)]
+        found = [*_address(config, summary, name), *_epochs(run, config, summary, rows)]
         found += [*_numbers(config, summary, rows), *_never_measured(config, summary)]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         found = [f"summary.json or metrics.jsonl lacks what it must have ({error!r})"]
@@ -79,9 +80,14 @@ def _identity(
         yield f"config.json has the hash {digits}"
 
 
-def _epochs(config: Config, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
+def _epochs(
+    run: RunDirectory, config: Config, summary: dict[str, Any], rows: list[dict[str, Any]]
+) -> Iterator[str]:
     """Metrics have one line for each epoch of the summary, and last as long as it says."""
     epochs, phases = summary["epochs"], config.run_phases()
+    digest = summary.get("files", {}).get(run.metrics.name)
+    if digest is not None and digest_file(run.metrics) != digest:
+        yield "metrics.jsonl differs from what the run wrote"
     if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
         yield f"metrics.jsonl does not have the epochs 1 to {epochs} of summary.json"
     if epochs > sum(phase.epochs for phase in phases):

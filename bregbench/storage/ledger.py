@@ -117,8 +117,10 @@ class Ledger:
         self.refuse_damaged()
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of each file but for the metrics, by its path in the run directory, for the summary."""
-        return {key: digest for key, (_, digest) in sorted(self._kept.items())}
+        """SHA-256 of each file, by its path in the run directory, for the summary."""
+        kept = {key: digest for key, (_, digest) in self._kept.items()}
+        kept[self._key(self._directory.metrics)] = self._metrics_digest.hexdigest()
+        return dict(sorted(kept.items()))
 
     def begin(self) -> None:
         """Take the lines of metrics that are there, for a run whose checkpoint has no ledger."""

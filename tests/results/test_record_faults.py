@@ -349,3 +349,18 @@ def test_a_waiting_command_says_who_holds_the_record(record, monkeypatch):
         with record.keeping():
             pass
     assert time.monotonic() - begun < 30
+
+
+def test_one_changed_digit_of_any_epoch_is_found(tmp_path):
+    small = ("dataset=digits", "model=mlp", "model.hidden=[8]", "method=sgd", "tracking=none")
+    config = compose(
+        *small, "trainer.epochs=3", "trainer.device=cpu", f"runs_dir={tmp_path / 'runs'}"
+    )
+    train(config)
+    run = run_directory(config)
+    lines = run.metrics.read_text().splitlines(keepends=True)
+    loss = json.loads(lines[1])["train/loss"]
+    lines[1] = lines[1].replace(str(loss), str(loss + 1))
+    run.metrics.write_text("".join(lines))
+    with pytest.raises(BenchError, match="metrics"):
+        refuse_disagreement(run, config.run_name, asked=config)
