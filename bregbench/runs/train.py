@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
         if directory.complete:
             return directory.read_summary()
         try:
-            return _train_locked(config, directory, deadline)
+            return _own_files_kept(partial(_train_locked, config, directory, deadline), directory)
         except (BenchError, Interrupted) as error:
             state = "interrupted" if isinstance(error, Interrupted) else "failed"
             _note_end(directory, state, str(error))
@@ -71,6 +73,23 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             _note_end(directory, state, f"{type(error).__name__}: {error}")
             raise
+
+
+def _own_files_kept(work: Callable[[], dict[str, Any]], directory: RunDirectory) -> dict[str, Any]:
+    """Name a file of the run that was deleted between looking for it and reading it.
+
+    Raises:
+        BenchError: names the file and the remedy.
+    """
+    try:
+        return work()
+    except FileNotFoundError as error:
+        if error.filename is None or not Path(error.filename).is_relative_to(directory.path):
+            raise
+        raise BenchError(
+            f"{error.filename} was deleted while this run trained: put it back, or delete "
+            f"{directory.path} and give the same command again to start from the beginning"
+        ) from error
 
 
 def _note_end(directory: RunDirectory, state: str, reason: str) -> None:

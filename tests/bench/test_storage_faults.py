@@ -367,3 +367,16 @@ def test_config_that_is_damaged_while_data_are_read_is_written_again(
     monkeypatch.setattr(Training, "resume", resuming)
     train(config)
     assert read_config(run_directory(config)) == config
+
+
+def test_file_deleted_between_a_look_and_a_read_is_one_line(make_config, monkeypatch):
+    config = make_config("trainer.epochs=1")
+    directory = run_directory(config)
+
+    def vanished(*_: object) -> None:
+        (directory.path / "never.pt").read_bytes()
+
+    monkeypatch.setattr("bregbench.runs.train.judge_run", vanished)
+    with pytest.raises(BenchError, match=r"never\.pt was deleted while this run trained"):
+        train(config)
+    assert not directory.complete
