@@ -1,10 +1,13 @@
-"""Workplaces for tests: a folder of records, and overrides of every run."""
+"""Places that tests look for: the repository, the real data, folders of records."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from bregbench.runs.workplace import Workplace
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def at(records: Path, *overrides: str) -> Workplace:

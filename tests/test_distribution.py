@@ -18,8 +18,8 @@ from bregbench.schema.groups import GROUPS
 from bregbench.schema.options import options as options_of_groups
 from bregbench.schema.options import options_page, options_table
 from bregbench.tables.rendering import replace_section
+from tests.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
 PACKAGES = ("bregman", "dessilbi", "lifted", "clip", "fno", "bregbench")
 

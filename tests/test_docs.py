@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from bregbench.schema.groups import GROUPS
+from tests.places import ROOT
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = ROOT / "docs"
 BLOCKS = [
     pytest.param(block, id=f"{path.stem}-{number}")
     for path in [DOCS / "rivals.md"]

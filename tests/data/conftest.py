@@ -13,14 +13,6 @@ import pytest
 Arrays = dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("the real data sets are not in ../shared/data")
-    return folder
-
-
 @pytest.fixture
 def make_arrays() -> Callable[..., Arrays]:
     def make(

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from dessilbi_random import random_network
-from shrunk_oracle import NETWORKS, OPTIMIZERS, RULES, Pair, batches, loss_of
 from torch import Tensor, nn
 
 from bregman import LinBreg, ProxSGD, penalize
 from dessilbi import ShrunkTraining, coarse_steps_at
+from tests.dessilbi.random_networks import random_network
+from tests.dessilbi.shrunk_oracle import NETWORKS, OPTIMIZERS, RULES, Pair, batches, loss_of
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
 
