@@ -1,4 +1,4 @@
-"""Modules: a convolution layer that is safe at every number of channels, and evaluation mode for a while."""
+"""Modules: a convolution that is safe at every number of channels, evaluation mode, compiled models."""
 
 from __future__ import annotations
 
@@ -69,3 +69,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that `torch.compile` wrapped, or the model itself where nothing was compiled."""
+    original = getattr(model, "_orig_mod", model)
+    return original if isinstance(original, nn.Module) else model

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from bregman.modules import evaluating
+from bregman.modules import evaluating, uncompiled
 from clip.composition import BoundError, Shape
 from clip.evaluation import example_input
 from clip.quotients import Power
@@ -57,7 +57,7 @@ class ProductNorm:
         bounds = layer_bounds(model, input_shape)
         if not math.isclose(math.prod(bounds.values()), upper_bound(model, input_shape)):
             raise BoundError("the model has branches: (4.5) is a product over layers in sequence")
-        model = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+        model = uncompiled(model)
         modules = {name or type(model).__name__: module for name, module in model.named_modules()}
         _check_covered(modules)
         self._constant = 1.0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from bregman.modules import evaluating
+from bregman.modules import evaluating, uncompiled
 from clip.composition import Bound, BoundError, Shape
 from clip.evaluation import check_batch
 from clip.hooks import prepare_hooks
@@ -78,7 +78,7 @@ def check_bounds(lower: float, upper: float) -> None:
 
 
 def _walk(model: nn.Module, input_shape: Sequence[int]) -> tuple[float, dict[str, float]]:
-    original = getattr(model, "_orig_mod", model)  # what torch.compile wrapped
+    original = uncompiled(model)
     walk = _Walk(original)
     # Tensors made in inference mode do not count their changes, which tracing watches.
     with evaluating(original), torch.inference_mode(False), torch.no_grad():

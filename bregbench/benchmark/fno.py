@@ -1,10 +1,11 @@
-"""Steps of Figure 3's networks: what `fno` chooses against FFTs, and against direct convolutions."""
+"""`fno` against FFTs and direct convolutions: steps of Figure 3's networks, and single layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.optim import Adam
 
@@ -12,13 +13,15 @@ from bregbench.benchmark.rows import Row
 from bregbench.benchmark.timing import interleave, median_milliseconds, median_ratio
 from bregbench.foundations.memory import keep_freed_memory
 from bregbench.papers.fno import CnnCircular, Fno
-from fno import CircularConv2d, dense
+from fno import CircularConv2d, SpectralConv2d, dense
 
 BATCH, REPEATS = 128, 3
 #: of the paper's Figure 3
 KERNELS, MODES = (3, 5, 15, 20, 25, 28), (3, 5, 10, 15, 20, 25, 28)
 #: of the networks that direct convolutions are measured on; larger kernels take seconds
 DIRECT = (3, 5, 7, 10, 15)
+#: sizes of the layers that are measured alone
+LAYERS = (3, 5, 7, 10, 15, 20, 25, 28)
 #: no more than so much of the time without matrices; wholly spectral steps with few modes gain most
 GOALS = {"CNN@5": 1.1, "FNO@3": 0.5, "FNO@5": 0.5, "FNO@10": 0.6, "FNO@15": 0.7}
 
@@ -54,6 +57,30 @@ def fourier_rows(*, rounds: int) -> Iterator[Row]:
             None,
             milliseconds=median_milliseconds(seconds, "direct"),
         )
+
+    for kernel in LAYERS:
+        seconds = interleave(_layer_passes(kernel), rounds=rounds, repeats=1)
+        for way in ("FFT", "spectral"):
+            yield Row(
+                "circular convolutions, 8 to 16 channels of 28 x 28, forward and backward",
+                f"{kernel} x {kernel}, {way}",
+                median_ratio(seconds, way, "direct"),
+                "x direct",
+                milliseconds=median_milliseconds(seconds, way),
+            )
+
+
+def _layer_passes(kernel: int) -> dict[str, Callable[[], None]]:
+    """Passes of the second convolution of the paper's network: direct, by FFT, as a spectral layer."""
+    layers: dict[str, nn.Module] = {
+        "direct": CircularConv2d(8, 16, kernel, method="direct"),
+        "FFT": CircularConv2d(8, 16, kernel, method="fft"),
+        "spectral": SpectralConv2d(8, 16, kernel),
+    }
+    images = torch.randn(BATCH, 8, 28, 28, requires_grad=True)
+    return {
+        way: lambda layer=layer: layer(images).sum().backward() for way, layer in layers.items()
+    }
 
 
 def _step(config: CnnCircular | Fno, *, direct: bool = False) -> Callable[[], None]:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from bregbench.measures.density import to_host
-from bregbench.measures.layers import TRANSPOSED, WeightLayer, uncompiled, weight_layers
-from bregman.modules import evaluating
+from bregbench.measures.layers import TRANSPOSED, WeightLayer, weight_layers
+from bregman.modules import evaluating, uncompiled
 from fno import SpectralConv2d
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bregbench.measures.layers import distinct_weights, uncompiled, units
+from bregbench.measures.layers import distinct_weights, units
+from bregman.modules import uncompiled
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from bregman.modules import uncompiled
 from fno import SpectralConv2d
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -44,12 +45,6 @@ def distinct_weights(model: nn.Module) -> dict[str, WeightLayer]:
             seen[id(weight)] = weight
             layers[name] = layer
     return layers
-
-
-def uncompiled(model: nn.Module) -> nn.Module:
-    """The module that `torch.compile` wrapped, or the model itself."""
-    original = getattr(model, "_orig_mod", model)
-    return original if isinstance(original, nn.Module) else model
 
 
 def units(layer: WeightLayer) -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 
 from torch import nn
 
-from bregbench.measures.layers import uncompiled
+from bregman.modules import uncompiled
 from fno import SpectralConv2d
 from fno.frequencies import mode_count
 

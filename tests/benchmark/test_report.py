@@ -145,10 +145,17 @@ def test_fourier_rows_compare_the_chosen_way_with_ffts(monkeypatch):
     monkeypatch.setattr(fourier, "KERNELS", (3,))
     monkeypatch.setattr(fourier, "MODES", (3,))
     monkeypatch.setattr(fourier, "DIRECT", (3,))
+    monkeypatch.setattr(fourier, "LAYERS", (3,))
     monkeypatch.setattr(fourier, "BATCH", 2)
     rows = list(fourier.fourier_rows(rounds=3))
-    assert [row.what for row in rows] == ["CNN@3", "FNO@3", "CNN@3"]
-    assert [row.goal for row in rows] == [None, 0.5, None]
+    assert [row.what for row in rows] == [
+        "CNN@3",
+        "FNO@3",
+        "CNN@3",
+        "3 x 3, FFT",
+        "3 x 3, spectral",
+    ]
+    assert [row.goal for row in rows] == [None, 0.5, None, None, None]
     assert fourier.dense.MOST_PRODUCTS == 100  # put back
 
 

@@ -1,9 +1,8 @@
-"""The layers as citizens of torch: compile, export, memory formats, autocast, timing."""
+"""The layers as citizens of torch: compile, export, memory formats, autocast."""
 
 from __future__ import annotations
 
 import copy
-import csv
 import doctest
 import importlib
 import re
@@ -22,7 +21,6 @@ from fno import (
     SpectralConv2d,
     SpectralResNet18,
     TrigonometricResize,
-    timing,
 )
 from fno.pooling import AdaptiveAveragePool2d
 from tests.fno.cases import error, normal
@@ -245,19 +243,6 @@ def test_gradients_of_a_batch_are_sums_of_those_of_images():
         (part,) = torch.autograd.grad(layer(image[None]).sum(), layer.weight)
         remaining -= part
     assert remaining.abs().max() < 1e-12
-
-
-def test_timing_prints_a_table_and_writes_only_on_request(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    few = ["--kernels", "3", "6", "--size", "6", "--batch", "2", "--repeats", "1"]
-    timing.main(few)
-    assert len(capsys.readouterr().out.splitlines()) == 3
-    assert list(tmp_path.iterdir()) == []
-    timing.main([*few, "--output", "times.csv"])
-    with (tmp_path / "times.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["kernel"] for row in rows] == ["3", "6"]
-    assert all(float(row["direct_ms"]) > 0 for row in rows)
 
 
 @pytest.mark.parametrize("name", ["fno", "fno.resize", "fno.frequencies", "fno.lipschitz"])
