@@ -26,6 +26,9 @@ class Options:
     output: str = option("figure.png", help="image file: png, pdf or svg")
     log: list[str] = option(default_factory=list, help="metrics on a logarithmic axis")
     variant: str = option("trained", help="network of the final evaluation")
+    by: str = option(
+        "", help="a row of panels for each value: dataset, model, method, method.lam, ..."
+    )
     selection: str = option("last", help="last or best validation epoch, for final metrics")
 
 
@@ -49,6 +52,7 @@ def _command() -> int:
         variant=options.variant,
         selection=options.selection,
         log=options.log,
+        by=options.by,
     )
     say(f"drawn: {output} from {len(runs)} runs")
     return 0

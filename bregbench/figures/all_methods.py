@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from bregbench.figures.axes import label_beside, show_bulk_of_points
 from bregbench.figures.base import Figure, Printed
-from bregbench.figures.plotting import figure_to
+from bregbench.figures.labels import proper_name
+from bregbench.figures.plotting import figure_to, logarithmic
 from bregbench.foundations.console import say
 from bregbench.foundations.files import write_text
 from bregbench.runs.load import read_config
@@ -172,56 +174,49 @@ def to_markdown(figure: Methods, gathered: Gathered) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_methods(points: Sequence[Point], *, output: Path) -> None:
-    """A panel per data set: from the lower to the upper bound at the height of the accuracy.
+#: the horizontal axes: position in `METRICS`, factor, name
+AXES = ((1, 100.0, "density [%]"), (3, 1.0, "Lipschitz constant, upper bound"))
 
-    The colour is the density, the number that of the list below.
+
+def draw_methods(points: Sequence[Point], *, output: Path) -> None:
+    """Two panels for each data set: accuracy over density, and over the upper Lipschitz bound.
+
+    The points that no other one beats in both metrics of a panel (the Pareto front) are joined and
+    named; the others are grey.
 
     Args:
         points: sorted by data set; at least one.
         output: image file.
     """
-    from matplotlib.colors import LogNorm
+    groups: dict[str, list[Point]] = {}
+    for point in points:
+        groups.setdefault(point.data, []).append(point)
+    with figure_to(output, width=11, height=3.9 * len(groups)) as figure:
+        grid = figure.subplots(len(groups), len(AXES), squeeze=False)
+        for row, (data, inside) in zip(grid, groups.items(), strict=True):
+            for axes, (metric, factor, name) in zip(row, AXES, strict=True):
+                costs = [factor * point.values[metric] for point in inside]
+                accuracies = [100 * point.values[0] for point in inside]
+                front = pareto_front(costs, accuracies)
+                axes.plot(costs, accuracies, "o", color="0.75", ms=4, zorder=1)
+                ends = [costs[i] for i in front], [accuracies[i] for i in front]
+                axes.plot(*ends, "o-", color="C0", ms=5, lw=1, drawstyle="steps-post")
+                show_bulk_of_points(axes, accuracies)
+                axes.set(
+                    title=f"{proper_name(data)}: {len(inside)} rows",
+                    xlabel=name,
+                    ylabel="test accuracy [%]",
+                )
+                logarithmic(axes, x=True)
+                labels = [(costs[i], accuracies[i], inside[i].label) for i in front]
+                label_beside(axes, labels)
 
-    groups: dict[str, list[tuple[int, Point]]] = {}
-    for number, point in enumerate(points, start=1):
-        groups.setdefault(point.data, []).append((number, point))
-    densities = [point.values[1] for point in points if point.values[1] > 0]
-    norm = LogNorm(min([*densities, 0.01]), 1.0)
-    most = max(len(inside) for inside in groups.values())
-    height = 4.2 + 0.16 * most
-    with figure_to(output, width=5.2 * len(groups) + 0.8, height=height) as figure:
-        axes = figure.subplots(1, len(groups), squeeze=False)[0]
-        marks = None
-        for panel, (data, inside) in zip(axes, groups.items(), strict=True):
-            for number, point in inside:
-                accuracy, density, *bounds = point.values
-                heights = [100 * accuracy] * 2
-                panel.plot(bounds, heights, color="0.75", zorder=1)
-                marks = panel.scatter(
-                    bounds, heights, c=[density] * 2, norm=norm, cmap="viridis", s=18, zorder=2
-                )
-                panel.annotate(
-                    str(number),
-                    (bounds[1], heights[1]),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=7,
-                )
-            panel.set(xscale="log", title=data, ylabel="test accuracy [%]")
-            panel.set_xlabel("Lipschitz constant, from lower to upper bound")
-            names = "\n".join(f"{number}  {point.label}" for number, point in inside)
-            # A distance in points, or the layout would move the names each time it makes room for them.
-            panel.annotate(
-                names,
-                (0, 0),
-                xytext=(0, -45),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                va="top",
-                annotation_clip=False,
-                fontsize=7,
-            )
-        assert marks is not None
-        figure.colorbar(marks, ax=list(axes), label="density", aspect=40)
+
+def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
+    """Positions of the points that no other one beats, by rising cost (lower cost, higher gain)."""
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
+    front: list[int] = []
+    for i in order:
+        if not front or gains[i] > gains[front[-1]]:
+            front.append(i)
+    return front

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from bregbench.figures.axes import Keys, explanations, legend_below, legend_height
 from bregbench.figures.base import Figure, Marks, Printed, first_runs, marks_of
+from bregbench.figures.looks import looks_of
 from bregbench.figures.plotting import figure_to
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.traces import traces_of
 from bregbench.tables.cells import FilledRow
+
+#: entry of the legend
+TRAINING = "training points"
 
 
 @dataclass
@@ -52,18 +57,26 @@ def draw_graphs(
         BenchError: the trace of one was not kept.
     """
     traces = {label: traces_of(run, "curve") for label, run in runs.items()}
-    with figure_to(output, width=6, height=3.6) as figure:
+    looks = looks_of(dict.fromkeys(traces, ""))
+    extra = explanations(crosses=bool(marks))
+    width = 6.4
+    height = 3.4 + legend_height([*traces, *extra, TRAINING], width)
+    with figure_to(output, width=width, height=height) as figure:
         axes = figure.add_subplot()
         points = next(iter(traces.values()))
-        axes.plot(points["inputs"].numpy(), points["targets"].numpy(), ".", color="0.7", ms=3)
-        for index, (label, trace) in enumerate(traces.items()):
-            axes.plot(
-                trace["x"].numpy(), trace["prediction"].numpy(), color=f"C{index}", label=label
-            )
+        dots = axes.plot(
+            points["inputs"].numpy(), points["targets"].numpy(), ".", color="0.6", ms=4
+        )
+        keys: Keys = {}
+        for label, trace in traces.items():
+            look = looks[label]
+            keys[label] = axes.plot(
+                trace["x"].numpy(), trace["prediction"].numpy(), color=look.color, ls=look.style
+            )[0]
             for x, value in marks.get((label, "curve"), []):
-                axes.plot(x, value, "x", color=f"C{index}", markersize=4)
-        axes.set_xlabel("x")
-        axes.legend(fontsize="small")
+                axes.plot(x, value, "x", color=look.color, markersize=5)
+        axes.set(xlabel="x", ylabel="output of the network")
+        legend_below(figure, keys | extra | {TRAINING: dots[0]})
 
 
 def draw_pairs(runs: dict[str, RunDirectory], *, output: Path) -> None:

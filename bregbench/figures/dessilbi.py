@@ -12,6 +12,7 @@ from omegaconf import MISSING
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
+from bregbench.figures.axes import Keys, legend_below
 from bregbench.figures.base import Figure, Printed, first_runs
 from bregbench.figures.plotting import figure_to
 from bregbench.foundations.errors import BenchError
@@ -55,7 +56,7 @@ class Widths(Figure):
 
 @dataclass
 class KeepRatios(Figure):
-    """Share of the weights kept in every layer, a panel a row."""
+    """Share of the weights kept in every layer, a bar a row."""
 
     kind: ClassVar[str] = "keep_ratios"
 
@@ -78,7 +79,7 @@ class Norms(Figure):
 def draw_solution_path(run: RunDirectory, *, layer: str, output: Path) -> None:
     """Norms of W, V and Gamma of each filter, a panel each; colours say when it was selected.
 
-    Early filters are dark, late ones light, those never selected grey and dashed.
+    Early filters are dark, late ones light, those never selected grey.
 
     Args:
         run: a record of a run with `method.trace=<layer>`.
@@ -97,27 +98,36 @@ def draw_solution_path(run: RunDirectory, *, layer: str, output: Path) -> None:
         )
     first = first_selected(kept["dessilbi/gammas"])
     last = len(kept["dessilbi/gammas"]) - 1
-    with figure_to(output, width=12, height=3.6) as figure:
+    found = np.isfinite(first)
+    with figure_to(output, width=9.6, height=3.4) as figure:
         from matplotlib import colormaps
         from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import Normalize
+        from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
-        # The lightest tenth of the colours is hard to see on white.
-        shades, scale = colormaps["viridis"], Normalize(0, max(last, 1) / 0.9)
-        selected = int(np.isfinite(first).sum())
+        # Most filters are selected in the first epochs, so colours follow the logarithm of the epoch.
+        # The lightest part of the colours is hard to see on white.
+        earliest, latest = (np.min(first[found]), np.max(first[found])) if found.any() else (1, 1)
+        scale = LogNorm(max(float(earliest), 1.0), max(float(latest), 2.0))
+        shades = colormaps["plasma"].resampled(256)
+        visible = LinearSegmentedColormap.from_list("visible", shades(np.linspace(0, 0.85, 64)))
+        selected = int(found.sum())
         figure.suptitle(f"{layer}: {selected} of {len(first)} filters selected after {last} epochs")
         panels = figure.subplots(1, len(titles), squeeze=False)[0]
         for axes, (name, title) in zip(panels, titles.items(), strict=True):
             for norms, epoch in zip(kept[name].T, first, strict=True):
                 if np.isfinite(epoch):
-                    axes.plot(norms, color=shades(scale(epoch)), linewidth=0.8)
+                    axes.plot(norms, color=visible(scale(max(epoch, 1.0))), linewidth=1)
                 else:
-                    axes.plot(norms, "--", color="0.7", linewidth=0.8)
+                    axes.plot(norms, color="0.8", linewidth=0.6, zorder=1)
             axes.set_title(f"norms of {title}")
             axes.set_xlabel("epoch")
-        figure.colorbar(
-            ScalarMappable(scale, shades), ax=list(panels), label="epoch of selection (grey: never)"
+        bar = figure.colorbar(
+            ScalarMappable(scale, visible),
+            ax=list(panels),
+            label="epoch of selection (grey: never)",
         )
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter("{x:g}")
 
 
 def first_selected(gammas: np.ndarray) -> np.ndarray:
@@ -141,23 +151,33 @@ def draw_widths(runs: dict[str, RunDirectory], *, selection: str, output: Path) 
     Raises:
         BenchError: the evaluator was not asked for.
     """
-    with figure_to(output, width=8, height=2.8 * len(runs)) as figure:
-        panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
+    with figure_to(output, width=4.2 * len(runs), height=3.2) as figure:
+        panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
         for axes, (label, run) in zip(panels, runs.items(), strict=True):
             built = _built_widths(run)
             left = _by_layer(run, "width", selection)
-            places = range(len(built))
-            axes.step(places, list(built.values()), where="mid", color="0.6", label="as built")
             kept = [left.get(name, 0.0) for name in built]
-            axes.bar(places, kept, color="C0", label="after pruning")
+            places = range(len(built))
+            axes.bar(places, list(built.values()), color="0.88", edgecolor="0.6", label="as built")
+            axes.bar(places, kept, color="C0", width=0.6, label="after pruning")
+            for place, (count, of) in enumerate(zip(kept, built.values(), strict=True)):
+                axes.annotate(
+                    f"{count:.0f}/{of}",
+                    (place, of),
+                    xytext=(0, 2),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize="x-small",
+                )
             _name_layers(axes, list(built))
             axes.set_title(label)
-            axes.set_ylabel("outputs")
-        panels[0].legend(fontsize="small")
+        panels[0].set_ylabel("outputs of the layer")
+        handles, texts = panels[0].get_legend_handles_labels()
+        legend_below(figure, dict(zip(texts, handles, strict=True)))
 
 
 def draw_keep_ratios(runs: dict[str, RunDirectory], *, selection: str, output: Path) -> None:
-    """Share of the weights that is left in every layer, a panel for each run.
+    """Share of the weights that is left in every layer, a bar for each run.
 
     Args:
         runs: by label; of runs with the evaluator `structure`.
@@ -167,21 +187,26 @@ def draw_keep_ratios(runs: dict[str, RunDirectory], *, selection: str, output: P
     Raises:
         BenchError: the evaluator was not asked for.
     """
-    with figure_to(output, width=8, height=2.8 * len(runs)) as figure:
-        panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
-        for axes, (label, run) in zip(panels, runs.items(), strict=True):
-            shares = _by_layer(run, "layer_density", selection)
-            shares.pop("convolutions", None)
-            axes.bar(range(len(shares)), [100 * share for share in shares.values()])
-            _name_layers(axes, list(shares))
-            axes.set(title=label, ylim=(0, 100))
-            axes.set_ylabel("weights kept [%]")
+    shares = {label: _by_layer(run, "layer_density", selection) for label, run in runs.items()}
+    layers = [name for name in next(iter(shares.values())) if name != "convolutions"]
+    with figure_to(output, width=6.4, height=3.4) as figure:
+        axes = figure.add_subplot()
+        thickness = 0.8 / len(runs)
+        for number, (label, found) in enumerate(shares.items()):
+            places = np.arange(len(layers)) + (number - (len(runs) - 1) / 2) * thickness
+            kept = [100 * found.get(name, 0.0) for name in layers]
+            bars = axes.bar(places, kept, thickness, label=label)
+            axes.bar_label(bars, fmt="{:.3g}", fontsize="x-small", padding=1)
+        _name_layers(axes, layers)
+        axes.set(ylim=(0, 105), ylabel="weights kept [%]")
+        handles, texts = axes.get_legend_handles_labels()
+        legend_below(figure, dict(zip(texts, handles, strict=True)))
 
 
 def draw_norms(runs: dict[str, RunDirectory], *, output: Path) -> None:
-    """Distribution of the filter norms of W (above) and V (below) in every layer, a column a run.
+    """The filter norms of W (above) and V (below) in every layer, a column a run.
 
-    Boxes reach from the first to the third quartile, whiskers to the extremes.
+    A dot is a filter, a line the median of the layer.
 
     Args:
         runs: by label; of runs that end with a phase of `method=dessilbi`.
@@ -190,17 +215,30 @@ def draw_norms(runs: dict[str, RunDirectory], *, output: Path) -> None:
     Raises:
         BenchError: the norms of one were not kept.
     """
-    with figure_to(output, width=5.5 * len(runs), height=6) as figure:
+    with figure_to(output, width=4.4 * len(runs), height=5.2) as figure:
         panels = figure.subplots(2, len(runs), squeeze=False, sharey="row")
         for column, (label, run) in enumerate(runs.items()):
             for row, (name, title) in enumerate((("weights", "W"), ("duals", "V"))):
                 norms = final_norms(run, name)
                 axes = panels[row, column]
-                axes.boxplot([values.numpy() for values in norms.values()], whis=(0, 100))
-                axes.set_xticks(
-                    range(1, len(norms) + 1), list(norms), rotation=90, fontsize="x-small"
-                )
+                for place, values in enumerate(norms.values()):
+                    # Dots stand beside each other in a fixed order, so that the same run gives the
+                    # same picture.
+                    beside = place + 0.5 * (np.arange(len(values)) / max(len(values) - 1, 1) - 0.5)
+                    axes.plot(beside, values.numpy(), ".", color="C0", alpha=0.5, ms=6, mew=0)
+                    middle = float(np.median(values.numpy()))
+                    axes.plot([place - 0.4, place + 0.4], [middle] * 2, color="C1")
+                _name_layers(axes, list(norms))
                 axes.set_title(f"{label}: norms of {title}")
+            panels[0, 0].set_ylabel("norm of a filter of W")
+            panels[1, 0].set_ylabel("norm of a filter of V")
+        from matplotlib.lines import Line2D
+
+        keys: Keys = {
+            "a filter": Line2D([], [], marker=".", ls="", color="C0"),
+            "median of the layer": Line2D([], [], color="C1"),
+        }
+        legend_below(figure, keys)
 
 
 def final_norms(run: RunDirectory, name: str) -> dict[str, torch.Tensor]:
@@ -248,4 +286,10 @@ def _by_layer(run: RunDirectory, family: str, selection: str) -> dict[str, float
 
 
 def _name_layers(axes: Axes, names: list[str]) -> None:
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
+    """Names below the axis, upright where they are many; no grid lines through bars."""
+    many = len(names) > 8
+    rotation = 90 if many else 0
+    axes.set_xticks(
+        range(len(names)), names, rotation=rotation, fontsize="x-small" if many else "small"
+    )
+    axes.grid(visible=False, axis="x")

@@ -48,6 +48,9 @@ def figure_to(path: Path, *, width: float, height: float) -> Iterator[Figure]:
         figure = plt.figure(figsize=(width, height))
         try:
             yield figure
+            for axes in figure.axes:
+                if axes.images:
+                    axes.grid(visible=False)  # lines through a picture hide its pixels
             write_atomically(path, lambda temporary: _save(figure, temporary, path.suffix))
         finally:
             plt.close(figure)

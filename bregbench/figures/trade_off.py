@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from omegaconf import MISSING
 
+from bregbench.figures.axes import Keys, explanations, in_words, legend_below, legend_height
 from bregbench.figures.base import Figure, Printed, check_panels
+from bregbench.figures.looks import Look, looks_of
 from bregbench.figures.plotting import figure_to, logarithmic
 from bregbench.foundations.errors import BenchError
 from bregbench.tables.cells import FilledRow, metric_of
 from bregbench.tables.published import UNITS
 from bregbench.tables.verdicts import mean_and_deviation
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
 
 
 @dataclass
@@ -54,8 +60,8 @@ class TradeOff(Figure):
         """What a metric is called and the factor of its unit, from its column if it has one."""
         known = self.column(metric)
         if known is None:
-            return metric, 1.0
-        name = known.header or metric
+            return in_words(metric)
+        name = known.header or in_words(metric)[0].removesuffix(" [%]")
         return (name if known.unit == "1" else f"{name} [{known.unit}]"), UNITS[known.unit]
 
 
@@ -86,25 +92,37 @@ def draw_trade_off(
     groups = {panel: [r for r in rows if r.label.startswith(f"{panel}:")] for panel in panels}
     groups = {panel: inside for panel, inside in groups.items() if inside} or {"": rows}
     cells = [(title, inside, y) for title, inside in groups.items() for y in ys]
-    with figure_to(output, width=max(5 * len(cells), 6), height=4.2) as figure:
+    series = {_series(row, title): "" for title, inside in groups.items() for row in inside}
+    looks = looks_of(series)
+    width = max(3.8 * len(cells), 6)
+    extra = explanations(bands=any(len(row.runs) > 1 for row in rows))
+    height = 3.2 + legend_height([*looks, *extra], width)
+    with figure_to(output, width=width, height=height) as figure:
         axes = figure.subplots(1, len(cells), squeeze=False)[0]
-        for number, (panel, (title, inside, y)) in enumerate(zip(axes, cells, strict=True)):
+        keys: Keys = {}
+        for panel, (title, inside, y) in zip(axes, cells, strict=True):
             lines: dict[str, list[tuple[float, float, float]]] = {}
             for row in inside:
-                series = row.label.removeprefix(f"{title}: ").partition("@")[0]
-                lines.setdefault(series, []).append(_point(row, x, y, selection))
-            for series, points in lines.items():
-                at, height, spread = (
-                    np.array(values) for values in zip(*sorted(points), strict=True)
-                )
-                at, height, spread = at * names[x][1], height * names[y][1], spread * names[y][1]
-                line = panel.errorbar(at, height, spread, fmt="o-", capsize=2, label=series)
-                line[0].set_markersize(4)
+                lines.setdefault(_series(row, title), []).append(_point(row, x, y, selection))
+            for name, points in lines.items():
+                scaled = np.array(sorted(points)) * [names[x][1], names[y][1], names[y][1]]
+                keys[name] = _line(panel, scaled, looks[name])
             logarithmic(panel, x=True)
-            panel.set(title=title, xlabel=names[x][0])
-            panel.legend(fontsize="small")
-            if number == 0 or len(ys) > 1:
-                panel.set_ylabel(names[y][0])
+            panel.set(title=title, xlabel=names[x][0], ylabel=names[y][0])
+        legend_below(figure, keys | extra)
+
+
+def _series(row: FilledRow, title: str) -> str:
+    """The line that a row `panel: line@point` belongs to."""
+    return row.label.removeprefix(f"{title}: ").partition("@")[0]
+
+
+def _line(axes: Axes, points: np.ndarray, look: Look) -> Artist:
+    """A line through points ``(places, heights, deviations)``; bars only where there is a deviation."""
+    at, height, spread = points.T
+    if spread.any():
+        axes.errorbar(at, height, spread, fmt="none", ecolor=look.color, capsize=2)
+    return axes.plot(at, height, marker=look.marker, ms=4, ls=look.style, color=look.color)[0]
 
 
 def _point(row: FilledRow, x: str, y: str, selection: str) -> tuple[float, float, float]:
