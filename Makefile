@@ -17,7 +17,7 @@ WORKERS ?= 2
 WHERE    = data_root=$(DATA) runs_dir=$(RUNS)
 # Tests run in one process per core, four at most: each imports torch.
 PARALLEL ?= -n auto --maxprocesses=4
-# More for bregbench-reproduce: time_budget=9m, 'rows=[LinBreg]', seeds=[0], data_path=cifar10.npz, dry_run=true, ...
+# More for bregbench reproduce: time_budget=9m, 'rows=[LinBreg]', seeds=[0], data_path=cifar10.npz, dry_run=true, ...
 OPTIONS ?=
 
 # bregman-table1 bregman-figure2 ... and from each reproduce-bregman-table1 and table-bregman-1
@@ -31,25 +31,27 @@ rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
                $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
+.PHONY: help help-reproduce setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
         reproduce-table3 results-next results-status benchmark faults doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-26s %s\n", $$1, $$2}'
-	@echo
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@echo "  make reproduce-<name>   Train what a published table or figure misses"
+
+help-reproduce: ## List the targets of single tables and figures
 	@echo "  Train what a published table or figure misses, then render it (OPTIONS='dry_run=true' shows the plan):"
 	@printf '    make %s\n' $(REPRODUCE)
 	@echo "  Render it from committed records, without training:"
 	@printf '    make %s\n' $(RENDER)
 
-setup: $(STAMP) ## Make .venv with everything installed, this checkout in editable form
+setup: $(STAMP) ## Make .venv with everything installed, editable
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PINNED) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[sweep,images,onnx,dev]'
 	touch $@
 
-demo: $(STAMP) ## Train SGD, Lasso, LinBreg and AdaBreg on handwritten digits; a table and a figure
+demo: $(STAMP) ## Train four methods on digits; a table and a figure
 	$(BIN)/python -m bregbench.cli.demo
 
 test: $(STAMP) ## Run the test suite
@@ -58,7 +60,7 @@ test: $(STAMP) ## Run the test suite
 test-fast: $(STAMP) ## Run the tests that take less than a few seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-pages: $(STAMP) ## Write the lists of options in README.md and docs/options.md
+pages: $(STAMP) ## Write the options into README.md and docs/options.md
 	$(BIN)/python -m bregbench.cli.pages
 
 lint: $(STAMP) ## Check style and types
@@ -71,36 +73,36 @@ format: $(STAMP) ## Put the code into the house style
 	$(BIN)/ruff format .
 
 smoke: $(STAMP) ## Train every method for two epochs on digits
-	$(BIN)/bregbench-train -m 'method=glob(*)' trainer.epochs=2 tracking=none experiment_name=smoke
+	$(BIN)/bregbench train -m 'method=glob(*)' trainer.epochs=2 tracking=none experiment_name=smoke
 
 # Every file in configs/table and configs/figure has two targets: reproduce-<paper>-table<n> trains what is missing
 # and renders, table-<paper>-<n> (figure-<paper>-<n>, render-<name> where there is no number) renders from records alone.
 $(REPRODUCE): reproduce-%: $(STAMP)
-	$(BIN)/bregbench-reproduce table=$(subst -,_,$*) $(WHERE) $(OPTIONS)
+	$(BIN)/bregbench reproduce table=$(subst -,_,$*) $(WHERE) $(OPTIONS)
 
 $(RENDER): $(STAMP)
-	$(BIN)/bregbench-reproduce table=$(call rendered,$@) render=true $(WHERE) $(OPTIONS)
+	$(BIN)/bregbench reproduce table=$(call rendered,$@) render=true $(WHERE) $(OPTIONS)
 
-reproduce-table1: reproduce-bregman-table1 ## Table 1 of the Bregman paper: sparse CNN on Fashion-MNIST
+reproduce-table1: reproduce-bregman-table1 ## Bregman paper, Table 1: sparse CNN on Fashion-MNIST
 
-reproduce-table2: reproduce-bregman-table2 ## Table 2 of the Bregman paper: the same with groups
+reproduce-table2: reproduce-bregman-table2 ## Bregman paper, Table 2: the same with groups
 
-reproduce-table3: reproduce-bregman-table3 ## Table 3 of the Bregman paper: ResNet-18 on CIFAR-10 (CUDA)
+reproduce-table3: reproduce-bregman-table3 ## Bregman paper, Table 3: ResNet-18, CIFAR-10 (CUDA)
 
-results-next: $(STAMP) ## Train what the published tables miss; BUDGET=150m WORKERS=2
+results-next: $(STAMP) ## Train what tables miss; BUDGET=150m WORKERS=2
 	$(BIN)/python -m bregbench.cli.results_next budget=$(BUDGET) workers=$(WORKERS) $(WHERE)
 
 results-status: $(STAMP) ## Show what the published tables still miss
-	$(BIN)/python -m bregbench.cli.results_next status=true $(WHERE)
+	$(BIN)/bregbench status $(WHERE)
 
-benchmark: $(STAMP) ## Time optimiser and training steps against torch's and the published ways; writes results/benchmark
+benchmark: $(STAMP) ## Time steps against torch's; writes results/benchmark
 	$(BIN)/python -m bregbench.benchmark
 
-faults: $(STAMP) ## Kill runs, damage their files, let commands meet, and count; BUDGET=5m SEED=0; writes results/faults
+faults: $(STAMP) ## Kill runs, damage files, count; BUDGET=5m SEED=0
 	$(BIN)/python -m bregbench.faults budget=$(if $(filter file,$(origin BUDGET)),5m,$(BUDGET)) seed=$(or $(SEED),0)
 
-doctor: $(STAMP) ## Show versions, devices, shadowed packages and data found
-	$(BIN)/bregbench-doctor data_root=$(DATA)
+doctor: $(STAMP) ## Show versions, devices and data found
+	$(BIN)/bregbench doctor data_root=$(DATA)
 
 clean: ## Remove .venv and caches; runs and results stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

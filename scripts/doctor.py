@@ -1,4 +1,4 @@
-"""The same as `bregbench-doctor`."""
+"""The same as `bregbench doctor`."""
 
 from bregbench.cli.doctor import main
 

@@ -1,4 +1,4 @@
-"""The same as `bregbench-evaluate`."""
+"""The same as `bregbench evaluate`."""
 
 from bregbench.cli.evaluate import main
 

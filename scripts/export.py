@@ -1,4 +1,4 @@
-"""The same as `bregbench-export`."""
+"""The same as `bregbench export`."""
 
 from bregbench.cli.export import main
 

@@ -1,4 +1,4 @@
-"""The same as `bregbench-plot`."""
+"""The same as `bregbench plot`."""
 
 from bregbench.cli.plot import main
 

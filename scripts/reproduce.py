@@ -1,4 +1,4 @@
-"""The same as `bregbench-reproduce`."""
+"""The same as `bregbench reproduce`."""
 
 from bregbench.cli.reproduce import main
 

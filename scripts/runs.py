@@ -1,4 +1,4 @@
-"""The same as `bregbench-runs`."""
+"""The same as `bregbench runs`."""
 
 from bregbench.cli.runs import main
 

@@ -1,4 +1,4 @@
-"""The same as `bregbench-search`."""
+"""The same as `bregbench search`."""
 
 from bregbench.cli.search import main
 

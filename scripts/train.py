@@ -1,4 +1,4 @@
-"""The same as `bregbench-train`."""
+"""The same as `bregbench train`."""
 
 from bregbench.cli.train import main
 

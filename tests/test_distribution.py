@@ -118,18 +118,29 @@ def test_wheel_contains_code_configs_and_marks(tmp_path):
     assert not any(name.startswith(("tests/", "scripts/", "configs/")) for name in names)
 
 
-def test_help_lists_every_target():
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+def listed_by(target: str) -> list[str]:
+    """The lines that a target for help prints."""
     done = subprocess.run(
-        ["make", "--no-print-directory", "help"],
+        ["make", "--no-print-directory", target],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    lines = [line.split() for line in done.stdout.splitlines()]
-    listed = {words[1] for words in lines if words[:1] == ["make"]}
+    return done.stdout.splitlines()
+
+
+def test_help_fits_a_screen():
+    lines = listed_by("help")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    lines = [line.split() for name in ("help", "help-reproduce") for line in listed_by(name)]
+    listed = {words[1] for words in lines if words[:1] == ["make"]} - {"reproduce-<name>"}
     for path in [*CONFIGS.glob("table/*.yaml"), *CONFIGS.glob("figure/*.yaml")]:
         name = path.stem.replace("_", "-")
         numbered = re.fullmatch(r"(\w+)-(table|figure)(\d+)", name)

@@ -50,7 +50,9 @@ def module_of(path: Path) -> str:
 
 
 MODULES = {module_of(path): path for path in FILES}
-OF_BENCH = [m for m in MODULES if m.startswith("bregbench.")]
+#: the door of the house, `python -m bregbench`, is in no room
+DOOR = "bregbench.__main__"
+OF_BENCH = [m for m in MODULES if m.startswith("bregbench.") and m != DOOR]
 
 
 def imported(path: Path) -> set[str]:

@@ -1,4 +1,4 @@
-"""`bregbench-doctor`: versions, devices, shadowed packages and data that were found."""
+"""`bregbench doctor`: versions, devices, shadowed packages and data that were found."""
 
 from __future__ import annotations
 
@@ -96,13 +96,19 @@ class Options:
     data_root: str = option("data", help="folder with the data sets (data.root of a run)")
 
 
+EXAMPLES = (
+    "",
+    "data_root=../data",
+)
+
+
 def main() -> None:
     """Entry point; exits with 1 where a package is shadowed."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    options = parse(Options, sys.argv[1:], command="bregbench-doctor")
+    options = parse(Options, sys.argv[1:], command="bregbench doctor", examples=EXAMPLES)
     table = Table(box=None, show_header=False)
     previous = ""
     for section, name, finding in report(Path(options.data_root)):

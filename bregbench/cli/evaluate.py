@@ -1,4 +1,4 @@
-"""`bregbench-evaluate`: measure a finished run or record with more evaluators."""
+"""`bregbench evaluate`: measure a finished run or record with more evaluators."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ class Options:
     device: str = option("auto", help="auto, cpu or cuda")
 
 
+EXAMPLES = (
+    "runs/default/NAME/seed0",
+    "runs/default/NAME/seed0 evaluators=lipschitz,robustness",
+    "PATH evaluators=robustness evaluators.robustness.images=9",
+)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(_command))
@@ -41,7 +48,7 @@ def main() -> None:
 def _command() -> int:
     settings = [argument for argument in sys.argv[1:] if argument.startswith("evaluators.")]
     others = [argument for argument in sys.argv[1:] if argument not in settings]
-    options = parse(Options, others, command="bregbench-evaluate")
+    options = parse(Options, others, command="bregbench evaluate", plain="run", examples=EXAMPLES)
     refuse_shadowed()
     from bregbench.runs.evaluate import evaluate_run
     from bregbench.runs.load import read_config

@@ -1,4 +1,4 @@
-"""`bregbench-export`: the network of a finished run as one file that runs without this library."""
+"""`bregbench export`: the network of a finished run as one file that runs without this library."""
 
 from __future__ import annotations
 
@@ -27,13 +27,21 @@ class Options:
     overwrite: bool = option(False, help="replace a file of that name")
 
 
+EXAMPLES = (
+    "runs/default/NAME/seed0",
+    "runs/default/NAME/seed0 output=network.onnx overwrite=true",
+)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    options = parse(Options, sys.argv[1:], command="bregbench-export")
+    options = parse(
+        Options, sys.argv[1:], command="bregbench export", plain="run", examples=EXAMPLES
+    )
     refuse_shadowed()
     from bregbench.evaluators.compacting import NotFollowed, compacted
     from bregbench.runs.evaluate import variant_of

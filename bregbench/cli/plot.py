@@ -1,4 +1,4 @@
-"""`bregbench-plot`: draw any metric against any other from saved runs."""
+"""`bregbench plot`: draw any metric against any other from saved runs."""
 
 from __future__ import annotations
 
@@ -32,13 +32,22 @@ class Options:
     selection: str = option("last", help="last or best validation epoch, for final metrics")
 
 
+EXAMPLES = (
+    "",
+    "runs/default y=validation/accuracy,density/total output=a.pdf",
+    "runs/default runs/other x=density/total y=test/accuracy",
+)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    options = parse(Options, sys.argv[1:], command="bregbench-plot")
+    options = parse(
+        Options, sys.argv[1:], command="bregbench plot", plain="runs", examples=EXAMPLES
+    )
     from bregbench.figures.curves import draw
     from bregbench.storage.find import find_runs
 

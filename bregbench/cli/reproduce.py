@@ -1,4 +1,4 @@
-"""`bregbench-reproduce`: train what a published table is missing, then render it with verdicts."""
+"""`bregbench reproduce`: train what a published table is missing, then render it with verdicts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,22 @@ class Options:
     results_dir: str = option("results", help="where published numbers, records and tables lie")
 
 
+EXAMPLES = (
+    "bregman_table1 dry_run=true",
+    "bregman_table1 time_budget=9m 'rows=[LinBreg]' seeds=0",
+    "bregman_figure2 render=true",
+)
+
+
 def main() -> None:
     """Entry point; exits with 1 where a row failed, with 124 when the time budget is used up."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    options = parse(Options, sys.argv[1:], command="bregbench-reproduce")
+    options = parse(
+        Options, sys.argv[1:], command="bregbench reproduce", plain="table", examples=EXAMPLES
+    )
     refuse_shadowed()
     from bregbench.figures.specs import load_table
     from bregbench.reproduce.plan import plan

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
+from bregbench.cli.status import show
 from bregbench.foundations.console import fail
 from bregbench.foundations.durations import parse_duration
 from bregbench.foundations.errors import require
@@ -21,7 +22,6 @@ class Options:
 
     budget: str = option("150m", help="stop cleanly after 9m, 2h, ...; the same command resumes")
     workers: int = option(2, help="processes of one thread each")
-    status: bool = option(False, help="only show what is done and what is missing")
     data_root: str = option("data", help="folder with the data sets")
     device: str = option("auto", help="auto, cpu or cuda")
     runs_dir: str = option("runs", help="where runs work")
@@ -38,32 +38,16 @@ def _command() -> int:
     require(options.workers >= 1, "workers", options.workers, "at least 1")
     deadline = time.monotonic() + parse_duration(options.budget, key="budget")
     refuse_shadowed()
-    from bregbench.reproduce.queue import jobs_in_order, read_priorities, work
-    from bregbench.reproduce.train import lacks_cuda
+    from bregbench.reproduce.queue import work
     from bregbench.runs.workplace import Workplace
 
-    results = Path(options.results_dir)
     place = Workplace(
-        results=results,
+        results=Path(options.results_dir),
         data_root=options.data_root,
         device=options.device,
         runs_dir=options.runs_dir,
     )
-    jobs = jobs_in_order(read_priorities(results / "priority.yaml"), place)
-    no_cuda = lacks_cuda(options.device)
-    for job in jobs:
-        state = "done" if job.done else "CUDA" if job.cuda and no_cuda else f"{job.hours:.2f} h"
-        print(f"{state:>8}  {job.config.experiment_name}: {job.label}, seed {job.config.seed}")
-    if no_cuda:
-        waiting = sum(job.cuda and not job.done for job in jobs)
-        jobs = [job for job in jobs if job.done or not job.cuda]
-        if waiting:
-            print(f"{waiting} runs wait for a machine with CUDA (or for device=cpu and days)")
-    missing = [job for job in jobs if not job.done]
-    hours = sum(job.hours for job in missing)
-    print(f"{len(missing)} of {len(jobs)} runs missing, about {hours:.1f} h of one core")
-    if options.status:
-        return 0
+    jobs = show(place)
     failed = work(jobs, workers=options.workers, deadline=deadline)
     for job, reason in failed:
         fail(f"failed: {job.config.experiment_name}, {job.label}, seed {job.config.seed}: {reason}")

@@ -1,4 +1,4 @@
-"""`bregbench-runs`: list, show, pack and merge runs and records."""
+"""`bregbench runs`: list, show, pack and merge runs and records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from rich.table import Table
 
 from bregbench import __version__
 from bregbench.cli.arguments import option, parse
+from bregbench.cli.help import definitions
 from bregbench.cli.outcome import guarded
 from bregbench.foundations.console import say
 from bregbench.foundations.durations import duration
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.nearest import unknown
 from bregbench.foundations.own_packages import refuse_shadowed
 from bregbench.storage.directory import RunDirectory
 
@@ -52,34 +54,36 @@ class MergeOptions:
     records_dir: str = option("results/records", help="where records are kept")
 
 
+@dataclass
+class SyncOptions:
+    """Bring what W&B has kept offline, of all runs at or below some folders, to its server."""
+
+    runs: list[str] = option(default_factory=lambda: ["runs"], help="folders with runs")
+    dry_run: bool = option(False, help="show what would be brought, and bring nothing")
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    commands: dict[str, Callable[[list[str]], None]] = {
-        "list": _list,
-        "show": _show,
-        "pack": _pack,
-        "merge": _merge,
-    }
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(f"bregbench-runs {'|'.join(commands)} key=value ...; --help after each for its keys")
+        sys.stdout.write(_HELP + definitions({key: line for key, (_, line) in COMMANDS.items()}))
         return 0
     if name == "--version":
         print(f"bregbench {__version__}")
         return 0
-    if name not in commands:
-        raise BenchError(f"{name!r} is unknown: bregbench-runs {'|'.join(commands)}")
+    if name not in COMMANDS:
+        raise BenchError(unknown(name, COMMANDS, there="bregbench runs has"))
     refuse_shadowed()
-    commands[name](arguments)
+    COMMANDS[name][0](arguments)
     return 0
 
 
 def _list(arguments: list[str]) -> None:
-    options = parse(ListOptions, arguments, command="bregbench-runs list")
+    options = parse(ListOptions, arguments, command="bregbench runs list", plain="runs")
     table = Table("state", "epochs", "left", "experiment", "run", "seed", "reason", box=None)
     for run in _find(options.runs):
         try:
@@ -95,7 +99,9 @@ def _list(arguments: list[str]) -> None:
 
 
 def _show(arguments: list[str]) -> None:
-    options = parse(ShowOptions, arguments, command="bregbench-runs show")
+    options = parse(ShowOptions, arguments, command="bregbench runs show", plain="run")
+    if not options.run:
+        raise BenchError("bregbench runs show wants a path: give a run directory or a record")
     from bregbench.storage.find import find_run
 
     run = find_run(options.run)
@@ -112,7 +118,7 @@ def _show(arguments: list[str]) -> None:
 
 
 def _pack(arguments: list[str]) -> None:
-    options = parse(PackOptions, arguments, command="bregbench-runs pack")
+    options = parse(PackOptions, arguments, command="bregbench runs pack", plain="runs")
     from bregbench.runs.archive import pack
 
     output = Path(options.output)
@@ -121,7 +127,7 @@ def _pack(arguments: list[str]) -> None:
 
 
 def _merge(arguments: list[str]) -> None:
-    options = parse(MergeOptions, arguments, command="bregbench-runs merge")
+    options = parse(MergeOptions, arguments, command="bregbench runs merge", plain="archive")
     from bregbench.runs.archive import merge
 
     new, known, completed = merge(Path(options.archive), Path(options.records_dir))
@@ -130,6 +136,18 @@ def _merge(arguments: list[str]) -> None:
     for name in completed:
         say(f"further evaluations: {name}")
     say(f"merged: {len(new)} new records, {len(known)} were here already")
+
+
+def _sync(arguments: list[str]) -> None:
+    options = parse(SyncOptions, arguments, command="bregbench runs sync", plain="runs")
+    from bregbench.storage.syncing import offline_runs, sync
+
+    kept = offline_runs(options.runs)
+    for number, path in enumerate(kept, start=1):
+        say(f"{number}/{len(kept)}: {path}")
+        if not options.dry_run:
+            sync(path)
+    say(f"{'to sync' if options.dry_run else 'synced'}: {len(kept)} offline runs of W&B")
 
 
 def _find(folders: list[str]) -> list[RunDirectory]:
@@ -160,6 +178,22 @@ def _left(run: RunDirectory) -> str:
     if run.complete or not rows or total is None:
         return ""
     return duration((total - len(rows)) * sum(row["seconds"] for row in rows) / len(rows))
+
+
+_HELP = """\
+bregbench runs: list, show, pack, merge and sync runs and records.
+
+  bregbench runs COMMAND ...
+
+Commands (--help after each shows its keys, which are all key=value):
+"""
+COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
+    "list": (_list, "state, progress, time left and reason of failure of every run"),
+    "show": (_show, "everything about one run, as JSON"),
+    "pack": (_pack, "write the records of finished runs into one archive"),
+    "merge": (_merge, "add the records of an archive to those that are here"),
+    "sync": (_sync, "bring what W&B has kept offline to its server"),
+}
 
 
 if __name__ == "__main__":

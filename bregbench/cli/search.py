@@ -1,4 +1,4 @@
-"""`bregbench-search`: find a setting that a paper does not state, such as lam for a density.
+"""`bregbench search`: find a setting that a paper does not state, such as lam for a density.
 
 Two ways: a secant towards a wanted value of a metric, or the best of a list of values.
 """
@@ -55,13 +55,21 @@ class Options:
     results_dir: str = option("results", help="where published numbers and traces lie")
 
 
+EXAMPLES = (
+    "bregman_table1 row=LinBreg",
+    "clip_table1 row=CLIP key=method.lr values=0.05,0.1",
+)
+
+
 def main() -> None:
     """Entry point."""
     sys.exit(guarded(_command))
 
 
 def _command() -> int:
-    options = parse(Options, sys.argv[1:], command="bregbench-search")
+    options = parse(
+        Options, sys.argv[1:], command="bregbench search", plain="table", examples=EXAMPLES
+    )
     refuse_shadowed()
     from bregbench.figures.specs import load_table
     from bregbench.foundations.files import write_json

@@ -1,15 +1,11 @@
-"""`bregbench-train`: train one run, or a sweep of them with `-m`."""
+"""`bregbench train`: train one run, or a sweep of them with `-m`."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-import hydra
-from omegaconf import DictConfig
-
 from bregbench import __version__
-from bregbench.cli import sweep
 from bregbench.cli.outcome import guarded
 from bregbench.cli.train_help import help_text
 from bregbench.foundations.own_packages import refuse_shadowed
@@ -31,47 +27,14 @@ def main() -> None:
 
 
 def _command() -> int:
+    from bregbench.cli.train_arguments import refuse_misspelt
+
+    refuse_misspelt(sys.argv[1:])
     refuse_shadowed()
-    # After that check, since these import the packages that could be hidden.
-    from bregbench.schema.groups import register_schemas
+    # After that check, since this imports the packages that could be hidden.
+    from bregbench.cli.launch import launch
 
-    register_schemas()
-    _raised.clear()
-    sweep.SweepDirectory.path = None
-    ended: Exception | None = None
-    try:
-        _run()
-    except sweep.Stopped:
-        pass
-    except Exception as error:
-        if not sweep.has_begun():
-            raise
-        ended = error
-    if _raised:
-        raise _raised[0]
-    return sweep.summarize(ended)
-
-
-@hydra.main(version_base="1.3", config_path="pkg://bregbench.configs", config_name="config")
-def _run(composed: DictConfig) -> None:
-    from bregbench.runs.train import train
-    from bregbench.schema.compose import to_config
-
-    error: Exception | None = None
-    if sweep.in_sweep():
-        sweep.begin_job()
-    try:
-        train(to_config(composed))
-    except Exception as raised:  # noqa: BLE001 - reported by the caller, without Hydra's own lines
-        error = raised
-    if sweep.in_sweep():
-        sweep.report_job(error)
-    elif error is not None:
-        _raised.append(error)
-
-
-#: what a single run raised, carried past Hydra, which would print lines of its own
-_raised: list[Exception] = []
+    return launch(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ def _by_layer(run: RunDirectory, family: str, selection: str) -> dict[str, float
     }
     if not found:
         raise BenchError(
-            f"{run.path} has no {family}/<layer>: bregbench-evaluate run={run.path} "
+            f"{run.path} has no {family}/<layer>: bregbench evaluate run={run.path} "
             f"evaluators=[structure] selection={selection} adds it"
         )
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bregbench.figures.base import Figure
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.kinds import import_all, kinds_of
+from bregbench.foundations.nearest import unknown
 from bregbench.tables.load import build, read_file
 from bregbench.tables.spec import Table
 
@@ -24,5 +25,5 @@ def load_table(name: str) -> Table:
     if kind is None:
         return build(Table, name, read)
     if kind not in FIGURES:
-        raise BenchError(f"{name}.yaml: kind={kind} is unknown: use {', '.join(sorted(FIGURES))}")
+        raise BenchError(unknown(kind, sorted(FIGURES), there="use", prefix=f"{name}.yaml: kind="))
     return build(FIGURES[kind], name, read)

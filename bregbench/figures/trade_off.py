@@ -133,7 +133,7 @@ def _point(row: FilledRow, x: str, y: str, selection: str) -> tuple[float, float
             value = metric_of(run, metric, variant="trained", selection=selection)
             if value is None:
                 raise BenchError(
-                    f"{run.path} has not measured {metric}: add it with bregbench-evaluate "
+                    f"{run.path} has not measured {metric}: add it with bregbench evaluate "
                     f"run={run.path} evaluators=[NAME], a name in configs/evaluators"
                 )
             found.append(value)

@@ -1,6 +1,6 @@
 """Working through everything that the published tables still miss, most informative first.
 
-Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench-reproduce`, when
+Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench reproduce`, when
 somebody decides to keep them.
 """
 

@@ -37,7 +37,7 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
         raise BenchError(f"output={output} must end in .tar.gz")
     finished = [run for run in runs if run.complete]
     if not finished:
-        raise BenchError("no finished runs to pack: see bregbench-runs list")
+        raise BenchError("no finished runs to pack: see bregbench runs list")
     with tempfile.TemporaryDirectory() as folder:
         for run in finished:
             name = run_name(run)

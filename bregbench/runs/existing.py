@@ -57,7 +57,7 @@ def lacking(config: Config, directory: RunDirectory) -> list[str]:
     if fresh:
         notes.append(
             f"this finished run was not measured with evaluators={_list(fresh)} as they are set now: "
-            f"bregbench-evaluate run={directory.path} evaluators={_list(fresh)} does it"
+            f"bregbench evaluate run={directory.path} evaluators={_list(fresh)} does it"
         )
     untrained = _untrained(config, stored, directory, summary["epochs"])
     untrained += [f"traces of {n}" for n, e in fresh.items() if _keeps_traces(e)]

@@ -103,7 +103,7 @@ def copy_file(source: Path, target: Path) -> None:
 def with_evaluations_of(
     other: RunDirectory, record: RunDirectory, name: Path
 ) -> dict[str, Any] | None:
-    """The summary of a record with what `bregbench-evaluate` has measured of a copy; None if it has all.
+    """The summary of a record with what `bregbench evaluate` has measured of a copy; None if it has all.
 
     Args:
         other: a record or run directory of the same training.

@@ -8,6 +8,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.nearest import unknown
 from bregbench.schema.config import Config
 from bregbench.schema.groups import register_schemas
 
@@ -29,7 +30,7 @@ def to_config(composed: DictConfig) -> Config:
 
 
 def compose(*overrides: str) -> Config:
-    """The config that `bregbench-train` would run with these overrides.
+    """The config that `bregbench train` would run with these overrides.
 
     Raises:
         BenchError: a value is missing or out of range.
@@ -40,14 +41,29 @@ def compose(*overrides: str) -> Config:
         return to_config(hydra.compose("config", list(overrides)))
 
 
+def choices(*overrides: str) -> dict[str, str]:
+    """The chosen option of every group, in the order of `configs/config.yaml`.
+
+    Raises:
+        HydraException: as for `compose`.
+    """
+    register_schemas()
+    with hydra.initialize_config_module("bregbench.configs", version_base="1.3"):
+        composed = hydra.compose("config", list(overrides), return_hydra_config=True)
+    found = dict(composed.hydra.runtime.choices) | {
+        "evaluators": f"[{','.join(composed.evaluators)}]"
+    }
+    return {group: str(name) for group, name in found.items() if not group.startswith("hydra/")}
+
+
 def refuse_unknown(node: DictConfig, *, prefix: str) -> None:
     """Refuse keys forced into a config with `+key=value`, which nothing would ever read."""
     schema = OmegaConf.get_type(node)
     for key in node:
         known = dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else None
         if known is not None and key not in {field.name for field in known}:
-            names = ", ".join(field.name for field in known)
-            raise BenchError(f"{prefix}{key} is unknown: the keys here are {names}")
+            names = [field.name for field in known]
+            raise BenchError(unknown(str(key), names, there="the keys here are", prefix=prefix))
         child = None if OmegaConf.is_missing(node, key) else node[key]
         if isinstance(child, DictConfig):
             refuse_unknown(child, prefix=f"{prefix}{key}.")

@@ -15,6 +15,13 @@ def options() -> dict[str, dict[str, str]]:
     return _below(resources.files("bregbench.configs"), "")
 
 
+def defaults() -> dict[str, str]:
+    """The option of a group that a run has where none is chosen, as configs/config.yaml lists them."""
+    text = (resources.files("bregbench.configs") / "config.yaml").read_text(encoding="utf-8")
+    chosen = re.findall(r"^  - (\w+): (?:\[(.*)\]|(\w+))$", text, re.MULTILINE)
+    return {group: several or one for group, several, one in chosen}
+
+
 def options_table() -> str:
     """The groups with their options as a Markdown table."""
     lines = ["| group | options |", "|---|---|"]
@@ -28,8 +35,8 @@ def options_page() -> str:
     lines = [
         "# Options",
         "",
-        "What `bregbench-train group=option` knows. Every option is a file `configs/<group>/<option>.yaml`,",
-        "whose first sentence stands here; `bregbench-train group=option --cfg job` prints all its keys.",
+        "What `bregbench train group=option` knows. Every option is a file `configs/<group>/<option>.yaml`,",
+        "whose first sentence stands here; `bregbench train group=option --cfg job` prints all its keys.",
         "`make pages` writes this page.",
     ]
     for group, known in options().items():

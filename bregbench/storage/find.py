@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bregbench.foundations.errors import BenchError
 from bregbench.storage.directory import RunDirectory
+
+_HASHED = re.compile(r"([0-9a-f]{8})(?:/seed(\d+))?")
 
 
 def find_run(path: str) -> RunDirectory:
@@ -24,6 +28,30 @@ def find_run(path: str) -> RunDirectory:
         return RunDirectory(below[0])
     found = f"{len(below)} runs below it" if below else "no run there"
     raise BenchError(f"run={path}: {found}: give one run directory or record")
+
+
+def find_named(text: str, folders: list[str]) -> RunDirectory:
+    """The run at a path, or the one whose hash is given, as in `1f0e5a7b` or `1f0e5a7b/seed1`.
+
+    Args:
+        text: a path, or eight hexadecimal digits with or without a seed.
+        folders: where runs with that hash are looked for; those that do not exist are left out.
+
+    Raises:
+        BenchError: none there, or several.
+    """
+    match = _HASHED.fullmatch(text)
+    if match is None or Path(text).exists():
+        return find_run(text)
+    pattern = f"*-{match[1]}/seed{match[2] or '*'}"
+    found = [path for folder in folders for path in _below(Path(folder)) if path.match(pattern)]
+    if len(found) == 1:
+        return RunDirectory(found[0])
+    where = ", ".join(folders)
+    if not found:
+        raise BenchError(f"{text} is the hash of no run in {where}: give a path, or another hash")
+    places = ", ".join(map(str, sorted(found)))
+    raise BenchError(f"{text} is the hash of {len(found)} runs: give one of {places}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +79,20 @@ class SavedRun:
     def seed(self) -> int:
         """The run's seed."""
         return int(self.config["seed"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config as one value a key, such as `method.lam`."""
+        return dict(_leaves(self.config, ""))
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The values of nested dictionaries with their keys; an empty dictionary is a value."""
+    if not isinstance(value, dict) or not value:
+        yield key, value
+        return
+    for name, item in value.items():
+        yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
 def read_run(path: Path) -> SavedRun:
@@ -85,7 +127,7 @@ def find_run_directories(folders: list[str]) -> list[RunDirectory]:
             raise BenchError(f"runs={folder} is not a folder: give a run directory or one above it")
         paths |= _below(Path(folder))
     if not paths:
-        raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench-train first")
+        raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench train first")
     return [RunDirectory(path) for path in sorted(paths)]
 
 

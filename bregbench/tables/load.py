@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.nearest import unknown
 from bregbench.tables.spec import Table
 
 
@@ -30,7 +31,7 @@ def read_file(name: str) -> dict[str, Any]:
     """
     known = known_files()
     if name not in known:
-        raise BenchError(f"table={name} is unknown: choose one of {', '.join(sorted(known))}")
+        raise BenchError(unknown(name, sorted(known), there="choose one of", prefix="table="))
     try:
         read = OmegaConf.to_container(OmegaConf.create(known[name].read_text(encoding="utf-8")))
     except OmegaConfBaseException as error:

@@ -38,7 +38,7 @@ def remarks_of(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[s
             )
     if any(not row.runs_of(column) for row in rows for column in row.cells):
         selected = table.command or f"table={table.name}"
-        lines.append(f"- What was not run is trained by `bregbench-reproduce {selected}`")
+        lines.append(f"- What was not run is trained by `bregbench reproduce {selected}`")
     return lines
 
 
@@ -150,4 +150,4 @@ def command(table: Table, row: str, part: str = "") -> str:
     quoted = [shlex.quote(f'rows=["{row}"]')]
     if part in table.details:
         quoted.append(shlex.quote(f'parts=["{part}"]'))
-    return " ".join(["bregbench-reproduce", selected, *quoted])
+    return " ".join(["bregbench reproduce", selected, *quoted])

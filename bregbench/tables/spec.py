@@ -41,7 +41,7 @@ class Table:
             row `label@x` is the one behind `metric@x` of the published row `label`.
         claims: orderings that the paper reads off the table, judged by themselves.
         remarks: what a reader must know, one line each.
-        command: arguments of bregbench-reproduce that select the table; `table=<name>` if empty.
+        command: arguments of bregbench reproduce that select the table; `table=<name>` if empty.
         cuda: whether its runs are too long for a CPU.
         missing: what cells say whose runs are not there yet.
         ours: nothing of it is published: every row has every column, without verdicts.

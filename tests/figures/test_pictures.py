@@ -166,7 +166,7 @@ def test_what_training_alone_makes_is_not_asked_of_a_finished_run(tmp_path):
             find(run)
     final = {"trained": {"best": {"density/total": 1.0}}}
     write_json(run.summary, {"final": final, "best": {"epoch": 1}})
-    says = rf"bregbench-evaluate run={tmp_path} evaluators=\[structure\] selection=best adds it"
+    says = rf"bregbench evaluate run={tmp_path} evaluators=\[structure\] selection=best adds it"
     with pytest.raises(BenchError, match=says):
         structure_pictures._by_layer(run, "width", "best")
     row = FilledRow("A", {}, {0: run})

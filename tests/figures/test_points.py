@@ -125,7 +125,7 @@ def test_points_are_runs_or_metrics(figure, tmp_path, local):
     ]
     assert [line[:4] for line in lower.splitlines() if line[2:3].isdigit()] == ["| 2 ", "| 8 "]
     assert to_latex(figure, rows).count(r"\begin{tabular}{lr}") == 2
-    assert "`bregbench-reproduce table=small_figure1 'rows=[\"Trained\"]'`" in text
+    assert "`bregbench reproduce table=small_figure1 'rows=[\"Trained\"]'`" in text
 
     paths = figure.draw_files(rows, published, tmp_path)
     assert [path.suffix for path in paths] == [".png", ".pdf"]

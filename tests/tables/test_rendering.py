@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from bregbench import load_run
-from bregbench.cli import evaluate, reproduce, results_next, runs, search
+from bregbench.cli import evaluate, reproduce, results_next, runs, search, status
 from bregbench.figures.specs import load_table
 from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.foundations.files import write_json
@@ -516,7 +516,7 @@ def test_queue_works_in_processes_and_writes_no_results(call, results_dir, tmp_p
     assert code == 0
     assert "4 of 4 runs missing" in out
     assert sorted(results_dir.rglob("*")) == before
-    code, out, _ = call(results_next, "status=true")
+    code, out, _ = call(status)
     assert "0 of 4 runs missing" in out
     code, *_ = call(reproduce, "table=small_table1", "train=false")
     assert len(list((results_dir / "records").rglob("summary.json"))) == 4
@@ -526,10 +526,10 @@ def test_queue_leaves_out_what_wants_cuda(call, results_dir, small_table, monkey
     (results_dir / "priority.yaml").write_text("items:\n- {table: small_table1, seeds: [0]}\n")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     small_table.cuda = True
-    _, out, _ = call(results_next, "status=true")
+    _, out, _ = call(status)
     assert "2 runs wait for a machine with CUDA" in out
     assert "0 of 0 runs missing" in out
-    _, out, _ = call(results_next, "status=true", "device=cpu")
+    _, out, _ = call(status, "device=cpu")
     assert "2 of 2 runs missing" in out
 
 

@@ -167,7 +167,7 @@ def test_complete_run_says_what_it_lacks_of_what_is_asked(make_config, capsys):
         capsys.readouterr()
         train(make_config("trainer.epochs=1", *more))
         notes.append([line for line in capsys.readouterr().err.splitlines() if "note: " in line])
-    evaluate_it = f"bregbench-evaluate run={path} evaluators="
+    evaluate_it = f"bregbench evaluate run={path} evaluators="
     assert notes[0] == []
     assert f"{evaluate_it}[density] does it" in notes[1][0]
     assert (

@@ -185,7 +185,7 @@ def test_command_measures_any_finished_run(make_config, model, monkeypatch, caps
     path = run_directory(config).path
     arguments = [f"run={path}", "evaluators=[resolution]", "evaluators.resolution.sizes=[5,8]"]
     GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["bregbench-evaluate", *arguments, "device=cpu"])
+    monkeypatch.setattr(sys, "argv", ["bregbench evaluate", *arguments, "device=cpu"])
     with pytest.raises(SystemExit) as exit_:
         evaluate_command.main()
     assert not exit_.value.code
