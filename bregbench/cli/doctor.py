@@ -9,9 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
 from bregbench.foundations.own_packages import refuse_shadowed, shadowed
@@ -36,6 +33,8 @@ PACKAGES = (
     "hydra-submitit-launcher",
 )
 
+#: columns of the longest name
+_NAME = max(map(len, PACKAGES))
 
 #: a file or folder that each data set cannot do without, below `data.root`
 DATA = {
@@ -109,12 +108,11 @@ def main() -> None:
 
 def _command() -> int:
     options = parse(Options, sys.argv[1:], command="bregbench doctor", examples=EXAMPLES)
-    table = Table(box=None, show_header=False)
     previous = ""
     for section, name, finding in report(Path(options.data_root)):
-        table.add_row("" if section == previous else section, name, finding)
+        # No table: it would break paths to fit them into its column.
+        print(f"{'' if section == previous else section:<9} {name:<{_NAME}} {finding}")
         previous = section
-    Console(soft_wrap=True).print(table)
     refuse_shadowed()
     return 0
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from bregbench.foundations.console import fail
+from bregbench.foundations.console import fail, say
 from bregbench.foundations.errors import BenchError, Interrupted
 
 #: exit codes: bad input or a failed run, and 128 + signal for an interrupted one
@@ -26,10 +26,11 @@ def guarded(command: Callable[[], int]) -> int:
     except BenchError as error:
         fail(str(error))
     except Interrupted as request:
-        fail(str(request))
+        # Somebody asked for it, so that it is no error; the exit code tells a script.
+        say(str(request))
         return request.code
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from the last checkpoint")
+        say("interrupted; the same command goes on from the last checkpoint")
         return INTERRUPTED
     except _config_errors() as error:
         from bregbench.cli.config_errors import config_error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def _command() -> int:
 def _list(arguments: list[str]) -> None:
     options = parse(ListOptions, arguments, command="bregbench runs list", plain="runs")
     table = Table("state", "epochs", "left", "experiment", "run", "seed", "reason", box=None)
+    states: Counter[str] = Counter()
     for run in _find(options.runs):
         try:
             state, progress, left, reason = _standing(run)
@@ -93,9 +95,12 @@ def _list(arguments: list[str]) -> None:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{run.path} has a file that is not of this version or damaged ({error!r})"
             state, progress, left = "damaged", "", ""
+        states[state] += 1
         place = (run.path.parent.parent.name, run.name, run.path.name.removeprefix("seed"))
         table.add_row(*(escape(text) for text in (state, progress, left, *place, str(reason))))
     Console(soft_wrap=True, width=200).print(table)
+    told = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    print(f"{states.total()} runs: {told}")
 
 
 def _show(arguments: list[str]) -> None:
@@ -167,17 +172,26 @@ def _standing(run: RunDirectory) -> tuple[str, str, str, str]:
 def _progress(run: RunDirectory) -> str:
     if run.complete:
         return str(run.read_summary()["epochs"])
-    status = run.read_status()
-    total = status.get("epochs")
-    return f"{len(run.read_metrics())}/{total if total is not None else '?'}"
+    return f"{len(run.read_metrics())}/{_total(run)}"
+
+
+def _total(run: RunDirectory) -> int:
+    """Epochs of a whole run; its config knows them where whoever stopped it has left no word."""
+    told = run.read_status().get("epochs")
+    if told is not None:
+        return int(told)
+    config = run.read_config()
+    phases = config["phases"].values()
+    epochs = sum(phase["epochs"] * phase["repeat"] for phase in phases)
+    return epochs if phases else config["trainer"]["epochs"]
 
 
 def _left(run: RunDirectory) -> str:
     """Time that the rest takes at the pace so far."""
-    rows, total = run.read_metrics(), run.read_status().get("epochs")
-    if run.complete or not rows or total is None:
+    rows = run.read_metrics()
+    if run.complete or not rows:
         return ""
-    return duration((total - len(rows)) * sum(row["seconds"] for row in rows) / len(rows))
+    return duration((_total(run) - len(rows)) * sum(row["seconds"] for row in rows) / len(rows))
 
 
 _HELP = """\

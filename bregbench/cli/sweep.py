@@ -77,7 +77,8 @@ def report_job(error: Exception | None) -> None:
         reason = str(error) if isinstance(error, expected) else f"{type(error).__name__}: {error}"
         if not isinstance(error, expected):
             traceback.print_exception(error)
-        fail(f"job {hydra.job.num} ({overrides}): {reason}")
+        tell = say if isinstance(error, Interrupted) else fail
+        tell(f"job {hydra.job.num} ({overrides}): {reason}")
     code = error.code if isinstance(error, Interrupted) else None
     _write_outcome(reason, code=code, job=int(hydra.job.num), overrides=overrides)
     if orphaned():
@@ -111,7 +112,7 @@ def summarize(ended: Exception | None = None) -> int:
     for outcome in failed:
         fail(f"failed job {outcome['job']} ({outcome['overrides']}): {outcome['reason']}")
     if stopped:
-        fail(f"sweep ended with job {stopped[0]['job']}: {stopped[0]['reason']}")
+        say(f"sweep ended with job {stopped[0]['job']}: {stopped[0]['reason']}")
         return int(stopped[0]["code"])
     if ended is not None:
         why = (str(ended).strip() or type(ended).__name__).splitlines()[0]

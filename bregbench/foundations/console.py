@@ -8,18 +8,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from bregbench.foundations.durations import duration
 
 _SECONDS_BETWEEN_LINES = 2.0
+#: columns of the bar: what stands beside it fits into 80 with it
+_BAR = 12
 
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,10 +41,24 @@ class Patience:
             say(line)
 
 
-class EpochProgress:
-    """Progress over epochs: a bar with ETA on a terminal, plain lines otherwise."""
+class _Times(ProgressColumn):
+    """Time since the beginning, and until the end at the pace of the last steps."""
 
-    def __init__(self, *, title: str, epochs: int, done: int, steps_per_epoch: int) -> None:
+    def render(self, task: Task) -> Text:
+        left = "?" if task.time_remaining is None else duration(task.time_remaining)
+        return Text(f"elapsed {duration(task.elapsed or 0)}  left {left}", no_wrap=True)
+
+
+class EpochProgress:
+    """Progress over epochs: a bar on a terminal, plain lines otherwise; both name the time that is left.
+
+    Args:
+        epochs: of the whole run.
+        done: epochs that are behind it already.
+        steps_per_epoch: of which the bar shows each.
+    """
+
+    def __init__(self, *, epochs: int, done: int, steps_per_epoch: int) -> None:
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._bar: Progress | None = None
@@ -57,17 +68,27 @@ class EpochProgress:
         if _console.is_terminal and epochs:
             self._bar = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[metrics]}"),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
+                BarColumn(bar_width=_BAR),
+                _Times(),
+                # Alone this column is cut where the terminal is narrow.
+                TextColumn(
+                    "{task.fields[metrics]}",
+                    table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+                ),
                 console=_console,
                 transient=True,
+                expand=True,
             )
             self._task = self._bar.add_task(
-                title, total=epochs * steps_per_epoch, completed=done * steps_per_epoch, metrics=""
+                self._position(done),
+                total=epochs * steps_per_epoch,
+                completed=done * steps_per_epoch,
+                metrics="",
             )
+
+    def _position(self, done: int) -> str:
+        """Which epoch is under way."""
+        return f"epoch {min(done + 1, self._epochs)}/{self._epochs}"
 
     def __enter__(self) -> EpochProgress:
         if self._bar is not None:
@@ -92,7 +113,12 @@ class EpochProgress:
         """An epoch is done."""
         text = _brief(metrics)
         if self._bar is not None:
-            self._bar.update(self._task, completed=number * self._steps_per_epoch, metrics=text)
+            self._bar.update(
+                self._task,
+                description=self._position(number),
+                completed=number * self._steps_per_epoch,
+                metrics=text,
+            )
             return
         # Short epochs would drown a log; the first, the last and one every few seconds are enough.
         now = time.monotonic()

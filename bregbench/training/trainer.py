@@ -167,7 +167,6 @@ class Training:
         with (
             Interrupts(deadline) as interrupts,
             EpochProgress(
-                title=self.config.name,
                 epochs=total,
                 done=self.position.epochs,
                 steps_per_epoch=len(self._loader),

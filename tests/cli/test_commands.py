@@ -183,7 +183,8 @@ def test_interrupted_job_ends_the_sweep(call, tmp_path, monkeypatch):
     assert code == 143
     assert begun == [0, 1]
     assert "sweep: 1 of 2 jobs begun complete" in err
-    assert "error: sweep ended with job 1: interrupted (SIGTERM)" in err
+    assert "\nsweep ended with job 1: interrupted (SIGTERM)" in err
+    assert "error" not in err
     assert "Traceback" not in err
 
 

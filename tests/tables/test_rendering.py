@@ -372,7 +372,9 @@ def test_runs_lists_states_and_moves_records(call, make_run, tmp_path):
     killed.append_metrics({"epoch": 1, "seconds": 2.0})
     code, out, _ = call(runs, "list", "runs=runs")
     assert code == 0
-    states = {line.split()[0]: line for line in out.splitlines()[1:]}
+    *lines, total = out.splitlines()
+    assert total == "2 runs: 1 complete, 1 interrupted"
+    states = {line.split()[0]: line for line in lines[1:]}
     assert set(states) == {"complete", "interrupted"}
     assert "1/9" in states["interrupted"]
     assert "0:16" in states["interrupted"]  # eight epochs of two seconds
