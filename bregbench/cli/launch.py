@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+from typing import TYPE_CHECKING
+
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bregbench.cli import sweep
 from bregbench.schema.groups import register_schemas
+
+if TYPE_CHECKING:
+    from bregbench.schema.config import Config
 
 #: what a single run raised, carried past Hydra, which would print lines of its own
 _raised: list[Exception] = []
@@ -21,7 +29,7 @@ def launch(arguments: list[str]) -> int:
     register_schemas()
     _raised.clear()
     sweep.SweepDirectory.path = None
-    if arguments[:2] == ["--cfg", "job"] or "--cfg=job" in arguments:
+    if re.search(r"(^| )(--cfg|-c)[ =]job( |$)", " ".join(arguments)):
         _say_chosen([a for a in arguments if "=" in a and not a.startswith("-")])
     ended: Exception | None = None
     try:
@@ -46,13 +54,25 @@ def _run(composed: DictConfig) -> None:
     if sweep.in_sweep():
         sweep.begin_job()
     try:
-        train(to_config(composed))
+        train(_named(to_config(composed)))
     except Exception as raised:  # noqa: BLE001 - reported by the caller, without Hydra's own lines
         error = raised
     if sweep.in_sweep():
         sweep.report_job(error)
     elif error is not None:
         _raised.append(error)
+
+
+def _named(config: Config) -> Config:
+    """The config under the name of the chosen method; a run that is there under that of its kind keeps it."""
+    from bregbench.runs.train import run_directory
+
+    option = HydraConfig.get().runtime.choices.get("method")
+    if option in (None, config.method.kind) or config.method_name or not option.isidentifier():
+        return config
+    named = dataclasses.replace(config, method_name=option)
+    there, wanted = run_directory(config).path, run_directory(named).path
+    return config if there.exists() and not wanted.exists() else named
 
 
 def _say_chosen(overrides: list[str]) -> None:

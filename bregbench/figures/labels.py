@@ -86,6 +86,7 @@ _UNLABELLED = {
     "data.download",
     "data.root",
     "experiment_name",
+    "method_name",
     "runs_dir",
     "seed",
     "tracking.kind",

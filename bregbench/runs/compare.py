@@ -12,8 +12,8 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.nearest import unknown
 from bregbench.storage.find import SavedRun
 
-#: settings that say where a run works, not what it computes
-_PLACES = ("runs_dir", "data.root", "data.download", "tracking.", "trainer.device")
+#: settings that say where a run works or how it is called, not what it computes
+_PLACES = ("runs_dir", "method_name", "data.root", "data.download", "tracking.", "trainer.device")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +44,8 @@ class Config:
         tracking: where the run is mirrored.
         runs_dir: where run directories are kept.
         experiment_name: the folder in it.
+        method_name: what the run's name calls the method; empty for its kind. `bregbench train` sets it to
+            the chosen option, since several options, such as `adam` and `amsgrad`, are of one kind.
     """
 
     data: DatasetConfig = MISSING
@@ -57,6 +60,7 @@ class Config:
     tracking: TrackingConfig = local(MISSING)
     runs_dir: str = local("runs")
     experiment_name: str = local("default")
+    method_name: str = local("")
 
     def __post_init__(self) -> None:
         fill_chosen(self)
@@ -64,7 +68,7 @@ class Config:
     @property
     def name(self) -> str:
         """What the run is, for people: data set, architecture and method."""
-        parts = [self.data.kind, self.model.kind, self.method.kind]
+        parts = [self.data.kind, self.model.kind, self.method_name or self.method.kind]
         if self.objective.kind != "plain":
             parts.append(self.objective.kind)
         phases = self.phases.values()
@@ -150,6 +154,8 @@ class Config:
             if not getattr(self, key).strip():
                 raise BenchError(f"{key} is empty: give a folder name")
         check_experiment(self.experiment_name)
+        words = re.fullmatch(r"\w*", self.method_name) is not None
+        require(words, "method_name", self.method_name, "letters, digits and underscores")
 
     def check_order(self) -> None:
         """Refuse phases that cannot follow each other; when a run begins, not when files compose.
