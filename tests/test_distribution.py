@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from bregbench.schema.compose import compose
 from bregbench.schema.groups import GROUPS
@@ -89,33 +91,74 @@ def test_packages_are_all_listed():
         for package in PACKAGES
         for path in (ROOT / package).rglob("__init__.py")
     }
-    assert found | {"bregbench.configs"} == listed
+    assert found | {"bregbench.configs", "bregbench.published"} == listed
 
 
-@pytest.mark.slow
-def test_wheel_contains_code_configs_and_marks(tmp_path):
-    # A copy, so that nothing left over from an earlier build in the checkout can be picked up.
-    source = tmp_path / "source"
-    kept = {"pyproject.toml", "README.md", "LICENSE", "configs", *PACKAGES}
-    caches = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(
-        ROOT,
-        source,
-        ignore=lambda folder, names: (
-            set(names) - kept if Path(folder) == ROOT else caches(folder, names)
-        ),
-    )
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    # Of a copy, so that nothing left over from an earlier build in the checkout can be picked up.
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    kept = ("pyproject.toml", "README.md", "LICENSE", "configs", "results/published", *PACKAGES)
+    source.mkdir()
+    for name in kept:
+        if (ROOT / name).is_file():
+            shutil.copyfile(ROOT / name, source / name)
+        else:
+            caches = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, source / name, ignore=caches)
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, source],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, source],
         check=True,
         capture_output=True,
     )
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = place.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_wheel_contains_code_configs_and_marks(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in CONFIGS.rglob("*.yaml"):
         assert f"bregbench/configs/{path.relative_to(CONFIGS)}" in names
+    for path in (ROOT / "results" / "published").glob("*.csv"):
+        assert f"bregbench/published/{path.name}" in names
     assert {"bregman/py.typed", "clip/py.typed", "bregbench/figures/bregbench.mplstyle"} <= names
     assert not any(name.startswith(("tests/", "scripts/", "configs/")) for name in names)
+    assert b"bregbench = bregbench.cli.main:main" in zipfile.ZipFile(wheel).read(
+        next(name for name in names if name.endswith("entry_points.txt"))
+    )
+
+
+@pytest.mark.slow
+def test_wheel_is_the_whole_tool(wheel, tmp_path):
+    """Outside of the repository, with nothing of it but the wheel, everything works."""
+    venv.create(tmp_path / "venv", symlinks=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    # A line of a path file: the packages there are seen, its own path files (of this checkout) are not.
+    (site / "present.pth").write_text(str(Path(torch.__file__).parents[1]))
+
+    def bregbench(*arguments: str) -> str:
+        done = subprocess.run(
+            [tmp_path / "venv" / "bin" / "python", "-m", "bregbench", *arguments],
+            cwd=tmp_path,
+            env={"PATH": "", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    bregbench("reproduce", "clip_readme", "render=true")
+    table = (tmp_path / "results" / "clip_readme" / "clip_readme.md").read_text()
+    assert "NOT RUN" in table
+    bregbench("train", "model.hidden=[8]", "trainer.epochs=1", "tracking=none")
+    bregbench("plot", "runs", "output=figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    bregbench("export", "runs", "output=network.pt2")
+    assert (tmp_path / "network.pt2").stat().st_size > 1000
 
 
 def listed_by(target: str) -> list[str]:

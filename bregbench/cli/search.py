@@ -74,6 +74,7 @@ def _command() -> int:
     from bregbench.figures.specs import load_table
     from bregbench.foundations.files import write_json
     from bregbench.reproduce.search import Point, nearest, secant
+    from bregbench.runs.workplace import Workplace
     from bregbench.tables.published import UNITS, read_published
 
     table = load_table(options.table)
@@ -83,7 +84,8 @@ def _command() -> int:
         )
     if options.column.split()[-1].startswith("test/"):
         raise BenchError(f"column={options.column} looks at test data: choose another metric")
-    published = read_published(Path(options.results_dir) / "published" / f"{table.name}.csv")
+    place = Workplace(results=Path(options.results_dir))
+    published = read_published(place.published / f"{table.name}.csv")
     cell = published.get((options.row, options.column))
     target = None if options.values else _target(options, cell)
     factor = UNITS[cell.unit] if cell is not None else 1.0

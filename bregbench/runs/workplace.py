@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -34,8 +36,11 @@ class Workplace:
 
     @property
     def published(self) -> Path:
-        """Where the numbers that papers print lie, a file a table."""
-        return self.results / "published"
+        """Where the numbers that papers print lie, a file a table: in `results`, or installed."""
+        own = self.results / "published"
+        if own.is_dir() or find_spec("bregbench.published") is None:
+            return own
+        return Path(str(resources.files("bregbench.published")))
 
     def overrides(self) -> tuple[str, ...]:
         """What every run is told, in the order in which the last one counts."""

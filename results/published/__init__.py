@@ -1,0 +1,1 @@
+"""The numbers that papers print, a CSV file a table; installed as `bregbench.published`."""
