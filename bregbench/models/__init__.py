@@ -4,6 +4,7 @@ from bregbench.models.activation import Activation
 from bregbench.models.alexnet import AlexNet
 from bregbench.models.base import ModelConfig
 from bregbench.models.cnn import Cnn
+from bregbench.models.custom import Custom
 from bregbench.models.lenet5 import Lenet5
 from bregbench.models.mlp import Mlp
 from bregbench.models.mlp_autoencoder import MlpAutoencoder
@@ -15,6 +16,7 @@ __all__ = [
     "Activation",
     "AlexNet",
     "Cnn",
+    "Custom",
     "Head",
     "Lenet5",
     "Mlp",

@@ -53,7 +53,13 @@ def lacking(config: Config, directory: RunDirectory) -> list[str]:
         return []
     summary = directory.read_summary()
     fresh = _fresh_evaluators(config, stored, summary)
-    notes: list[str] = []
+    known, now = summary.get("sources", {}), config.sources()
+    notes = [
+        f"{key}.factory: its file has changed since this run was trained: another experiment_name= trains "
+        "the new one"
+        for key in known
+        if key in now and now[key] != known[key]
+    ]
     if fresh:
         notes.append(
             f"this finished run was not measured with evaluators={_list(fresh)} as they are set now: "

@@ -137,6 +137,8 @@ def _begin(training: Training) -> None:
     ledger = training.keeper.ledger
     if training.resume():
         say(f"resumed: {directory.path} after epoch {training.position.epochs}")
+        for note in training.sources.notes():
+            say(f"note: {note}")
     else:
         training.begin()
         lines = directory.metrics.read_bytes().count(b"\n") if directory.metrics.is_file() else 0
@@ -178,7 +180,7 @@ def _keep_results(training: Training, summary: dict[str, Any]) -> None:
 
 def _summarize(training: Training, started: str) -> dict[str, Any]:
     config, position = training.config, training.position
-    fingerprints = config.fingerprints()
+    fingerprints, sources = config.fingerprints(), training.sources.current
     return {
         "name": config.name,
         "hash": config.run_name.hash,
@@ -202,7 +204,13 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
         "best": training.keeper.best,
         "initial": training.initial,
         **({"fingerprints": fingerprints} if fingerprints else {}),
-        "notes": [*config.data.notes(), *training.method.notes(), *_selection_note(training)],
+        **({"sources": sources} if sources else {}),
+        "notes": [
+            *config.data.notes(),
+            *training.method.notes(),
+            *_selection_note(training),
+            *training.sources.notes(),
+        ],
         "final": judge_run(training),
     }
 

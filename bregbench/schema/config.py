@@ -94,6 +94,12 @@ class Config:
         read = {"data"} if self.data.path is not None else set[str]()
         return {key: digest for key, digest in found.items() if digest is not None or key in read}
 
+    def sources(self) -> dict[str, str]:
+        """Digests of the files with the user's own functions, by key; no part of the hash."""
+        asked = {key: getattr(node, "source_digest", None) for key, node in walk(self, "")}
+        found = {key: ask() for key, ask in asked.items() if ask is not None}
+        return {key: digest for key, digest in found.items() if digest is not None}
+
     def hash_with(self, fingerprints: dict[str, str | None]) -> str:
         """The hash, with digests that a summary has kept in place of contents that would be read."""
         known = {id(node): key for key, node in walk(self, "") if key in fingerprints}

@@ -59,7 +59,8 @@ class TaskConfig:
         if found != wanted:
             raise BenchError(
                 f"task={self.kind} needs outputs of shape {wanted} and the network has {found}: "
-                f"choose another model or task"
+                "choose another model or task (a function of model=custom gets the number of labels where "
+                "it has a parameter `classes`)"
             )
 
     def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:

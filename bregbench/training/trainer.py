@@ -30,6 +30,7 @@ from bregbench.tasks.scoring import Scores, score
 from bregbench.training.batch_sizes import BatchSizes
 from bregbench.training.keeping import Keeper
 from bregbench.training.position import Position, on_cpu, to_channels_last
+from bregbench.training.sources import Sources
 from bregbench.training.stage import Stage
 
 #: training images that transforms may compare outputs on
@@ -45,6 +46,7 @@ class Training:
         position: how far the run has come.
         initial: measurements before the first step.
         keeper: best weights, snapshots, and the files that the run relies on.
+        sources: digests of the user's own functions.
 
     Raises:
         BenchError: the config does not fit the data or the machine.
@@ -54,6 +56,7 @@ class Training:
         self.config = config
         self.directory = directory
         self.keeper = Keeper(config, directory)
+        self.sources = Sources(config)
         self.device = config.trainer.torch_device()
         self.streams = Streams(config.seed)
         self.streams.seed_global()
@@ -132,6 +135,7 @@ class Training:
         self.streams.load_state_dict(on_cpu(state["streams"]))
         self._loader.load_state_dict(on_cpu(state["loader"]))
         self.initial = state["initial"]
+        self.sources.load_state_dict(state.get("sources", {}))
         self.keeper.restore(state["best"], state.get("files"), epochs=self.position.epochs)
         return True
 
@@ -332,6 +336,7 @@ class Training:
             "loader": self._loader.state_dict(),
             "best": self.keeper.best,
             "initial": self.initial,
+            "sources": self.sources.state_dict(),
             "files": self.keeper.ledger.state_dict(),
         }
         write_tensors(self.directory.checkpoint, state, make_folder=False)
