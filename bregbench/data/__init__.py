@@ -4,6 +4,7 @@ from bregbench.data.arrays import Arrays
 from bregbench.data.augment import Augment, crop_flip
 from bregbench.data.base import DatasetConfig
 from bregbench.data.cifar import Cifar10, Cifar100
+from bregbench.data.custom import Custom
 from bregbench.data.digits import Digits
 from bregbench.data.image_folder import ImageFolder, ImageNet
 from bregbench.data.loader import BatchLoader, evaluation_batches
@@ -18,6 +19,7 @@ __all__ = [
     "BatchLoader",
     "Cifar10",
     "Cifar100",
+    "Custom",
     "Data",
     "DatasetConfig",
     "Digits",

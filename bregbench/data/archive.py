@@ -64,13 +64,26 @@ def _as_bytes(images: np.ndarray, what: str) -> np.ndarray:
     if not 0 <= smallest <= largest <= 1:
         raise BenchError(
             f"{what} have type {images.dtype} and lie in {smallest:g}..{largest:g}, and floats must lie "
-            "in 0..1: scale them, or save them as uint8 (0 to 255)"
+            f"in 0..1: {_float_remedy(smallest, largest)}"
         )
     converted = np.empty(images.shape, np.uint8)
     for start in range(0, len(images), _CHUNK):
         part = images[start : start + _CHUNK].astype(np.float64)
         converted[start : start + _CHUNK] = np.rint(255 * part)
     return converted
+
+
+def _float_remedy(smallest: float, largest: float) -> str:
+    """What to do about floats outside [0, 1]: said for the two ranges that are usual."""
+    if smallest >= 0 and 1 < largest <= 255:
+        scale = "save images.round().astype(numpy.uint8), or images / 255"
+    elif smallest >= -1 and largest <= 1:
+        scale = "save (images + 1) / 2"
+    elif smallest == smallest and largest == largest:
+        scale = "save (images - images.min()) / (images.max() - images.min())"
+    else:
+        scale = "replace what is no number"
+    return f"{scale}; dataset=custom takes floats of any range as they are"
 
 
 def _count_classes(labels: np.ndarray, *, source: str) -> int:
@@ -88,6 +101,11 @@ def _count_classes(labels: np.ndarray, *, source: str) -> int:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The known arrays of an archive; executes no code from it."""
+    if path.is_dir():
+        raise BenchError(
+            f"data.path={path} is a folder, and an archive is one file: {_inside(path)}, or use "
+            f"dataset=image_folder data.root={path.parent} data.folder={path.name} for folders of images"
+        )
     try:
         with path.open("rb") as file:
             if not zipfile.is_zipfile(file):
@@ -107,6 +125,13 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise BenchError(
             f"data.path={path} is not a readable array archive ({reason}): {_REMEDY}"
         ) from error
+
+
+def _inside(folder: Path) -> str:
+    """Which archives lie in a folder, as advice."""
+    found = sorted(path.name for path in folder.glob("*.npz"))
+    listed = ", ".join(found[:_LISTED])
+    return f"give one of {listed} in it" if found else f"there is no *.npz in it, {_REMEDY}"
 
 
 def _refuse_missing(archive: Any, path: Path) -> None:

@@ -74,6 +74,13 @@ class DatasetConfig(ABC):
         """What a reader of the run's record has to know about the data; one line each."""
         return []
 
+    def pathless(self, path: str) -> str:
+        """Why `path` has no meaning here, and what to give instead."""
+        return (
+            f"dataset={self.kind}, which is read from data.root={self.root}: leave it out, or use "
+            "dataset=arrays for an archive"
+        )
+
     def statistics(self, train: Split) -> Normalization:
         """What inputs are normalised with: statistics of the training split, or fixed numbers."""
         return compute_normalization(train.images, self.normalise)
@@ -85,10 +92,7 @@ class DatasetConfig(ABC):
             BenchError: files are missing or damaged, or `limit` or `validation` is out of range.
         """
         if self.path is not None and not self.reads_archive:
-            raise BenchError(
-                f"data.path={self.path} has no meaning for dataset={self.kind}, which is read from "
-                f"data.root={self.root}: leave it out, or use dataset=arrays for an archive"
-            )
+            raise BenchError(f"data.path={self.path} has no meaning for {self.pathless(self.path)}")
         raw = self.load()
         train, validation = self._carve(raw, device=device)
         return Data(
@@ -125,9 +129,10 @@ class DatasetConfig(ABC):
         """How many of the training images become validation images."""
         if given is not None:
             if self.validation is not None:
+                source = f"the archive {self.path} brings" if self.path else "the data bring"
                 raise BenchError(
-                    f"data.validation={self.validation} and the archive {self.path} brings "
-                    f"{len(given)} validation images of its own: leave data.validation out"
+                    f"data.validation={self.validation} and {source} {len(given)} validation images of "
+                    f"{'its' if self.path else 'their'} own: leave data.validation out"
                 )
             return 0
         if self.validation is None:

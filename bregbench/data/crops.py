@@ -76,7 +76,7 @@ def cut_out(images: torch.Tensor, boxes: Sequence[Box], mirrored: torch.Tensor) 
     """Parts of images, brought back to the images' size (bilinear), some mirrored.
 
     Args:
-        images: uint8 ``(batch, channels, height, width)``.
+        images: uint8 or floats ``(batch, channels, height, width)``.
         boxes: one for each image.
         mirrored: bool ``(batch,)``.
     """
@@ -91,4 +91,4 @@ def cut_out(images: torch.Tensor, boxes: Sequence[Box], mirrored: torch.Tensor) 
     cut = functional.grid_sample(
         images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     )
-    return cut.round_().to(torch.uint8)
+    return cut if images.is_floating_point() else cut.round_().to(torch.uint8)

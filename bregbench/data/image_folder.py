@@ -24,6 +24,8 @@ from bregbench.foundations.ranges import MOST_PIXELS, MOST_THREADS, check_counts
 #: images of a streamed data set that normalisation statistics are computed from
 _SAMPLE = 2048
 _IMAGENET_CLASSES = 1000
+#: names in a folder that a message lists
+_LISTED = 8
 
 
 @dataclass
@@ -80,6 +82,16 @@ class ImageFolder(DatasetConfig):
             raw.check(f"data.folder={self.folder}")
         return raw
 
+    def pathless(self, path: str) -> str:
+        """See `DatasetConfig.pathless`."""
+        place = Path(path).expanduser()
+        if not place.is_dir():
+            return f"dataset={self.kind}, which reads folders: use dataset=arrays for an archive"
+        return (
+            f"dataset={self.kind}: say data.root={place.parent} data.folder={place.name}, which holds "
+            f"{self.parts[0]}/<class>/ and {self.parts[1]}/<class>/"
+        )
+
     def statistics(self, train: Split) -> Normalization:
         """See `DatasetConfig.statistics`; of a sample where images stay in their files."""
         images = train.images[:_SAMPLE] if self.stream else train.images
@@ -109,9 +121,10 @@ class ImageFolder(DatasetConfig):
         if not found or not all(found.values()):
             empty = [name for name, files in found.items() if not files]
             problem = f"no images of {', '.join(empty)}" if empty else "no folders of classes"
+            holder = place / empty[0] if empty else place
             raise BenchError(
-                f"dataset={self.kind}: {problem} in {place.absolute()}: put {part} images into "
-                f"data.root/data.folder/{self.parts[0]}/<class>/ and .../{self.parts[1]}/<class>/"
+                f"dataset={self.kind}: {problem} in {place.absolute()}{_listing(holder)}: put {part} images "
+                f"into data.root/data.folder/{self.parts[0]}/<class>/ and .../{self.parts[1]}/<class>/"
             )
         return found
 
@@ -134,6 +147,16 @@ class ImageFolder(DatasetConfig):
             workers=self.workers,
             upright=self.upright,
         )
+
+
+def _listing(folder: Path) -> str:
+    """What a folder, or the nearest one above it that there is, holds; for messages."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    names = sorted(p.name + "/" * p.is_dir() for p in there.iterdir())
+    shown = [ascii(name)[1:-1] for name in names[:_LISTED]]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    where = "which" if there == folder else f"and {there}"
+    return f" ({where} has {', '.join(shown) or 'nothing'}{more})"
 
 
 def _images_in(folder: Path) -> list[Path]:

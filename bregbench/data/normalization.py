@@ -43,13 +43,14 @@ class Normalization:
 
 
 def compute_normalization(images: torch.Tensor, kind: Normalise) -> Normalization:
-    """The map of this kind, from the statistics of uint8 images scaled to [0, 1].
+    """The map of this kind, from the statistics of uint8 images scaled to [0, 1], or of floats as they are.
 
-    Counts and sums are exact integers, so the result depends neither on the device nor on the order
-    of the images. The deviation is that of the population (divided by n), 1 if it would be 0.
+    Counts and sums of uint8 images are exact integers, so the result depends neither on the device nor on
+    the order of the images; those of floats are in double
+    precision. The deviation is that of the population (divided by n), 1 if it would be 0.
 
     Args:
-        images: uint8 ``(n, channels, height, width)`` with n >= 1.
+        images: uint8 or float32 ``(n, channels, height, width)`` with n >= 1.
         kind: ``channel``: mean and deviation of each channel; ``pixel_mean``: mean image and
             deviation 1; ``none``: mean 0 and deviation 1; ``half``: mean and deviation 0.5,
             whatever the images.
@@ -60,6 +61,8 @@ def compute_normalization(images: torch.Tensor, kind: Normalise) -> Normalizatio
         return Normalization(mean=identity.mean + 0.5, std=identity.std / 2)
     if kind is Normalise.none:
         return identity
+    if images.is_floating_point():
+        return _of_floats(images, kind, identity)
     if kind is Normalise.pixel_mean:
         sums = torch.zeros(channels, height, width, dtype=torch.float64)
         for chunk in images.split(_CHUNK):
@@ -76,3 +79,15 @@ def compute_normalization(images: torch.Tensor, kind: Normalise) -> Normalizatio
     return Normalization(
         mean=(mean / 255).float().reshape(-1, 1, 1), std=std.float().reshape(-1, 1, 1)
     )
+
+
+def _of_floats(images: torch.Tensor, kind: Normalise, identity: Normalization) -> Normalization:
+    means = torch.stack([part.double().sum(0).cpu() for part in images.split(_CHUNK)]).sum(0)
+    means /= len(images)
+    if kind is Normalise.pixel_mean:
+        return Normalization(mean=means.float(), std=identity.std)
+    mean = means.mean((1, 2), keepdim=True)
+    errors = [(part.double().cpu() - mean).square().sum((0, 2, 3)) for part in images.split(_CHUNK)]
+    variance = torch.stack(errors).sum(0) / (images.numel() / len(mean))
+    std = torch.where(variance > 0, variance.sqrt(), torch.ones_like(variance))
+    return Normalization(mean=mean.float(), std=std.float().reshape(-1, 1, 1))

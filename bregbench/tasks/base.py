@@ -40,6 +40,16 @@ class TaskConfig:
             BenchError: names the key, the value and what is allowed.
         """
 
+    def check_targets(self, labels: torch.Tensor) -> None:
+        """Refuse targets that no loss of this task is about.
+
+        Args:
+            labels: of training samples, ``(n,)``.
+
+        Raises:
+            BenchError: names their type and the task that wants them.
+        """
+
     def check_network(
         self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
     ) -> None:
@@ -99,6 +109,14 @@ class Classification(TaskConfig):
     kind: ClassVar[str] = "classification"
     selection: ClassVar[str] = "accuracy"
     top5: bool = local(False)
+
+    def check_targets(self, labels: torch.Tensor) -> None:
+        """Labels are whole numbers."""
+        if labels.is_floating_point():
+            raise BenchError(
+                "task=classification needs whole numbers for labels and the data set has floats: choose "
+                "task=regression, or give labels.astype(int)"
+            )
 
     def check_network(
         self, network: nn.Module, input_shape: tuple[int, int, int], classes: int

@@ -62,6 +62,7 @@ class Training:
         self.streams.seed_global()
         self.data = config.data.build(self.device)
         check_selection(config.trainer.select_on, config.task, self.data)
+        config.task.check_targets(self.data.train.labels)
         with self.streams.scope("model"):
             self.network = config.model.build(
                 input_shape=self.data.input_shape,

@@ -207,7 +207,7 @@ def test_files_that_are_no_archives_are_refused(
         ArraysConfig().build(CPU)
     with pytest.raises(BenchError, match="no such file"):
         ArraysConfig(path=str(tmp_path / "missing.npz")).fingerprint()
-    with pytest.raises(BenchError, match="not a readable array archive"):
+    with pytest.raises(BenchError, match="is a folder, and an archive is one file"):
         ArraysConfig(path=str(tmp_path)).build(CPU)
     single = tmp_path / "single.npy"
     np.save(single, np.zeros(3))
@@ -244,3 +244,29 @@ def test_statistics_come_from_the_training_images_that_are_used(
             Normalise.half: torch.full((2, 1, 1), 0.5).double(),
         }[normalise]
         torch.testing.assert_close(data.normalization.mean.double(), expected, rtol=0, atol=1e-7)
+
+
+def test_a_folder_is_no_archive(make_arrays: Make, save: Save, tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"is a folder, .* no \*\.npz in it.*dataset=image_folder"):
+        ArraysConfig(path=str(tmp_path)).build(CPU)
+    save(make_arrays((4, 4)), "mine.npz")
+    with pytest.raises(BenchError, match=r"is a folder, and .* give one of mine\.npz in it"):
+        ArraysConfig(path=str(tmp_path)).build(CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda x: x / 1.0, r"save images\.round\(\)\.astype\(numpy\.uint8\), or images / 255"),
+        (lambda x: x / 127.5 - 1, r"save \(images \+ 1\) / 2"),
+        (lambda x: x - 300.0, r"save \(images - images\.min\(\)\) / "),
+        (lambda x: x * np.nan, r"replace what is no number"),
+    ],
+)
+def test_floats_of_another_range_come_with_their_remedy(
+    make_arrays: Make, save: Save, change: Callable[[np.ndarray], np.ndarray], remedy: str
+) -> None:
+    arrays = make_arrays((4, 4))
+    path = save(arrays | {"train_images": change(arrays["train_images"])})
+    with pytest.raises(BenchError, match=f"{remedy}.*dataset=custom takes floats of any range"):
+        ArraysConfig(path=path).build(CPU)

@@ -82,6 +82,7 @@ def test_a_module_of_any_kind_is_one_part_of_the_network(make_config):
     config = make_config("model=custom", f"model.factory={HERE}:Own", "method=sgd")
     summary = train(config)
     network = load_run(run_directory(config).path)
+    assert isinstance(network, nn.Sequential)
     assert isinstance(network[0], Normalize)
     assert isinstance(network.get_submodule("network"), Own)
     assert network.get_submodule("network.norm").running_mean is not None
