@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bregbench.runs.experiment import train
     from bregbench.runs.load import load_run
 
 __version__ = version("bregbench")
 
-__all__ = ["__version__", "load_run"]
+__all__ = ["__version__", "load_run", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from bregbench.runs.load import load_run
 
         return load_run
+    if name == "train":
+        from bregbench.runs.experiment import train
+
+        return train
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

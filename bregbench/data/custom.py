@@ -81,7 +81,7 @@ class Custom(DatasetConfig):
         """The data and their digest; the last ones stay, because a run asks for its name often."""
         key = json.dumps([self.factory, self.arguments, self.classes, self.root, self.download])
         if key not in _last:
-            with _same_numbers():
+            with same_numbers():
                 offered = {"root": self.root, "download": self.download}
                 given = call(self.factory, self.arguments, offered, at="data")
                 raw = read_given(given, source=f"data.factory={self.factory}", classes=self.classes)
@@ -101,7 +101,7 @@ _last: dict[str, tuple[RawData, str]] = {}
 
 
 @contextlib.contextmanager
-def _same_numbers() -> Iterator[None]:
+def same_numbers() -> Iterator[None]:
     """Within the block global generators draw what they draw every time; they are put back afterwards."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):

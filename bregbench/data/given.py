@@ -54,13 +54,16 @@ def read_given(given: Any, *, source: str, classes: int | None = None) -> RawDat
     numbers from 0, or floats, which are targets of a regression. Every sample of a data set is read once.
 
     Args:
-        given: see `FORMS`; named tuples and dataclasses are mappings, too.
+        given: see `FORMS`; named tuples and dataclasses are mappings, too. What this function has
+            returned stays as it is.
         source: where it came from, for messages.
         classes: number of classes; None takes the largest training label plus one.
 
     Raises:
         BenchError: it has another form, or its parts do not fit together.
     """
+    if isinstance(given, RawData):
+        return given
     parts = {name: _part(part, f"{source}: {name}") for name, part in _parts(given, source).items()}
     _refuse_differing(parts, source)
     train = parts["train"]

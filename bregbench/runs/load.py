@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import nn
 
 from bregbench.data import Normalization
@@ -29,7 +31,16 @@ def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = N
     directory = finished(path)
     summary = directory.read_summary()
     state = weights_of(directory, selection) if epoch is None else snapshot_of(directory, epoch)
-    network = read_config(directory).model.build(
+    return _restored(read_config(directory), summary, state)
+
+
+def network_of(config: Config, directory: RunDirectory) -> nn.Module:
+    """The network after the last epoch of a run of this config, in evaluation mode on the CPU."""
+    return _restored(config, directory.read_summary(), weights_of(directory, "last"))
+
+
+def _restored(config: Config, summary: dict[str, Any], state: dict[str, torch.Tensor]) -> nn.Module:
+    network = config.model.build(
         input_shape=tuple(summary["input_shape"]),
         classes=summary["classes"],
         normalization=Normalization(mean=state["normalize.mean"], std=state["normalize.std"]),

@@ -70,17 +70,23 @@ def test_folders_that_hold_something_else_are_listed(tmp_path):
 
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "cats").mkdir()
-    with pytest.raises(BenchError, match=r"no folders of classes in .*/train \(and .*images has cats/\)"):
+    with pytest.raises(
+        BenchError, match=r"no folders of classes in .*/train \(and .*images has cats/\)"
+    ):
         build()
     (tmp_path / "images" / "train" / "cats").mkdir(parents=True)
     (tmp_path / "images" / "train" / "cats" / "notes.txt").write_text("no image")
-    with pytest.raises(BenchError, match=r"no images of cats .* \(which has notes\.txt\): put train"):
+    with pytest.raises(
+        BenchError, match=r"no images of cats .* \(which has notes\.txt\): put train"
+    ):
         build()
 
 
 def test_a_path_is_said_to_be_no_folder_of_images(tmp_path):
     (tmp_path / "photos").mkdir()
-    with pytest.raises(BenchError, match=rf"say data\.root={tmp_path} data\.folder=photos, which holds"):
+    with pytest.raises(
+        BenchError, match=rf"say data\.root={tmp_path} data\.folder=photos, which holds"
+    ):
         ImageFolder(path=str(tmp_path / "photos")).build(torch.device("cpu"))
     with pytest.raises(BenchError, match=r"which reads folders: use dataset=arrays for an archive"):
         ImageFolder(path=str(tmp_path / "photos.npz")).build(torch.device("cpu"))
