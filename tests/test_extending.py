@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,15 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import blocks, commands, file_of
 from tests.places import ROOT
 
 PACKAGES = ("bregman", "dessilbi", "lifted", "clip", "fno", "bregbench")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Language and text of every block of code on the page."""
-    return BLOCK.findall((ROOT / "docs" / "extending.md").read_text(encoding="utf-8"))
+PAGE = "extending.md"
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +27,22 @@ def copy(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / package, tree / package, ignore=ignored)
     # As installed: the YAML files are a package of the bench.
     shutil.copytree(ROOT / "configs", tree / "bregbench" / "configs", ignore=ignored)
-    for language, text in blocks():
-        name = re.match(r"# (\S+\.(?:py|yaml))\n", text)
-        if name is None:
+    for language, text in blocks(PAGE):
+        file = file_of(text)
+        if file is None:
             assert language == "bash", text
             continue
-        path = name[1].replace("configs/", "bregbench/configs/", 1)
+        path = str(file).replace("configs/", "bregbench/configs/", 1)
         assert not (tree / path).exists(), path
         # Hydra wants "@package" in the first line of a file.
         (tree / path).write_text(text.partition("\n")[2], encoding="utf-8")
     return tree
 
 
-def run(command: str, tree: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    module: str, arguments: list[str], tree: Path, folder: Path
+) -> subprocess.CompletedProcess[str]:
     """A command of the bench in this interpreter, from the copy."""
-    name, *arguments = shlex.split(command.replace("\\\n", " "))
-    module = f"bregbench.cli.{name.removeprefix('bregbench-')}"
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
@@ -59,11 +54,10 @@ def run(command: str, tree: Path, folder: Path) -> subprocess.CompletedProcess[s
 
 
 def test_files_of_the_page_work_together(copy, tmp_path):
-    for language, command in blocks():
-        if language != "bash":
-            continue
-        done = run(command.strip(), copy, tmp_path)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    for language, text in blocks(PAGE):
+        for module, arguments in commands(text) if language == "bash" else []:
+            done = run(module, arguments, copy, tmp_path)
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
     table = (tmp_path / "results" / "my_signs" / "my_signs.md").read_text()
     rows = re.findall(r"\| (SGD|sign descent) \| (\S+) ± \S+ \| (\S+) ", table)
     assert [row for row, _, _ in rows] == ["SGD", "sign descent"], table
@@ -74,6 +68,6 @@ def test_files_of_the_page_work_together(copy, tmp_path):
 
 
 def test_a_method_is_one_short_module_and_one_file():
-    found = {text.splitlines()[0]: text for _, text in blocks() if "/sign_sgd." in text}
+    found = {text.splitlines()[0]: text for _, text in blocks(PAGE) if "/sign_sgd." in text}
     assert list(found) == ["# bregbench/methods/sign_sgd.py", "# configs/method/sign_sgd.yaml"]
     assert sum(text.count("\n") for text in found.values()) < 60
