@@ -53,15 +53,35 @@ class Backprop:
         self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
     ) -> Step:
         """Forward, backward, one optimiser step."""
-        with self._context.autocast():
-            total, loss, outputs = self._objective(self._forward, inputs, targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss, outputs = self._differentiated(inputs, targets)
+        if self._context.clip_gradients is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._context.clip_gradients)
         self.optimizer.step()
         healing = self._healing is not None and self._healing.active
         if self._density_target is not None and not healing:
             self._density_target.after_step()
         return Step(loss, outputs)
+
+    def _differentiated(
+        self, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of a batch, from its parts weighted by their sizes; its mean loss and its outputs."""
+        size = -(-len(targets) // self._context.accumulate)
+        losses, outputs = [], []
+        for index, (part, wanted) in enumerate(
+            zip(inputs.split(size), targets.split(size), strict=True)
+        ):
+            with self._context.autocast():
+                total, loss, output = self._objective(self._forward, part, wanted)
+            if index == 0:
+                self.optimizer.zero_grad(set_to_none=True)
+            share = len(wanted) / len(targets)
+            (total if share == 1 else total * share).backward()
+            losses.append(loss if share == 1 else loss * share)
+            outputs.append(output)
+        if len(losses) == 1:
+            return losses[0], outputs[0]
+        return torch.stack(losses).sum(), torch.cat(outputs)
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
         """Learning rate, the optimiser's lam where it has one, and what the objective reports."""

@@ -102,6 +102,10 @@ class MethodConfig:
     kind: ClassVar[str]
     #: the networks that a run of the method may be judged by, those of `Method.variants`
     variants: ClassVar[tuple[str, ...]] = ("trained",)
+    #: whether its steps follow gradients of the objective, which can be clipped and accumulated
+    follows_gradients: ClassVar[bool] = True
+    #: whether it begins anew whenever its learning rate changes
+    restarts: ClassVar[bool] = False
 
     def check(self, at: str) -> None:
         """Refuse values out of range.
@@ -112,6 +116,10 @@ class MethodConfig:
         Raises:
             BenchError: names the key, the value and what is allowed.
         """
+
+    def paced(self) -> str | None:
+        """The option that spreads something over the whole length of a phase; None where none does."""
+        return None
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
         """Set the weights that training starts from; called once, before the first phase."""

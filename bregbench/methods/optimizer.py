@@ -115,6 +115,12 @@ class PenalizedConfig(OptimizerConfig):
             f"greater than 0 where {at}.target_density adjusts it",
         )
 
+    def paced(self) -> str | None:
+        """See `MethodConfig.paced`."""
+        if self.target_density is not None:
+            return "target_density"
+        return "healing.epochs" if self.healing.epochs else None
+
     def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
         """What changes lam, where a density is wanted; four times an epoch unless told otherwise."""
         if self.target_density is None:

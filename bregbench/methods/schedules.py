@@ -19,16 +19,28 @@ from bregbench.tasks.base import larger_is_better
 
 
 class Schedule:
-    """A running schedule; `factor` is what learning rates are multiplied by now."""
+    """A running schedule; `factor` is what learning rates are multiplied by now.
 
-    def __init__(self, config: ScheduleConfig, epochs: int) -> None:
+    Args:
+        config: which one.
+        epochs: of the phase.
+        warmup: in the first so many epochs the factor of the rule is multiplied with 1 / (warmup + 1),
+            2 / (warmup + 1) and so on.
+    """
+
+    def __init__(self, config: ScheduleConfig, epochs: int, *, warmup: int = 0) -> None:
+        self._warmup, self._epoch = warmup, 0
         self._optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
         self._metric = config.metric if isinstance(config, Plateau) else None
         self._scheduler = config.rule(self._optimizer, epochs)
 
     @property
     def factor(self) -> float:
-        """The present factor, 1 at the start."""
+        """The present factor, 1 at the start where nothing warms up."""
+        return min(1.0, (self._epoch + 1) / (self._warmup + 1)) * self._rule_factor
+
+    @property
+    def _rule_factor(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
@@ -37,6 +49,7 @@ class Schedule:
         Raises:
             BenchError: the watched metric was not measured.
         """
+        self._epoch += 1
         # torch warns when a scheduler moves before its optimiser; the stand-in has no gradients.
         self._optimizer.step()
         if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
@@ -48,12 +61,14 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """State of the rule and the present factor."""
-        return {"scheduler": self._scheduler.state_dict(), "factor": self.factor}
+        state = {"scheduler": self._scheduler.state_dict(), "factor": self._rule_factor}
+        return state | {"epoch": self._epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state_dict` was taken."""
         self._scheduler.load_state_dict(state["scheduler"])
         self._optimizer.param_groups[0]["lr"] = state["factor"]
+        self._epoch = state.get("epoch", self._warmup)
 
 
 def _not_measured(metric: str | None, known: Collection[str]) -> BenchError:
@@ -66,9 +81,9 @@ def _not_measured(metric: str | None, known: Collection[str]) -> BenchError:
 class ScheduleConfig:
     """Which schedule a phase follows."""
 
-    def build(self, epochs: int) -> Schedule:
-        """A schedule over a phase of so many epochs."""
-        return Schedule(self, epochs)
+    def build(self, epochs: int, *, warmup: int = 0) -> Schedule:
+        """A schedule over a phase of so many epochs, the first `warmup` of them with smaller rates."""
+        return Schedule(self, epochs, warmup=warmup)
 
     def check(self, at: str) -> None:
         """Refuse values out of range.

@@ -53,6 +53,8 @@ class ObjectiveConfig:
     """Which objective a method differentiates."""
 
     kind: ClassVar[str]
+    #: whether a batch must not be differentiated in parts
+    whole_batch: ClassVar[bool] = False
 
     def check(self, at: str) -> None:
         """Refuse values out of range.

@@ -61,6 +61,6 @@ class _Loss(Objective):
         targets: torch.Tensor,
     ) -> Evaluated:
         outputs = forward(inputs)
-        loss = self._task.loss(outputs, targets)
+        loss = self._task.training_loss(outputs, targets)
         total = loss + penalty_value(self._groups) if self._groups else loss
         return Evaluated(total, loss.detach(), outputs.detach())

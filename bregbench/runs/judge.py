@@ -59,6 +59,9 @@ def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
     final: dict[str, dict[str, dict[str, float]]] = {}
     for selection, state in ((Selection.best, best), (Selection.last, last)):
         network.load_state_dict(state)
+        average = training.average
+        if average is not None and selection is Selection.last:
+            final["ema"] = {"last": _judge_variant(average.network, "ema", training)}
         # Variants that rest on the optimiser's state belong to the weights of the last epoch.
         past = selection is Selection.best and best_epoch not in (0, training.position.epochs)
         hidden = training.method.last_only if past and isinstance(training.method, Split) else ()

@@ -210,6 +210,7 @@ def _summarize(training: Training, started: str) -> dict[str, Any]:
             *training.method.notes(),
             *_selection_note(training),
             *training.sources.notes(),
+            *_stopping_note(training),
         ],
         "final": judge_run(training),
     }
@@ -221,6 +222,16 @@ def _selection_note(training: Training) -> list[str]:
     return [
         "the best epoch was chosen on test images (trainer.select_on=test): its accuracy is no estimate "
         "for new ones"
+    ]
+
+
+def _stopping_note(training: Training) -> list[str]:
+    phase = training.stage.phase
+    if not training.stopped_early or training.position.phase_epochs == phase.epochs:
+        return []
+    return [
+        f"phase {phase.name} ended after {training.position.phase_epochs} of {phase.epochs} epochs: none of "
+        f"the last {training.config.trainer.patience} was as good as the best (trainer.patience)"
     ]
 
 

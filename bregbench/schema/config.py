@@ -20,6 +20,7 @@ from bregbench.models import ModelConfig
 from bregbench.objectives import ObjectiveConfig
 from bregbench.phases.base import Phase, PhaseConfig
 from bregbench.schema.check import check_tree, walk
+from bregbench.schema.composing import check_composition
 from bregbench.schema.selecting import check_selection
 from bregbench.schema.trainer import Precision, TrainerConfig
 from bregbench.storage.layout import RunName, check_experiment
@@ -145,6 +146,8 @@ class Config:
         """
         check_tree(self, "")
         check_selection(self.trainer.select_on, self.task)
+        for phase in self.run_phases():
+            check_composition(self.trainer, self.task, phase)
         orders = [phase.order for phase in self.phases.values()]
         if len(set(orders)) < len(orders):
             given = ", ".join(f"phases.{name}.order={p.order}" for name, p in self.phases.items())

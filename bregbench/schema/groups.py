@@ -45,7 +45,8 @@ GROUPS: dict[str, tuple[type, ...]] = {
 
 def method_variants() -> tuple[str, ...]:
     """The variants of all methods: the networks that a finished run may be judged by."""
-    return tuple(dict.fromkeys(name for method in GROUPS["method"] for name in method.variants))
+    names = [name for method in GROUPS["method"] for name in method.variants]
+    return tuple(dict.fromkeys([*names, "ema"]))
 
 
 #: what Hydra knows already: storing takes as long as composing

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import torch
 
-from bregbench.foundations.errors import BenchError
+from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.half_precision import has_bf16
 from bregbench.foundations.identity import chosen, fill_chosen, local
 from bregbench.foundations.memory import keep_freed_memory
@@ -60,10 +60,20 @@ class TrainerConfig:
             the CLIP paper did: the share of validation images that withstand its attack.
         keep_memory: let the C library reuse freed memory; much faster for convolutions on the CPU.
         threads: torch's CPU threads; two processes of one thread each beat one of two.
-        device: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:<n>`.
+        device: `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:<n>` or `mps`.
         checkpoint_minutes: also write a checkpoint within long epochs, this often.
         image_sizes: heights; every training batch is resized to one of them, drawn anew (trigonometric
             interpolation), for networks that take images of any size. Empty for images as they are.
+        clip_gradients: scale the gradients of a step down where their Euclidean norm, of all parameters
+            together, is larger; None for never.
+        accumulate: batches whose gradients make one step: as one batch so many times as large, in the
+            memory of one. Norm layers still see `batch_size` samples.
+        warmup: epochs at the beginning of every phase in which learning rates rise linearly to those of
+            the schedule.
+        ema: decay of an exponential moving average of the weights over the steps of the last phase, which
+            is judged as variant `ema`; None for none.
+        patience: end a phase when the score that chooses the best epoch has stayed below its best for so
+            many epochs; None for never.
         snapshots: epochs after which the weights are kept; 0 is the start of the run.
     """
 
@@ -78,6 +88,11 @@ class TrainerConfig:
     deterministic: bool = False
     image_sizes: list[int] = field(default_factory=list)
     select_on: SelectOn = SelectOn.validation
+    clip_gradients: float | None = None
+    accumulate: int = 1
+    warmup: int = 0
+    ema: float | None = None
+    patience: int | None = None
     keep_memory: bool = local(True)
     threads: int = local(1)
     device: str = local("auto")
@@ -99,10 +114,21 @@ class TrainerConfig:
             BenchError: names the key, the value and what is allowed.
         """
         check_counts(self, at, "epochs", "snapshots", least=0)
-        check_counts(self, at, "batch_size", "max_steps")
+        check_counts(self, at, "warmup", least=0)
+        check_counts(self, at, "batch_size", "max_steps", "accumulate", "patience")
+        check_numbers(self, at, "clip_gradients", above=0)
+        check_numbers(self, at, "ema", least=0, below=1)
+        on_test = self.patience is not None and self.select_on is SelectOn.test
+        allowed = f"left out with {at}.select_on=test, because it would stop on test images"
+        require(not on_test, f"{at}.patience", self.patience, allowed)
         check_counts(self, at, "threads", most=MOST_THREADS)
         check_counts(self, at, "image_sizes", most=MOST_PIXELS)
         check_numbers(self, at, "checkpoint_minutes", above=0)
+
+    @property
+    def step_size(self) -> int:
+        """Samples of one step."""
+        return self.batch_size * self.accumulate
 
     def torch_device(self) -> torch.device:
         """The device that `device` names.
@@ -118,9 +144,14 @@ class TrainerConfig:
             raise BenchError(
                 f"trainer.device={self.device} is unknown: use auto, cpu, cuda or cuda:<n>"
             ) from None
-        if device.type not in ("cpu", "cuda"):
+        if device.type not in ("cpu", "cuda", "mps"):
             raise BenchError(
-                f"trainer.device={self.device} is not supported: use auto, cpu or cuda"
+                f"trainer.device={self.device} is not supported: use auto, cpu, cuda or mps"
+            )
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise BenchError(
+                f"trainer.device={self.device} is not there: it needs a Mac with an Apple chip and a torch "
+                "that was built for it; use trainer.device=auto or cpu"
             )
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise BenchError(

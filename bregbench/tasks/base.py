@@ -93,6 +93,10 @@ class TaskConfig:
         """The mean loss of a batch, differentiable."""
         raise NotImplementedError
 
+    def training_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """What training differentiates, where it is not the loss that evaluations report."""
+        return self.loss(outputs, targets)
+
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Sums over the batch of per-sample scores; divided by the sample count they are metrics."""
         raise NotImplementedError
@@ -104,11 +108,18 @@ class Classification(TaskConfig):
 
     Attributes:
         top5: also score whether the label is among the five largest logits (`accuracy_top5`).
+        label_smoothing: share of the target probability that training spreads over all labels, as in
+            `torch.nn.CrossEntropyLoss`; `train/loss` is then that loss, and other losses stay as they are.
     """
 
     kind: ClassVar[str] = "classification"
     selection: ClassVar[str] = "accuracy"
     top5: bool = local(False)
+    label_smoothing: float = 0.0
+
+    def check(self, at: str) -> None:
+        """See `TaskConfig.check`."""
+        check_numbers(self, at, "label_smoothing", least=0, below=1)
 
     def check_targets(self, labels: torch.Tensor) -> None:
         """Labels are whole numbers."""
@@ -133,6 +144,11 @@ class Classification(TaskConfig):
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Mean cross-entropy of logits (batch, classes) and labels (batch,)."""
         return nn.functional.cross_entropy(outputs.float(), targets)
+
+    def training_loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy with smoothed labels."""
+        smoothing = self.label_smoothing
+        return nn.functional.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """How many labels are hit by the largest logit, and by one of the five largest."""

@@ -31,6 +31,8 @@ class RunContext:
         bf16: whether forward passes run under bfloat16 autocast.
         channels_last: whether images and convolution weights use that memory layout.
         compile: whether methods should compile the forward pass.
+        clip_gradients: largest Euclidean norm of all gradients together; None for any.
+        accumulate: parts of a batch that are differentiated one after the other.
         built: the network as it was built, where phases may change its structure; else None.
     """
 
@@ -44,6 +46,8 @@ class RunContext:
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
+    clip_gradients: float | None = None
+    accumulate: int = 1
     built: Structure | None = None
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:

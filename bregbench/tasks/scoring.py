@@ -27,6 +27,8 @@ class Scores:
         self._task = task
         self._sums: dict[str, torch.Tensor] = {}
         self._device = device
+        # Apple's GPUs have no double precision.
+        self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._count = 0
 
     def add(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -35,7 +37,7 @@ class Scores:
         scores = self._task.scores(outputs, targets)
         for name, value in {"loss": loss.detach() * size, **scores}.items():
             if name not in self._sums:
-                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self._device)
+                self._sums[name] = torch.zeros((), dtype=self._dtype, device=self._device)
             self._sums[name] += value
         self._count += size
 

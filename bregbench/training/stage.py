@@ -34,14 +34,29 @@ class Stage:
     held: list[tuple[nn.Parameter, torch.Tensor]]
 
     @classmethod
-    def build(cls, phase: Phase, network: nn.Module, masks: Masks, context: RunContext) -> Stage:
+    def build(
+        cls,
+        phase: Phase,
+        network: nn.Module,
+        masks: Masks,
+        context: RunContext,
+        *,
+        warmup: int = 0,
+    ) -> Stage:
         """Make the method and the schedule of a phase for a network.
+
+        Args:
+            phase: its config.
+            network: to be trained.
+            masks: weights that are held at zero, by parameter name.
+            context: of the run.
+            warmup: epochs over which learning rates rise to those of the schedule.
 
         Raises:
             BenchError: the method or its penalty does not fit the network.
         """
         method = phase.method.build(network, phase.objective, context)
-        schedule: Schedule = phase.schedule.build(phase.epochs)
+        schedule: Schedule = phase.schedule.build(phase.epochs, warmup=warmup)
         method.scale_lr(schedule.factor)
         parameters = dict(network.named_parameters())
         held = [(parameters[name], mask.to(parameters[name])) for name, mask in masks.items()]

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from typing import Any
 
 from bregbench.data import BatchLoader
 from bregbench.data.loader import to_unit_interval
 from bregbench.foundations.console import EpochProgress
-from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors, write_tensors
 from bregbench.foundations.interrupts import Interrupts
 from bregbench.foundations.streams import Streams
-from bregbench.measures import of_weights
 from bregbench.measures.structure import structure_of
 from bregbench.methods import Method
 from bregbench.methods.thresholds import Masks
 from bregbench.phases.base import Begun, Turn
 from bregbench.schema.config import Config
-from bregbench.schema.selecting import check_selection, withstood
-from bregbench.schema.trainer import Precision, SelectOn
+from bregbench.schema.selecting import check_selection
+from bregbench.schema.trainer import Precision
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.restore import load_weights
 from bregbench.storage.tracking import Tracker
 from bregbench.tasks.context import RunContext
-from bregbench.tasks.scoring import Scores, score
+from bregbench.tasks.scoring import Scores
+from bregbench.training.averaging import MovingAverage
 from bregbench.training.batch_sizes import BatchSizes
 from bregbench.training.keeping import Keeper
+from bregbench.training.measuring import measure, refuse_nonfinite
 from bregbench.training.position import Position, on_cpu, to_channels_last
 from bregbench.training.sources import Sources
 from bregbench.training.stage import Stage
@@ -47,6 +46,7 @@ class Training:
         initial: measurements before the first step.
         keeper: best weights, snapshots, and the files that the run relies on.
         sources: digests of the user's own functions.
+        average: moving average of the weights in the phase at work, where it is asked for.
 
     Raises:
         BenchError: the config does not fit the data or the machine.
@@ -76,7 +76,7 @@ class Training:
         self._built = structure_of(self.network, self.data.input_shape) if changes else None
         self._loader = BatchLoader(
             self.data.train,
-            config.trainer.batch_size,
+            config.trainer.step_size,
             generator=self.streams.generator("data_order"),
             augment_generator=self.streams.generator("augmentation", self.device),
             augment=config.data.augment,
@@ -87,6 +87,7 @@ class Training:
         self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
         self._stage: Stage | None = None
+        self.average: MovingAverage | None = None
         self.initial: dict[str, float] = {}
 
     @property
@@ -132,6 +133,8 @@ class Training:
         self._place()
         self._build_stage(state["masks"])
         self.stage.load_state_dict(state)
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
         self._scores.load_state_dict(state["scores"])
         self.streams.load_state_dict(on_cpu(state["streams"]))
         self._loader.load_state_dict(on_cpu(state["loader"]))
@@ -146,7 +149,7 @@ class Training:
         return RunContext(
             task=self.config.task,
             data=self.data,
-            batch_size=trainer.batch_size,
+            batch_size=trainer.step_size,
             steps_per_epoch=len(self._loader),
             epochs=self.phases[self.position.phase].epochs,
             device=self.device,
@@ -154,6 +157,8 @@ class Training:
             bf16=trainer.precision is Precision.bf16,
             channels_last=trainer.channels_last,
             compile=trainer.compile,
+            clip_gradients=trainer.clip_gradients,
+            accumulate=trainer.accumulate,
             built=self._built,
         )
 
@@ -238,7 +243,9 @@ class Training:
 
     def _build_stage(self, masks: Masks) -> None:
         phase = self.phases[self.position.phase]
-        self._stage = Stage.build(phase, self.network, masks, self.context())
+        warmup, decay = self.config.trainer.warmup, self.config.trainer.ema
+        self._stage = Stage.build(phase, self.network, masks, self.context(), warmup=warmup)
+        self.average = None if decay is None else MovingAverage(self.network, decay)
 
     def _place(self) -> None:
         """Put the network on its device, in its memory layout."""
@@ -247,7 +254,13 @@ class Training:
             to_channels_last(self.network)
 
     def _epochs_left(self) -> bool:
-        return self.position.phase_epochs < self.stage.phase.epochs
+        return self.position.phase_epochs < self.stage.phase.epochs and not self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the phase at work has waited long enough for a better epoch."""
+        patience, best = self.config.trainer.patience, self.keeper.best["epoch"]
+        return patience is not None and best > 0 and self.position.epochs - best >= patience
 
     def _steps_left(self) -> bool:
         limit = self.config.trainer.max_steps
@@ -262,6 +275,8 @@ class Training:
             inputs, targets = self.config.task.pose(self._resize(images), labels, self._noise)
             step = self.method.step(context.arrange(inputs), targets, self._loader.indices)
             self.stage.hold_masks()
+            if self.average is not None:
+                self.average.update(self.network)
             self._scores.add(step.loss, step.outputs, targets)
             self.position.steps += 1
             self.position.epoch_seconds = time.perf_counter() - begin
@@ -300,26 +315,11 @@ class Training:
         return row
 
     def _measure(self) -> dict[str, float]:
-        select_on = self.config.trainer.select_on
-        splits = {"validation": self.data.validation}
-        if select_on is SelectOn.test:
-            splits["test"] = self.data.test
-        scores = {
-            key: value
-            for name, split in splits.items()
-            for key, value in score(self.network, split, self.context(), name).items()
-        }
-        if select_on is SelectOn.robustness:
-            scores |= withstood(self.network, self.data, scores)
-        return {**scores, **of_weights(self.network)}
+        return measure(self.network, self.data, self.context(), self.config.trainer.select_on)
 
     def _refuse_nonfinite(self, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise BenchError(
-                    f"{name} became {value} in epoch {self.position.epochs}: "
-                    f"{self.method.remedy}; earlier epochs are kept in {self.directory.path}"
-                )
+        advice = f"{self.method.remedy}; earlier epochs are kept in {self.directory.path}"
+        refuse_nonfinite(metrics, self.position.epochs, advice)
 
     def save(self) -> None:
         """Write a checkpoint from which the run continues bit by bit, once what it relies on is written.
@@ -338,6 +338,7 @@ class Training:
             "best": self.keeper.best,
             "initial": self.initial,
             "sources": self.sources.state_dict(),
+            **({"average": self.average.network.state_dict()} if self.average is not None else {}),
             "files": self.keeper.ledger.state_dict(),
         }
         write_tensors(self.directory.checkpoint, state, make_folder=False)

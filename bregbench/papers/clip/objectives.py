@@ -19,7 +19,9 @@ from clip.choices import Norm, Reduction
 
 @dataclass
 class RobustConfig(ObjectiveConfig):
-    """An objective that `clip` evaluates."""
+    """An objective that `clip` evaluates; pairs, attacks and rules move once a batch."""
+
+    whole_batch: ClassVar[bool] = True
 
     def build(self, network: nn.Module, context: RunContext) -> Objective:
         """See `ObjectiveConfig.build`."""
@@ -64,7 +66,7 @@ class Clip(RobustConfig):
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
         objective = clip.Clip(
             network,
-            context.task.loss,
+            context.task.training_loss,
             self.pairs.build(context),
             lam=self.rule.weight(self.lam),
             mu=self.mu,
@@ -101,7 +103,7 @@ class WeightPenalty(RobustConfig):
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
         penalty = clip.WeightPenalty(network, power=self.power, biases=self.biases)  # type: ignore[arg-type]
         terms: dict[str, Any] = {"mu": (penalty, self.rule.weight(self.mu))}
-        objective = clip.PenalisedLoss(network, context.task.loss, terms)
+        objective = clip.PenalisedLoss(network, context.task.training_loss, terms)
         return Followed(objective, self.rule, context)
 
 
@@ -128,7 +130,7 @@ class ProductNorm(RobustConfig):
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
         penalty = clip.ProductNorm(network, context.data.input_shape, power=self.power)  # type: ignore[arg-type]
         terms: dict[str, Any] = {"lam": (penalty, self.rule.weight(self.lam))}
-        objective = clip.PenalisedLoss(network, context.task.loss, terms)
+        objective = clip.PenalisedLoss(network, context.task.training_loss, terms)
         return Followed(objective, self.rule, context)
 
 
@@ -160,7 +162,7 @@ class Adversarial(RobustConfig):
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
         objective = clip.AdversarialTraining(
             network,
-            context.task.loss,
+            context.task.training_loss,
             radius=self.radius,
             norm=self.norm,
             steps=self.steps,

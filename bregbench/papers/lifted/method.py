@@ -69,6 +69,7 @@ class Lifted(MethodConfig):
     """
 
     kind: ClassVar[str] = "lifted"
+    follows_gradients: ClassVar[bool] = False
     solver: SolverConfig = chosen(Implicit)
     penalty: PenaltyName = PenaltyName.bregman
     loss: Loss = Loss.own

@@ -118,6 +118,7 @@ class Rmda(PenalizedConfig):
     """
 
     kind: ClassVar[str] = "rmda"
+    restarts: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = (*PenalizedConfig.variants, "proximal")
     lam: float = 1e-3
     averaging: float = 0.1
@@ -257,6 +258,9 @@ class Xrda(PenalizedConfig):
     time_scale: float = 9.5
     boost: float = 500.0
     weight_decay: float = 5e-4
+
+    def paced(self) -> str | None:
+        return super().paced() or "lr"
 
     def check(self, at: str) -> None:
         super().check(at)

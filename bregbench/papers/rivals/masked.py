@@ -98,6 +98,9 @@ class Gmp(MaskedConfig):
             self.begin <= self.until, f"{at}.begin", self.begin, f"at most {at}.until={self.until}"
         )
 
+    def paced(self) -> str | None:
+        return "density"
+
     def start_density(self) -> float | None:
         return None
 
@@ -136,6 +139,9 @@ class Granet(MaskedConfig):
             self.initial_density,
             f"at least {at}.density={self.density}",
         )
+
+    def paced(self) -> str | None:
+        return "density"
 
     def start_density(self) -> float | None:
         return self.initial_density
