@@ -96,6 +96,11 @@ class QuantileControl:
         for group in _penalised(optimizer):
             check_choice("penalty under a quantile", group["penalty"], ("l1", "l12", "nonnegative"))
 
+    @property
+    def due(self) -> bool:
+        """Whether the next call of `after_step` acts."""
+        return (self._taken + 1) % self._interval == 0
+
     def after_step(self) -> None:
         """Count a step and set lam when it is time."""
         self._taken += 1
@@ -213,6 +218,11 @@ class GapControl:
         self._taken = 0
         self._sign = 0
         self._crossings = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether the next call of `after_step` acts."""
+        return (self._taken + 1) % self._interval == 0
 
     def after_step(self) -> None:
         """Count a step and change lam when it is time."""

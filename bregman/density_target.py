@@ -61,6 +61,11 @@ class DensityTarget:
         nonzero = torch.stack([torch.count_nonzero(p) for p in weights]).sum()
         return int(nonzero) / max(sum(p.numel() for p in weights), 1)
 
+    @property
+    def due(self) -> bool:
+        """Whether the next call of `after_step` acts."""
+        return (self._taken + 1) % self._interval == 0
+
     def after_step(self) -> None:
         """Count a step and adjust lam when it is time."""
         self._taken += 1

@@ -41,6 +41,16 @@ class Healing:
         """Whether the support is frozen."""
         return self._taken >= self._start
 
+    def pass_by(self) -> None:
+        """Count a step that was taken on these weights without this optimiser.
+
+        Raises:
+            RuntimeError: The support is frozen already.
+        """
+        if self.active:
+            raise RuntimeError("the support is frozen: take this step with the optimiser itself")
+        self._taken += 1
+
     @torch.no_grad()
     def _before(self, *_: Any) -> None:
         if not self.active:

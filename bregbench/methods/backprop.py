@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from bregbench.data.loader import to_unit_interval
 from bregbench.methods.base import Step
 from bregbench.methods.density import LamControl
+from bregbench.methods.shrinking import Shrinking
 from bregbench.methods.thresholds import Cut
 from bregbench.objectives import Objective
 from bregbench.tasks.context import RunContext
@@ -35,6 +36,7 @@ class Backprop:
         healing: Healing | None = None,
         cut: Cut | None = None,
         recalibrate: int = 0,
+        shrinking: Shrinking | None = None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -44,6 +46,7 @@ class Backprop:
         self._healing = healing
         self._cut = cut
         self._recalibrate = recalibrate
+        self._shrinking = shrinking
         self._forward: Callable[[torch.Tensor], torch.Tensor] = (
             torch.compile(network) if context.compile else network
         )
@@ -53,28 +56,31 @@ class Backprop:
         self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
     ) -> Step:
         """Forward, backward, one optimiser step."""
-        loss, outputs = self._differentiated(inputs, targets)
+        shrinking = self._shrinking
+        forward = self._forward if shrinking is None else shrinking.network
+        optimizer = self.optimizer if shrinking is None else shrinking
+        loss, outputs = self._differentiated(forward, optimizer.zero_grad, inputs, targets)
         if self._context.clip_gradients is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._context.clip_gradients)
-        self.optimizer.step()
-        healing = self._healing is not None and self._healing.active
-        if self._density_target is not None and not healing:
-            self._density_target.after_step()
+        optimizer.step()
+        self._follow_density()
         return Step(loss, outputs)
 
     def _differentiated(
-        self, inputs: torch.Tensor, targets: torch.Tensor
+        self,
+        forward: Callable[[torch.Tensor], torch.Tensor],
+        zero_grad: Callable[[], None],
+        inputs: torch.Tensor,
+        targets: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of a batch, from its parts weighted by their sizes; its mean loss and its outputs."""
         size = -(-len(targets) // self._context.accumulate)
         losses, outputs = [], []
-        for index, (part, wanted) in enumerate(
-            zip(inputs.split(size), targets.split(size), strict=True)
-        ):
+        for part, wanted in zip(inputs.split(size), targets.split(size), strict=True):
             with self._context.autocast():
-                total, loss, output = self._objective(self._forward, part, wanted)
-            if index == 0:
-                self.optimizer.zero_grad(set_to_none=True)
+                total, loss, output = self._objective(forward, part, wanted)
+            if not losses:
+                zero_grad()  # only now, because the objective itself may differentiate
             share = len(wanted) / len(targets)
             (total if share == 1 else total * share).backward()
             losses.append(loss if share == 1 else loss * share)
@@ -82,6 +88,32 @@ class Backprop:
         if len(losses) == 1:
             return losses[0], outputs[0]
         return torch.stack(losses).sum(), torch.cat(outputs)
+
+    @property
+    def at_work(self) -> nn.Module:
+        """The network that the latest step has trained: the whole one, or a smaller one in its place."""
+        return self.network if self._shrinking is None else self._shrinking.at_work
+
+    def synchronise(self) -> None:
+        """Write what smaller networks have learned into `network`, and their state into the optimiser's."""
+        if self._shrinking is not None:
+            self._shrinking.synchronise()
+
+    def train_in_full(self, reason: str) -> None:
+        """Train the whole network in every step from now on, and say why."""
+        if self._shrinking is not None:
+            self._shrinking.train_in_full(reason)
+
+    def _follow_density(self) -> None:
+        """Let the density's control see a step, on whole weights and duals where it acts."""
+        healing, control = self._healing, self._density_target
+        if healing is not None and self.at_work is not self.network:
+            healing.pass_by()
+        if control is None or (healing is not None and healing.active):
+            return
+        if self._shrinking is not None and control.due:
+            self._shrinking.restart()  # its weights and duals may be set anew
+        control.after_step()
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
         """Learning rate, the optimiser's lam where it has one, and what the objective reports."""
@@ -91,6 +123,8 @@ class Backprop:
         scaled = next((g for g in penalised if g["lam_scale"] > 0), None)
         if scaled is not None:
             found["lam"] = scaled["lam"] / scaled["lam_scale"]
+        if self._shrinking is not None:
+            found |= self._shrinking.end_epoch()
         return found | self._objective.end_epoch(metrics)
 
     def scale_lr(self, factor: float) -> None:
@@ -118,12 +152,15 @@ class Backprop:
         return match_table(groups) + "\n" if "penalty" in groups[0] else ""
 
     def notes(self) -> list[str]:
-        """Whether the wanted density was missed."""
+        """Whether the wanted density was missed, and what was not left out of steps."""
         note = self._density_target.note() if self._density_target is not None else None
-        return [note] if note else []
+        shrinking = self._shrinking.notes() if self._shrinking is not None else []
+        return [*([note] if note else []), *shrinking]
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the optimiser, of the objective and of the feedback on lam."""
+        """State of the optimiser, of the objective, of the feedback on lam and of shrunk training."""
+        # First, because it writes into the state of the optimiser.
+        shrinking = None if self._shrinking is None else self._shrinking.state_dict()
         state: dict[str, Any] = {
             "optimizer": self.optimizer.state_dict(),
             "objective": self._objective.state_dict(),
@@ -132,6 +169,8 @@ class Backprop:
             state["density_target"] = self._density_target.state_dict()
         if self._healing is not None:
             state["healing"] = self._healing.state_dict()
+        if shrinking is not None:
+            state["shrinking"] = shrinking
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -142,3 +181,5 @@ class Backprop:
             self._density_target.load_state_dict(state["density_target"])
         if self._healing is not None:
             self._healing.load_state_dict(state["healing"])
+        if self._shrinking is not None:
+            self._shrinking.load_state_dict(state["shrinking"])

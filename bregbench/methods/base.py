@@ -95,6 +95,24 @@ class Split(Protocol):
     last_only: frozenset[str]
 
 
+@runtime_checkable
+class Resizing(Protocol):
+    """A method whose steps may train a smaller network in the place of `network`."""
+
+    @property
+    def at_work(self) -> nn.Module:
+        """The network that the latest step has trained."""
+        ...
+
+    def synchronise(self) -> None:
+        """Write what was trained into `network`, before anybody reads it."""
+        ...
+
+    def train_in_full(self, reason: str) -> None:
+        """Train `network` itself in every step from now on, and say why."""
+        ...
+
+
 @dataclass
 class MethodConfig:
     """Which method trains the network."""
@@ -106,6 +124,11 @@ class MethodConfig:
     follows_gradients: ClassVar[bool] = True
     #: whether it begins anew whenever its learning rate changes
     restarts: ClassVar[bool] = False
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether its steps may train a smaller network in the place of the whole one."""
+        return False
 
     def check(self, at: str) -> None:
         """Refuse values out of range.

@@ -14,12 +14,14 @@ from bregbench.foundations.streams import Streams
 from bregbench.methods.backprop import Backprop
 from bregbench.methods.base import MethodConfig
 from bregbench.methods.density import DensityConfig, HealingConfig, LamControl
+from bregbench.methods.shrinking import Mode, ShrinkConfig, Shrinking
 from bregbench.methods.start import StartConfig
 from bregbench.methods.thresholds import Cut
 from bregbench.objectives import ObjectiveConfig
 from bregbench.objectives.penalty import PenaltyConfig
 from bregbench.tasks.context import RunContext
 from bregman import Healing
+from bregman.dual import DualOptimizer
 
 
 @dataclass
@@ -61,6 +63,9 @@ class OptimizerConfig(MethodConfig):
             optimizer = self.optimizer(network, context)
         except ValueError as error:
             raise BenchError(f"method={self.kind}: {error}") from error
+        shrinking = self.shrunk(network, optimizer, context)
+        if shrinking is not None and (reason := _unfit(objective, context)):
+            shrinking.train_in_full(reason)
         return Backprop(
             network,
             optimizer,
@@ -70,6 +75,7 @@ class OptimizerConfig(MethodConfig):
             healing=self.healed(optimizer, context),
             cut=self.cut,
             recalibrate=self.recalibrate,
+            shrinking=shrinking,
         )
 
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
@@ -82,6 +88,12 @@ class OptimizerConfig(MethodConfig):
 
     def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
         """What freezes the support at the end, for methods that have it."""
+        return None
+
+    def shrunk(
+        self, network: nn.Module, optimizer: Optimizer, context: RunContext
+    ) -> Shrinking | None:
+        """What trains the active units alone between full steps, for methods that have it."""
         return None
 
 
@@ -130,6 +142,36 @@ class PenalizedConfig(OptimizerConfig):
     def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
         """What freezes the support at the end, where it is asked for."""
         return self.healing.build(optimizer, context)
+
+
+@dataclass
+class DualConfig(PenalizedConfig):
+    """An optimiser with duals, which can train the network of the active units alone.
+
+    Attributes:
+        shrink: when it does.
+    """
+
+    shrink: ShrinkConfig = field(default_factory=ShrinkConfig)
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether its steps may train a smaller network in the place of the whole one."""
+        return self.shrink.mode is not Mode.never
+
+    def shrunk(
+        self, network: nn.Module, optimizer: Optimizer, context: RunContext
+    ) -> Shrinking | None:
+        """Shrunk training, where it is asked for."""
+        assert isinstance(optimizer, DualOptimizer)
+        return self.shrink.build(network, optimizer, context, healing=self.healing.epochs)
+
+
+def _unfit(objective: ObjectiveConfig, context: RunContext) -> str:
+    """Why no smaller network can be trained; empty where one can."""
+    if objective.kind != "plain":
+        return f"objective={objective.kind} looks at the whole network"
+    return "trainer.compile=true compiles the whole network" if context.compile else ""
 
 
 def _fused(context: RunContext) -> bool | None:

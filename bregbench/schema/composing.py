@@ -45,6 +45,10 @@ def check_composition(trainer: TrainerConfig, task: TaskConfig, phase: Phase) ->
         f"patience={trainer.patience}",
         f"{named}, whose method.{method.paced()} is spread over all epochs: leave one of the two out",
     )
+    # A smaller network has other gradients, and between full steps the whole network stands still.
+    shrinks = f"{named} with method.shrink, which trains smaller networks: leave one of the two out"
+    _refuse(clipped and method.shrinks, f"clip_gradients={trainer.clip_gradients}", shrinks)
+    _refuse(trainer.ema is not None and method.shrinks, f"ema={trainer.ema}", shrinks)
 
 
 def _refuse(found: bool, option: str, reason: str) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bregbench.methods import Method
+from bregbench.methods.base import Resizing
 from bregbench.methods.schedules import Schedule
 from bregbench.methods.thresholds import Masks
 from bregbench.phases.base import Phase
@@ -60,6 +61,8 @@ class Stage:
         method.scale_lr(schedule.factor)
         parameters = dict(network.named_parameters())
         held = [(parameters[name], mask.to(parameters[name])) for name, mask in masks.items()]
+        if held and isinstance(method, Resizing):
+            method.train_in_full("masks hold weights at zero")
         return cls(phase, method, schedule, masks, held)
 
     @torch.no_grad()
@@ -67,6 +70,11 @@ class Stage:
         """Set masked weights to zero again."""
         for parameter, mask in self.held:
             parameter.mul_(mask)
+
+    def synchronise(self) -> None:
+        """Make sure that the network holds all that was trained."""
+        if isinstance(self.method, Resizing):
+            self.method.synchronise()
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Let the schedule see an epoch, and scale the method's rates by what it says."""

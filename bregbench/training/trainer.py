@@ -295,6 +295,7 @@ class Training:
         self.position.phase_epochs += 1
         self.position.epochs += 1
         begin = time.perf_counter()
+        self.stage.synchronise()
         metrics = {**self._scores.read("train"), **self._measure()}
         self._scores = Scores(self.config.task, self.device)
         self._refuse_nonfinite(metrics)
@@ -328,6 +329,7 @@ class Training:
             BenchError: a file of the run was deleted or cut short, or nothing can be written.
         """
         self.keeper.sync()
+        self.stage.synchronise()
         state = {
             "position": dataclasses.asdict(self.position),
             "network": self.network.state_dict(),

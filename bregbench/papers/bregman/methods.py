@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 import bregman
 from bregbench.foundations.ranges import check_numbers
-from bregbench.methods.optimizer import PenalizedConfig
+from bregbench.methods.optimizer import DualConfig, PenalizedConfig
 from bregbench.methods.start import StartConfig, sparse_start
 from bregbench.tasks.context import RunContext
 
@@ -33,7 +33,7 @@ class ProxSgd(PenalizedConfig):
 
 
 @dataclass
-class LinBreg(PenalizedConfig):
+class LinBreg(DualConfig):
     """Linearised Bregman iterations (Algorithm 1), with momentum Algorithm 2."""
 
     kind: ClassVar[str] = "linbreg"
@@ -59,7 +59,7 @@ class LinBreg(PenalizedConfig):
 
 
 @dataclass
-class AdaBreg(PenalizedConfig):
+class AdaBreg(DualConfig):
     """AdaBreg (Algorithm 3): Adam on the dual, and a proximal map back to the weights.
 
     `legacy_bias_correction` is the published code's behaviour before 2024; `dual_leak` and `birth_lr`
