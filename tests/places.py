@@ -1,9 +1,12 @@
-"""Places that tests look for: the repository, the real data, folders of records."""
+"""Places that tests look for: the repository, the real data, folders of records; what repeats in a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from bregbench.measures.cost import TIMES
 from bregbench.runs.workplace import Workplace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,3 +21,8 @@ def at(records: Path, *overrides: str) -> Workplace:
 def local_place(*overrides: str) -> Workplace:
     """A workplace without records."""
     return Workplace(more=overrides)
+
+
+def without_times(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Metrics without those that differ whenever they are taken."""
+    return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]

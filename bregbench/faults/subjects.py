@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bregbench.foundations.files import read_tensors
+from bregbench.measures.cost import TIMES
 from bregbench.runs.train import run_directory
 from bregbench.schema.compose import compose
 from bregbench.schema.config import Config
@@ -32,8 +33,6 @@ SUBJECTS = {
     "denoising": ("method=linbreg", "task=denoise", "model=mlp_autoencoder"),
 }
 _EPOCHS = 3
-#: measured anew whenever it is asked for
-_TIMES = ("cost/forward_seconds", "cost/peak_memory")
 
 
 def config_of(name: str, runs_dir: Path) -> Config:
@@ -84,14 +83,14 @@ def same(config: Config, whole: RunDirectory) -> str:
 
 
 def _rows(run: RunDirectory) -> list[dict[str, Any]]:
-    return [row | {"seconds": 0} for row in run.read_metrics()]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.read_metrics()]
 
 
 def _final(run: RunDirectory) -> dict[str, Any]:
     found = run.read_summary()["final"]
     for selections in found.values():
         for metrics in selections.values():
-            for name in _TIMES:
+            for name in TIMES:
                 metrics.pop(name, None)
     return found
 

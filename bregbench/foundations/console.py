@@ -17,6 +17,8 @@ from bregbench.foundations.durations import duration
 _SECONDS_BETWEEN_LINES = 2.0
 #: columns of the bar: what stands beside it fits into 80 with it
 _BAR = 12
+#: metrics of the widths of a smaller network that was trained, layer by layer
+_AT_WORK = "units_at_work/"
 
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -143,4 +145,6 @@ def _brief(metrics: dict[str, float]) -> str:
         "validation PSNR": "validation/psnr",
         "density": "density/total",
     }
-    return "  ".join(f"{name} {metrics[key]:.4f}" for name, key in shown.items() if key in metrics)
+    parts = [f"{name} {metrics[key]:.4f}" for name, key in shown.items() if key in metrics]
+    widths = [f"{value:.0f}" for key, value in metrics.items() if key.startswith(_AT_WORK)]
+    return "  ".join(parts + ([f"at work {'-'.join(widths)}"] if widths else []))

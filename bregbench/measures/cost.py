@@ -18,6 +18,18 @@ from bregbench.measures.layers import TRANSPOSED, WeightLayer, weight_layers
 from bregman.modules import evaluating, uncompiled
 from fno import SpectralConv2d
 
+#: metrics that are measured anew whenever they are asked for
+TIMES = frozenset(
+    {
+        "seconds",
+        "cost/train_seconds",
+        "cost/train_cpu_seconds",
+        "cost/cycle_time",
+        "cost/forward_seconds",
+        "cost/peak_memory",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Macs:
@@ -82,10 +94,10 @@ def median_seconds(call: Callable[[], object], device: torch.device, *, repeats:
     """Wall time of a call: the median of so many, after one to warm up."""
     seconds: list[float] = []
     for _ in range(repeats + 1):
-        _wait(device)
+        wait(device)
         begin = time.perf_counter()
         call()
-        _wait(device)
+        wait(device)
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds[1:])
 
@@ -108,7 +120,8 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -149,11 +149,11 @@ def _differing(
 
 
 def _never_measured(config: Config, summary: dict[str, Any]) -> Iterator[str]:
-    """Every number of the final evaluation comes from an evaluator that the run or a later command had."""
+    """Every final number comes from training or an evaluator that the run or a later command had."""
     later = {kind for entry in summary.get("evaluated", []) for kind in entry["evaluators"]}
     kinds: dict[str, type[EvaluatorConfig]] = {kind.kind: kind for kind in GROUPS["evaluators"]}
     used = [type(e) for e in config.evaluators.values()] + [kinds[k] for k in later if k in kinds]
-    patterns = {pattern for kind in used for pattern in kind.measures}
+    patterns = {"cost/train_*", *(pattern for kind in used for pattern in kind.measures)}
     for variant, selections in summary["final"].items():
         allowed = patterns if variant == "trained" else patterns | {"train/*"}
         for metric in {metric for metrics in selections.values() for metric in metrics}:

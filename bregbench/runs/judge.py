@@ -63,14 +63,15 @@ def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
         if average is not None and selection is Selection.last:
             final["ema"] = {"last": _judge_variant(average.network, "ema", training)}
         # Variants that rest on the optimiser's state belong to the weights of the last epoch.
+        spent = _spent(training, best_epoch if selection is Selection.best else 0)
         past = selection is Selection.best and best_epoch not in (0, training.position.epochs)
         hidden = training.method.last_only if past and isinstance(training.method, Split) else ()
         for variant, judged in training.method.variants().items():
             known = training.stage.phase.method.variants
             assert variant in known, f"{variant} is not among the variants {known} of the method"
             if variant not in hidden:
-                final.setdefault(variant, {})[selection.value] = _judge_variant(
-                    judged, variant, training
+                final.setdefault(variant, {})[selection.value] = (
+                    _judge_variant(judged, variant, training) | spent
                 )
     return final
 
@@ -87,6 +88,14 @@ def traces_of_run(training: Training) -> dict[str, torch.Tensor]:
             training.network.eval(), training.data, training.context()
         ).items()
     }
+
+
+def _spent(training: Training, epoch: int) -> dict[str, float]:
+    """What training had taken after an epoch, 0 for now."""
+    if epoch in (0, training.position.epochs):
+        return training.effort.metrics()
+    row = training.directory.read_metrics()[epoch - 1]
+    return {name: value for name, value in row.items() if name.startswith("cost/train_")}
 
 
 def _judge_variant(network: nn.Module, variant: str, training: Training) -> dict[str, float]:

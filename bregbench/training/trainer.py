@@ -26,6 +26,7 @@ from bregbench.tasks.context import RunContext
 from bregbench.tasks.scoring import Scores
 from bregbench.training.averaging import MovingAverage
 from bregbench.training.batch_sizes import BatchSizes
+from bregbench.training.effort import Effort, Meter
 from bregbench.training.keeping import Keeper
 from bregbench.training.measuring import measure, refuse_nonfinite
 from bregbench.training.position import Position, on_cpu, to_channels_last
@@ -43,6 +44,7 @@ class Training:
 
     Attributes:
         position: how far the run has come.
+        effort: what training has taken.
         initial: measurements before the first step.
         keeper: best weights, snapshots, and the files that the run relies on.
         sources: digests of the user's own functions.
@@ -84,6 +86,7 @@ class Training:
         sizes = config.trainer.image_sizes
         self._resize = BatchSizes(sizes, self.streams.generator("image_sizes") if sizes else None)
         self.position = Position()
+        self.effort = Effort()
         self._noise = self.streams.generator("task", self.device)
         self._scores = Scores(config.task, self.device)
         self._stage: Stage | None = None
@@ -129,6 +132,7 @@ class Training:
             return False
         state = read_tensors(self.directory.checkpoint, self.device)
         self.position = Position(**state["position"])
+        self.effort = Effort.resumed(state.get("effort"))
         load_weights(self.network, state["network"])
         self._place()
         self._build_stage(state["masks"])
@@ -246,6 +250,7 @@ class Training:
         warmup, decay = self.config.trainer.warmup, self.config.trainer.ema
         self._stage = Stage.build(phase, self.network, masks, self.context(), warmup=warmup)
         self.average = None if decay is None else MovingAverage(self.network, decay)
+        self._meter = Meter(self.network, self.data.input_shape)
 
     def _place(self) -> None:
         """Put the network on its device, in its memory layout."""
@@ -271,6 +276,7 @@ class Training:
         context = self.context()
         begin = time.perf_counter() - self.position.epoch_seconds
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
+        self.effort.start()
         for images, labels in self._loader:
             inputs, targets = self.config.task.pose(self._resize(images), labels, self._noise)
             step = self.method.step(context.arrange(inputs), targets, self._loader.indices)
@@ -278,18 +284,25 @@ class Training:
             if self.average is not None:
                 self.average.update(self.network)
             self._scores.add(step.loss, step.outputs, targets)
+            self.effort.add(len(labels), self.method, self._meter)
             self.position.steps += 1
             self.position.epoch_seconds = time.perf_counter() - begin
             progress.step()
             request = interrupts.request()
             if request is not None:
-                self.save()
+                self._save_within_epoch()
                 raise request
             if time.monotonic() > next_save:
-                self.save()
+                self._save_within_epoch()
                 next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
             if not self._steps_left():
                 break
+        self.effort.stop(self.device)
+
+    def _save_within_epoch(self) -> None:
+        self.effort.stop(self.device)
+        self.save()
+        self.effort.start()
 
     def _end_epoch(self, total: int) -> dict[str, Any]:
         self.position.phase_epochs += 1
@@ -301,7 +314,7 @@ class Training:
         self._refuse_nonfinite(metrics)
         found = self.method.end_epoch(metrics)
         self._refuse_nonfinite(found)
-        metrics |= found
+        metrics |= found | self.effort.end_epoch(self._meter)
         seconds = self.position.epoch_seconds + time.perf_counter() - begin
         self.position.seconds += seconds
         self.position.epoch_seconds = 0.0
@@ -332,6 +345,7 @@ class Training:
         self.stage.synchronise()
         state = {
             "position": dataclasses.asdict(self.position),
+            "effort": dataclasses.asdict(self.effort),
             "network": self.network.state_dict(),
             **self.stage.state_dict(),
             "scores": self._scores.state_dict(),

@@ -12,6 +12,7 @@ from bregbench.foundations.files import read_tensors
 from bregbench.methods.shrinking import ShrinkConfig, Shrinking
 from bregbench.methods.trials import Trial
 from bregbench.runs.train import run_directory, train
+from tests.places import without_times
 
 SMALL = ("model.hidden=[24,16]", "trainer.batch_size=64", "trainer.epochs=4", "data.limit=600")
 ALWAYS = "method.shrink.mode=always"
@@ -31,10 +32,7 @@ def weights(config) -> dict[str, Any]:
 
 
 def rows(config) -> list[dict]:
-    return [
-        {k: v for k, v in row.items() if k != "seconds"}
-        for row in run_directory(config).read_metrics()
-    ]
+    return without_times(run_directory(config).read_metrics())
 
 
 def at_work(config) -> list[float | None]:
@@ -72,9 +70,13 @@ def test_coarse_steps_follow_their_schedule():
     assert [config.steps_at(epoch, 5, 0) for epoch in range(5)] == [0, 0, 4, 4, 4]
 
 
-def test_the_first_and_the_last_epoch_train_the_whole_network(shrunk_config):
+def test_the_first_and_the_last_epoch_train_the_whole_network(shrunk_config, capsys, monkeypatch):
+    monkeypatch.setattr("bregbench.foundations.console._SECONDS_BETWEEN_LINES", 0.0)
     config = shrunk_config("method=linbreg", ALWAYS)
     train(config)
+    widths = [f"{rows(config)[1][f'units_at_work/linear{n}']:.0f}" for n in (1, 2, 3)]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert [f"at work {'-'.join(widths)}" in line for line in lines][:2] == [False, True]
     found = at_work(config)
     assert found[0] is None
     assert found[3] is None
@@ -175,7 +177,7 @@ def test_auto_follows_the_times_of_its_own_steps(shrunk_config, monkeypatch, cos
     summary = train(config)
     (note,) = summary["notes"]
     assert ("taken up in 4 epochs (2 to 5)" in note) == taken
-    ratios = [row.get("cost/cycle_time") for row in rows(config)]
+    ratios = [row.get("cost/cycle_time") for row in run_directory(config).read_metrics()]
     assert ratios[0] is None
     m = 1
     assert ratios[1] == pytest.approx((costs[0] + m * costs[1]) / (m + 1))

@@ -14,15 +14,13 @@ from bregbench.runs.train import run_directory, train
 from bregbench.schema.selecting import ATTACKED, PGD
 from bregbench.training.trainer import Training
 from clip.attacks import pgd
+from tests.places import without_times
 
 ROBUST = ("method=sgd", "trainer.select_on=robustness")
 
 
 def rows(config) -> list[dict]:
-    found = run_directory(config).read_metrics()
-    for row in found:
-        row.pop("seconds")
-    return found
+    return without_times(run_directory(config).read_metrics())
 
 
 def test_logged_share_is_that_of_the_papers_attack_spelled_out(make_config):

@@ -22,6 +22,7 @@ from bregbench.storage import locking
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.weights import weights_of
 from bregbench.training.trainer import Training
+from tests.places import without_times
 
 #: a run whose every file is used: a best epoch, snapshots, three epochs
 OPTIONS = ("trainer.snapshots=[0,1]", "trainer.epochs=3", "evaluators=[accuracy,density]")
@@ -54,7 +55,7 @@ def stop(directory: RunDirectory) -> None:
 
 
 def without_seconds(directory: RunDirectory) -> list[dict]:
-    return [row | {"seconds": 0} for row in directory.read_metrics()]
+    return without_times(directory.read_metrics())
 
 
 def flip(path: Path, *, at: float = 0.5) -> None:

@@ -14,6 +14,7 @@ from bregbench.schema.compose import compose
 from bregbench.training.batch_sizes import BatchSizes
 from bregbench.training.trainer import Training
 from fno import trigonometric_resize
+from tests.places import without_times
 
 OVERRIDES = (
     "dataset=digits",
@@ -65,7 +66,7 @@ def trained(folder, monkeypatch) -> tuple[list[dict], list[int]]:
     train(config)
     monkeypatch.setattr(BatchSizes, "__call__", original)
     rows = run_directory(config).read_metrics()
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows], seen
+    return without_times(rows), seen
 
 
 def test_a_run_is_reproducible(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from bregbench.runs.evaluate import evaluate_run
 from bregbench.runs.train import run_directory, train
 from bregbench.storage.directory import RunDirectory
 from bregbench.training.trainer import Training
-from tests.places import ROOT
+from tests.places import ROOT, without_times
 
 OVERRIDES = (
     "dataset=digits",
@@ -39,18 +39,12 @@ def command(runs_dir: Path, *overrides: str) -> list[str]:
 
 
 def metrics(directory: RunDirectory) -> list[dict]:
-    rows = directory.read_metrics()
-    for row in rows:
-        row.pop("seconds")
-    return rows
+    return without_times(directory.read_metrics())
 
 
 def final(directory: RunDirectory) -> dict:
     found = directory.read_summary()["final"]["trained"]
-    for metrics_ in found.values():
-        for measured in ("cost/forward_seconds", "cost/peak_memory"):
-            metrics_.pop(measured)
-    return found
+    return {selection: without_times([each])[0] for selection, each in found.items()}
 
 
 def only_run(runs_dir: Path) -> RunDirectory:

@@ -10,19 +10,18 @@ import torch
 
 from bregbench.foundations.files import read_tensors
 from bregbench.foundations.streams import Streams, derive_seed
+from bregbench.measures.cost import TIMES
 from bregbench.runs.train import run_directory, train
 from bregbench.training.trainer import Training
 from bregman.density_target import TOLERANCE
+from tests.places import without_times
 
 METHODS = ("sgd", "adam", "prox_sgd", "linbreg", "linbreg_momentum", "adabreg")
 SPARSE = {"linbreg", "linbreg_momentum", "adabreg"}
 
 
 def rows(config) -> list[dict]:
-    found = run_directory(config).read_metrics()
-    for row in found:
-        row.pop("seconds")
-    return found
+    return without_times(run_directory(config).read_metrics())
 
 
 @pytest.mark.parametrize("objective", ["plain", "lasso"])
@@ -95,7 +94,7 @@ def test_max_steps_ends_the_run_early_and_a_second_call_knows_it(make_config):
 def test_zero_epochs_judge_the_initial_network(make_config):
     summary = train(make_config("trainer.epochs=0"))
     final = summary["final"]["trained"]
-    same = [key for key in final["last"] if key not in ("cost/forward_seconds", "cost/peak_memory")]
+    same = final["last"].keys() - TIMES
     assert all(final["last"][key] == final["best"][key] for key in same)
     assert final["last"]["density/total"] == pytest.approx(summary["initial"]["density/total"])
 

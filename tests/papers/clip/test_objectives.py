@@ -17,6 +17,7 @@ from bregbench.papers.clip import PaperRobustness, Robustness, StrongRobustness
 from bregbench.runs.evaluate import evaluate
 from bregbench.runs.train import run_directory, train
 from clip.choices import Norm
+from tests.places import without_times
 
 SMALL_CLIP = ("objective=clip", "objective.pairs.count=40")
 OBJECTIVES = {
@@ -37,10 +38,7 @@ OBJECTIVES = {
 
 
 def rows(config) -> list[dict]:
-    found = run_directory(config).read_metrics()
-    for row in found:
-        row.pop("seconds")
-    return found
+    return without_times(run_directory(config).read_metrics())
 
 
 @pytest.mark.parametrize("method", ["sgd", "linbreg"])

@@ -23,6 +23,7 @@ from bregbench.schema.groups import GROUPS
 from bregbench.tasks.base import Classification, Reconstruct
 from bregbench.tasks.context import RunContext
 from bregbench.training.trainer import Training
+from tests.places import without_times
 
 SMALL = ("model=mlp", "model.hidden=[12,8]", "data.limit=200", "evaluators=[accuracy]")
 FULL_BATCH = "trainer.batch_size=200"
@@ -59,10 +60,7 @@ def context(data: Data, task=None, **options) -> RunContext:
 
 
 def rows(config) -> list[dict]:
-    found = run_directory(config).read_metrics()
-    for row in found:
-        row.pop("seconds")
-    return found
+    return without_times(run_directory(config).read_metrics())
 
 
 def lift(network: nn.Module, **options):

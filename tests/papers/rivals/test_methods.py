@@ -9,6 +9,7 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.groups import GROUPS
+from tests.places import without_times
 
 KINDS = [m.kind for m in GROUPS["method"] if m.__module__.startswith("bregbench.papers.rivals")]
 #: changes that make something happen within a few steps
@@ -37,10 +38,7 @@ def weights(config) -> dict[str, torch.Tensor]:
 
 
 def rows(config) -> list[dict]:
-    found = run_directory(config).read_metrics()
-    for row in found:
-        row.pop("seconds")
-    return found
+    return without_times(run_directory(config).read_metrics())
 
 
 @pytest.mark.parametrize("kind", KINDS)
