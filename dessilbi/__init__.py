@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from dessilbi.compaction import compact
 from dessilbi.costs import network_cost
+from dessilbi.cycles import coarse_steps_at
 from dessilbi.growing import grow
 from dessilbi.loading import load_shrunk
 from dessilbi.masking import mask_filters
@@ -40,7 +41,7 @@ from dessilbi.path import SelectionPath
 from dessilbi.recalibration import recalibrate
 from dessilbi.removal import shrink
 from dessilbi.rules import FILTER_RULES, WEIGHT_RULES
-from dessilbi.shrunk_training import ShrunkTraining, coarse_steps_at
+from dessilbi.shrunk_training import ShrunkTraining
 from dessilbi.step_size import check_step, threshold_on_schedule
 from dessilbi.supports import filter_masks, gamma_view, layer_support, support_view, weight_masks
 from dessilbi.tickets import Ticket

@@ -18,7 +18,8 @@ from dessilbi.constants import reads_evenly
 from dessilbi.graph import Space
 from dessilbi.parts import PartialOptimizer, PartOfGroups
 from dessilbi.resizing import sync_sizes, weight_of
-from dessilbi.slices import Slice
+from dessilbi.slices import Entries, Slice
+from dessilbi.sparse_linear import SparseLinear
 
 
 @dataclass
@@ -158,8 +159,11 @@ class Cycle:
         for name, buffer in self._whole.named_buffers():
             memo[id(buffer)] = self._slices.get(name, Slice()).take(buffer)
         network = copy.deepcopy(self._whole, memo)
+        for name, where in self._slices.items():
+            if isinstance(where, Entries):
+                _make_sparse(network, name, where, self._whole.get_parameter(name).shape)
         for layer in network.modules():
-            if isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm)):
+            if isinstance(layer, (*WEIGHT_LAYERS, _BatchNorm)) and not _is_sparse(layer):
                 sync_sizes(layer)
         return network, parts
 
@@ -200,3 +204,31 @@ class Cycle:
 
     def _weight(self, name: str) -> Tensor:
         return weight_of(self._whole.get_submodule(name))
+
+
+def _make_sparse(network: nn.Module, weight: str, where: Entries, shape: torch.Size) -> None:
+    """Put a sparse layer in the place of a Linear one, whose weight is a vector of entries already."""
+    name = weight.removesuffix(".weight")
+    layer = network.get_submodule(name)
+    assert isinstance(layer, nn.Linear)
+    sparse = SparseLinear(layer.weight, layer.bias, where.pattern(shape))
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, sparse.train(layer.training))
+
+
+def _is_sparse(layer: nn.Module) -> bool:
+    return isinstance(layer, SparseLinear)
+
+
+def coarse_steps_at(epoch: int, most: int) -> int:
+    """A schedule of m: 0 in the first epoch, in which the support forms; then m + 1 doubles.
+
+    Args:
+        epoch: From 0.
+        most: m in the end.
+
+    Example:
+        >>> [coarse_steps_at(epoch, 9) for epoch in range(6)]
+        [0, 1, 3, 7, 9, 9]
+    """
+    return min(2 ** min(epoch, 32) - 1, most)

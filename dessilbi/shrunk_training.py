@@ -42,6 +42,7 @@ from dessilbi.comparing import Original
 from dessilbi.cycles import Cycle
 from dessilbi.graph import ChannelGraph
 from dessilbi.probing import Example
+from dessilbi.scattered import Scattered
 from dessilbi.slices import Slice, channel_axes, network_slices
 
 
@@ -59,6 +60,9 @@ class ShrunkTraining:
             but no more often than it makes up for: once, and once for each step that was missed.
             Without momentum that is a gradient so many times as large.
         example: A batch of inputs, see `dessilbi.shrink`.
+        sparse: Linear layers with penalty `l1` on the CPU of which at most this share of the kept
+            weights is not zero are multiplied in sparse form in coarse steps, which then train these
+            weights alone; see `dessilbi.sparse_linear`. 0 for none.
 
     Attributes:
         reason: Why the network is trained in full, or None.
@@ -92,12 +96,14 @@ class ShrunkTraining:
         coarse_steps: int = 0,
         weight: float = 1.0,
         example: Example | None = None,
+        sparse: float = 0.0,
     ) -> None:
         if not isinstance(optimizer, DualOptimizer):
             raise TypeError(
                 f"Invalid optimizer: {type(optimizer).__name__} (must be LinBreg or AdaBreg)"
             )
         check_non_negative("weight", weight)
+        check_non_negative("sparse", sparse)
         _check_parameters(network, optimizer)
         self._whole = network
         self._optimizer = optimizer
@@ -109,6 +115,8 @@ class ShrunkTraining:
         self._cycle: Cycle | None = None
         self._offsets: dict[str, Tensor] | None = None
         self.reason, self._active = _traced(network, optimizer, example)
+        groups = {param: group for group in optimizer.param_groups for param in group["params"]}
+        self._scattered = Scattered(self._active, groups, sparse)
         self._axes = {} if self._active is None else channel_axes(self._active)
         if self.reason is not None:
             warnings.warn(f"the network is trained in full: {self.reason}", stacklevel=2)
@@ -186,6 +194,7 @@ class ShrunkTraining:
             "missed": self._missed,
             "kept": None if self._kept is None else self.kept,
             "offsets": self._offsets or offsets,
+            "places": dict(self._scattered.places),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -207,11 +216,13 @@ class ShrunkTraining:
         self._left, self._missed = state["left"], state["missed"]
         self._kept, self._cycle = kept, None
         self._offsets = dict(state["offsets"])
+        self._scattered.places = {n: p.cpu() for n, p in state.get("places", {}).items()}
 
     def _begin(self, active: ActiveUnits) -> None:
         values = None
         if self._kept is None:
             self._kept, values = active.choose(self._optimizer.state)
+            self._scattered.choose(network_slices(self._axes, self._kept))
         if not (slices := self._slices(self._kept)):
             return
         values = active.constants(self._kept) if values is None else values  # when resumed
@@ -220,7 +231,7 @@ class ShrunkTraining:
         self._offsets = None
 
     def _slices(self, kept: Kept) -> dict[str, Slice]:
-        return network_slices(self._axes, kept)
+        return self._scattered.refine(network_slices(self._axes, kept))
 
     def _end(self) -> None:
         self.synchronise()
@@ -256,20 +267,6 @@ class ShrunkTraining:
         where.clear(moved)
         dual.add_(moved, alpha=min(self.weight - 1.0, self._missed))
         recover_([param], [dual], group_penalty(group), lam=group["lam"], delta=group["delta"])
-
-
-def coarse_steps_at(epoch: int, most: int) -> int:
-    """A schedule of m: 0 in the first epoch, in which the support forms; then m + 1 doubles.
-
-    Args:
-        epoch: From 0.
-        most: m in the end.
-
-    Example:
-        >>> [coarse_steps_at(epoch, 9) for epoch in range(6)]
-        [0, 1, 3, 7, 9, 9]
-    """
-    return min(2 ** min(epoch, 32) - 1, most)
 
 
 def _check_parameters(network: nn.Module, optimizer: DualOptimizer) -> None:

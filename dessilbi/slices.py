@@ -12,6 +12,7 @@ from bregman.layout import memory_axes
 from dessilbi.active import ActiveUnits, Kept
 from dessilbi.graph import Space
 from dessilbi.resizing import NORM_TENSORS, output_axis, weight_of
+from dessilbi.sparse_linear import Pattern
 
 
 @dataclass
@@ -57,6 +58,34 @@ class Slice:
     def clear(self, whole: Tensor) -> None:
         """Set the part to zero."""
         self.put(whole, torch.zeros_like(self.take(whole)))
+
+
+@dataclass
+class Entries(Slice):
+    """Some entries of a contiguous matrix, as a vector.
+
+    Attributes:
+        index: Rows and columns among which the entries lie.
+        places: Flat indices into the matrix, ascending.
+    """
+
+    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+
+    def take(self, whole: Tensor) -> Tensor:
+        """See `Slice.take`."""
+        return whole.detach().view(-1).index_select(0, self.places)
+
+    def put(self, whole: Tensor, part: Tensor) -> None:
+        """See `Slice.put`."""
+        whole.view(-1).index_copy_(0, self.places, part)
+
+    def pattern(self, shape: torch.Size) -> Pattern:
+        """Where the entries are among the rows and columns of the index, the matrix having this shape."""
+        at = [self.places // shape[1], self.places % shape[1]]
+        sizes = list(shape)
+        for axis, index in self.index.items():
+            at[axis], sizes[axis] = torch.searchsorted(index, at[axis]), len(index)
+        return Pattern(at[0] * sizes[1] + at[1], (sizes[0], sizes[1]))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bregbench.benchmark.lifted import lifted_rows
 from bregbench.benchmark.loop import loop_rows
 from bregbench.benchmark.report import MARKDOWN_NAME, environment, render_row, write_report
 from bregbench.benchmark.shrunk import shrunk_rows
+from bregbench.benchmark.sparse import sparse_rows
 from bregbench.benchmark.steps import all_step_rows
 
 PARTS = {
@@ -25,6 +26,7 @@ PARTS = {
     "split": split_rows,
     "fourier": fourier_rows,
     "shrunk": shrunk_rows,
+    "sparse": sparse_rows,
 }
 
 

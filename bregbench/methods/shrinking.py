@@ -45,6 +45,8 @@ class ShrinkConfig:
         begin: epochs in full before, in which the support forms.
         last: epochs in full at the end.
         weight: how many times as far a full step moves the duals of what missed coarse steps.
+        sparse: linear layers with penalty l1 of which at most this share of the kept weights is not zero
+            are multiplied in sparse form in coarse steps, on a CPU; 0 for none.
     """
 
     mode: Mode = Mode.never
@@ -53,6 +55,7 @@ class ShrinkConfig:
     begin: int = 1
     last: int = 1
     weight: float = 5.0
+    sparse: float = 0.0
 
     def check(self, at: str) -> None:
         """Refuse values out of range.
@@ -65,6 +68,7 @@ class ShrinkConfig:
         """
         check_counts(self, at, "coarse_steps", "begin", "last", least=0, most=MOST)
         check_numbers(self, at, "weight", least=0)
+        check_numbers(self, at, "sparse", least=0, most=1)
 
     def build(
         self, network: nn.Module, optimizer: DualOptimizer, context: RunContext, *, healing: int
@@ -82,7 +86,9 @@ class ShrinkConfig:
         images = context.arrange(to_unit_interval(context.data.train.images[:_EXAMPLE]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said in the run's own way
-            shrunk = ShrunkTraining(network, optimizer, weight=self.weight, example=images)
+            shrunk = ShrunkTraining(
+                network, optimizer, weight=self.weight, example=images, sparse=self.sparse
+            )
         shrinking = Shrinking(shrunk, self, context, last=max(self.last, healing))
         if shrunk.reason is not None:
             shrinking.train_in_full(shrunk.reason)
@@ -240,7 +246,8 @@ class Shrinking:
 
     def _note_widths(self) -> None:
         for name, layer in weight_layers(self.at_work).items():
-            self._widths[name] = layer.weight.shape[0]
+            outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+            self._widths[name] = outputs
 
     def _note(self) -> str:
         mode = self._config.mode

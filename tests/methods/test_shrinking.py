@@ -86,7 +86,7 @@ def test_the_first_and_the_last_epoch_train_the_whole_network(shrunk_config, cap
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("method=linbreg_momentum",),
+        ("method=linbreg_momentum", "method.shrink.sparse=0.5"),
         ("method=adabreg", "method.target_density=0.2"),
         ("method=linbreg", "method.target_density=0.1", "method.density.rule=quantile"),
         ("method=linbreg", "method.healing.epochs=1", "trainer.precision=bf16"),
