@@ -47,7 +47,7 @@ def _demo(overrides: list[str]) -> int:
     first = next(iter(directories.values()))
     output = first.path.parent.parent / "demo.png"
     draw(
-        [read_run(directory.path) for directory in directories.values()],
+        [read_run(directory) for directory in directories.values()],
         x="epoch",
         ys=["density/total", "validation/accuracy"],
         output=output,

@@ -1,4 +1,4 @@
-"""`bregbench runs`: list, show, pack and merge runs and records."""
+"""`bregbench runs`: list, show, pack and merge runs and records, sync them, and pull runs out of bundles."""
 
 from __future__ import annotations
 
@@ -61,6 +61,14 @@ class SyncOptions:
 
     runs: list[str] = option(default_factory=lambda: ["runs"], help="folders with runs")
     dry_run: bool = option(False, help="show what would be brought, and bring nothing")
+
+
+@dataclass
+class PullOptions:
+    """Write a run of a bundle as an ordinary record, without weights."""
+
+    run: str = option("", help="BUNDLE.jsonl.gz/EXPERIMENT/NAME-HASH/seed<k>, as list shows it")
+    records_dir: str = option("results/records", help="where records are kept")
 
 
 def main() -> None:
@@ -155,6 +163,23 @@ def _sync(arguments: list[str]) -> None:
     say(f"{'to sync' if options.dry_run else 'synced'}: {len(kept)} offline runs of W&B")
 
 
+def _pull(arguments: list[str]) -> None:
+    options = parse(PullOptions, arguments, command="bregbench runs pull", plain="run")
+    from bregbench.runs.agreement import refuse_disagreement
+    from bregbench.runs.archive import run_name
+    from bregbench.runs.records import export_record
+    from bregbench.storage.bundles import BundledRun
+    from bregbench.storage.find import find_run
+
+    run = find_run(options.run)
+    if not isinstance(run, BundledRun):
+        raise BenchError(f"run={options.run} is no run of a bundle: see bregbench runs list")
+    refuse_disagreement(run, run_name(run))
+    record = RunDirectory(Path(options.records_dir) / run_name(run).path)
+    new = export_record(run, record, replace=False)
+    say(f"{'pulled' if new else 'there already'}: {record.path}")
+
+
 def _find(folders: list[str]) -> list[RunDirectory]:
     from bregbench.storage.find import find_run_directories
 
@@ -206,6 +231,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {
     "show": (_show, "everything about one run, as JSON"),
     "pack": (_pack, "write the records of finished runs into one archive"),
     "merge": (_merge, "add the records of an archive to those that are here"),
+    "pull": (_pull, "write a run of a bundle as an ordinary record"),
     "sync": (_sync, "bring what W&B has kept offline to its server"),
 }
 

@@ -59,7 +59,7 @@ class Curves(Figure):
     def draw(self, rows: list[FilledRow], published: Printed, output: Path) -> None:
         """Draw one file."""
         draw(
-            [read_run(run.path) for row in rows for run in row.runs.values()],
+            [read_run(run) for row in rows for run in row.runs.values()],
             x="epoch",
             ys=self.panels,
             output=output,

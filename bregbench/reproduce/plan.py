@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bregbench.foundations.console import Patience
 from bregbench.foundations.errors import BenchError
@@ -27,6 +28,7 @@ class Job:
         part: the part of the table; empty where a row is one run.
         cuda: whether it is too long for a CPU.
         source: the run that it begins with, if any and if it is still to be trained.
+        bundle: the bundle that keeps it; None where a record does.
     """
 
     row: str
@@ -36,6 +38,7 @@ class Job:
     part: str = ""
     cuda: bool = False
     source: RunDirectory | None = None
+    bundle: Path | None = None
 
     @property
     def label(self) -> str:
@@ -106,7 +109,8 @@ def plan(
                 shared.add(key)
                 hours = 0.0 if done else _hours_left(config, detail.hours or row.hours)
                 cuda = table.wants_cuda(part)
-                jobs.append(Job(label, config, done, hours, part, cuda, source))
+                bundle = table.bundle_of(label, seed, place)
+                jobs.append(Job(label, config, done, hours, part, cuda, source, bundle))
     return jobs
 
 

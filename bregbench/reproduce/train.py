@@ -16,6 +16,7 @@ from bregbench.foundations.files import write_json
 from bregbench.foundations.interrupts import OUT_OF_TIME
 from bregbench.reproduce.plan import Job
 from bregbench.runs.agreement import refuse_disagreement
+from bregbench.runs.bundling import keep_in_bundle
 from bregbench.runs.records import export_record, record_of, with_evaluations_of
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.config import Config
@@ -24,13 +25,17 @@ from bregbench.storage.locking import InUse
 
 
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
-    """Keep a record of every finished run that has none yet; how many that were.
+    """Keep a record, or a line in a bundle, of every finished run that has none yet; how many that were.
 
     A record whose run has been measured with more evaluators since gets these numbers; it stays as it
     is, and that is said, where the two have measured something differently.
     """
     new = 0
+    bundles: dict[Path, list[Config]] = {}
     for job in jobs:
+        if job.bundle is not None:
+            bundles.setdefault(job.bundle, []).append(job.config)
+            continue
         run, record = run_directory(job.config), record_of(job.config, records_dir)
         if not run.complete:
             continue
@@ -39,7 +44,7 @@ def keep_records(jobs: list[Job], records_dir: Path) -> int:
             new += export_record(run, record, replace=False)
         elif filecmp.cmp(run.metrics, record.metrics, shallow=False):
             _keep_evaluations(run, record, record.path.relative_to(records_dir))
-    return new
+    return new + sum(keep_in_bundle(configs, path) for path, configs in bundles.items())
 
 
 def _keep_evaluations(run: RunDirectory, record: RunDirectory, name: Path) -> None:

@@ -85,17 +85,23 @@ def _epochs(
 ) -> Iterator[str]:
     """Metrics have one line for each epoch of the summary, and last as long as it says."""
     epochs, phases = summary["epochs"], config.run_phases()
+    # Of runs in bundles the metrics of a few epochs are kept.
+    thinned = summary.get("thinned")
+    wanted = list(range(1, epochs + 1)) if thinned is None else thinned
     digest = summary.get("files", {}).get(run.metrics.name)
     if digest is not None and not (run.metrics.is_file() and digest_file(run.metrics) == digest):
         yield "metrics.jsonl differs from what the run wrote"
-    if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
-        yield f"metrics.jsonl does not have the epochs 1 to {epochs} of summary.json"
+    found = [row["epoch"] for row in rows]
+    if found != wanted or (found or [0])[-1] != epochs:
+        shown = f"1 to {epochs}" if thinned is None else ", ".join(map(str, wanted))
+        yield f"metrics.jsonl does not have the epochs {shown} of summary.json"
     if epochs > sum(phase.epochs for phase in phases):
         yield f"summary.json has {epochs} epochs, more than config.json"
     if not {row["phase"] for row in rows} <= {phase.name for phase in phases}:
         yield "metrics.jsonl has phases that config.json does not have"
     seconds = sum(row["seconds"] for row in rows)
-    if abs(seconds - summary["seconds"]) > _ROUNDING_RUN + _ROUNDING_EPOCH * len(rows):
+    beyond = seconds - summary["seconds"]
+    if max(beyond, -beyond if thinned is None else 0) > _ROUNDING_RUN + _ROUNDING_EPOCH * len(rows):
         yield f"metrics.jsonl took {seconds:.3f} s and summary.json {summary['seconds']:.3f} s"
 
 
@@ -107,20 +113,22 @@ def _numbers(config: Config, summary: dict[str, Any], rows: list[dict[str, Any]]
         strange = [k for k, v in metrics.items() if isinstance(v, float) and not math.isfinite(v)]
         if strange:
             yield f"{strange[0]} is not finite"
-    if not 0 <= best["epoch"] <= len(rows):
+    by_epoch = {row["epoch"]: row for row in rows}
+    if best["epoch"] and best["epoch"] not in by_epoch:
         yield f"the best epoch {best['epoch']} of summary.json is not in metrics.jsonl"
         return
     if best["epoch"]:
         metric = selection_metric(config.trainer.select_on, config.task)
-        value = rows[best["epoch"] - 1].get(metric)
+        value = by_epoch[best["epoch"]].get(metric)
         if value != best["value"]:
             yield f"the best {metric} is {best['value']} in summary.json and {value} in metrics.jsonl"
     trained = final.get("trained", {})
     again = {kind for entry in summary.get("evaluated", []) for kind in entry["evaluators"]}
-    for selection, epoch in (("last", len(rows)), ("best", best["epoch"] or len(rows))):
-        if rows and not _changed_since(rows[epoch - 1], config):
+    for selection, epoch in (("last", 0), ("best", best["epoch"])):
+        row = by_epoch.get(epoch, rows[-1]) if rows else None
+        if row is not None and not _changed_since(row, config):
             measured = trained.get(selection, {})
-            yield from _differing(measured, rows[epoch - 1], selection, scores_again=bool(again))
+            yield from _differing(measured, row, selection, scores_again=bool(again))
 
 
 def _changed_since(row: dict[str, Any], config: Config) -> bool:

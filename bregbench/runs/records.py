@@ -24,6 +24,7 @@ from bregbench.foundations.files import (
 from bregbench.foundations.identity import to_plain
 from bregbench.runs.load import read_config
 from bregbench.schema.config import Config
+from bregbench.storage.bundles import BundledRun, find_bundled
 from bregbench.storage.directory import UNFINISHED, RunDirectory
 from bregbench.storage.sparse_weights import save_sparse
 
@@ -40,7 +41,7 @@ def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = Tr
     """Copy what is worth keeping of a finished run; an existing record is replaced as a whole.
 
     Args:
-        run: a complete run directory.
+        run: a complete run directory, or a run in a bundle.
         record: where to put it.
         replace: False leaves a record that another command has put there meanwhile as it is.
 
@@ -48,11 +49,13 @@ def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = Tr
         Whether the record was put there.
     """
     with tempfile.TemporaryDirectory() as folder:
+        if isinstance(run, BundledRun):
+            return put_record(run.pull(Path(folder) / "record"), record, replace=replace)
         fresh = RunDirectory(Path(folder) / "record")
         fresh.path.mkdir()
         for source in (run.penalties, run.metrics, run.summary):
             copy_file(source, fresh.path / source.name)
-        write_json(fresh.config, to_plain(_portable(read_config(run))))
+        write_json(fresh.config, to_plain(portable(read_config(run))))
         if run.read_summary()["seed"] == 0:
             _keep_weights(run, fresh)
         return put_record(fresh, record, replace=replace)
@@ -147,7 +150,7 @@ def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
             copy_file(source, target)
 
 
-def _portable(config: Config) -> Config:
+def portable(config: Config) -> Config:
     """The config without folders of the machine that it ran on."""
     data = dataclasses.replace(
         config.data,
@@ -162,7 +165,7 @@ def _portable(config: Config) -> Config:
 
 
 def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
-    """The finished run of a config: its record, else its run directory, else None.
+    """The finished run of a config: its record, else in a bundle, else its run directory, else None.
 
     Raises:
         BenchError: there is one, and its files are damaged or belong to other runs.
@@ -170,9 +173,19 @@ def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
     from bregbench.runs.agreement import refuse_disagreement
 
     name = config.run_name
-    for folder in (records_dir, Path(config.runs_dir)):
-        directory = RunDirectory(folder / name.path)
-        if directory.complete:
+    places = (
+        lambda: RunDirectory(records_dir / name.path),
+        lambda: find_bundled(bundles_beside(records_dir), name),
+        lambda: RunDirectory(Path(config.runs_dir) / name.path),
+    )
+    for place in places:
+        directory = place()
+        if directory is not None and directory.complete:
             refuse_disagreement(directory, name, asked=config.settled())
             return directory
     return None
+
+
+def bundles_beside(records_dir: Path) -> Path:
+    """The folder of bundles that belongs to a folder of records."""
+    return records_dir.parent / "bundles"

@@ -35,6 +35,11 @@ class Workplace:
         return self.results / "records"
 
     @property
+    def bundles(self) -> Path:
+        """Where bundles of small runs lie, a folder an experiment."""
+        return self.results / "bundles"
+
+    @property
     def published(self) -> Path:
         """Where the numbers that papers print lie, a file a table: in `results`, or installed."""
         own = self.results / "published"

@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from bregbench.foundations.errors import BenchError
+from bregbench.storage.bundles import BundledRun, bundled_at, bundled_below
 from bregbench.storage.directory import RunDirectory
 
 _HASHED = re.compile(r"([0-9a-f]{8})(?:/seed(\d+))?")
 
 
 def find_run(path: str) -> RunDirectory:
-    """The run directory or record at a path, or the only one below it.
+    """The run directory, record or bundled run at a path, or the only one below it.
 
     Raises:
         BenchError: none there, or several.
     """
-    directory = RunDirectory(path)
-    if directory.config.is_file():
+    directory = bundled_at(Path(path)) or RunDirectory(path)
+    if isinstance(directory, BundledRun) or directory.config.is_file():
         return directory
-    below = sorted(_below(Path(path)))
+    below = [*map(RunDirectory, sorted(_below(Path(path)))), *bundled_below(Path(path))]
     if len(below) == 1:
-        return RunDirectory(below[0])
+        return below[0]
     found = f"{len(below)} runs below it" if below else "no run there"
     raise BenchError(f"run={path}: {found}: give one run directory or record")
 
@@ -95,11 +96,10 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield from _leaves(item, f"{key}.{name}" if key else str(name))
 
 
-def read_run(path: Path) -> SavedRun:
-    """Read one run directory."""
-    directory = RunDirectory(path)
+def read_run(directory: RunDirectory) -> SavedRun:
+    """Read one run."""
     return SavedRun(
-        path=path,
+        path=directory.path,
         config=directory.read_config(),
         rows=directory.read_metrics(),
         summary=directory.read_summary() if directory.complete else None,
@@ -112,23 +112,25 @@ def find_runs(folders: list[str]) -> list[SavedRun]:
     Raises:
         BenchError: a folder does not exist, or there is no run in any of them.
     """
-    return [read_run(directory.path) for directory in find_run_directories(folders)]
+    return [read_run(directory) for directory in find_run_directories(folders)]
 
 
 def find_run_directories(folders: list[str]) -> list[RunDirectory]:
-    """All run directories and records at or below the given folders.
+    """All run directories, records and bundled runs at or below the given folders.
 
     Raises:
         BenchError: a folder does not exist, or there is no run in any of them.
     """
     paths: set[Path] = set()
+    bundled: dict[Path, RunDirectory] = {}
     for folder in folders:
         if not Path(folder).is_dir():
             raise BenchError(f"runs={folder} is not a folder: give a run directory or one above it")
         paths |= _below(Path(folder))
-    if not paths:
+        bundled |= {run.path: run for run in bundled_below(Path(folder))}
+    if not paths and not bundled:
         raise BenchError(f"no runs in {', '.join(folders)}: train one with bregbench train first")
-    return [RunDirectory(path) for path in sorted(paths)]
+    return [*map(RunDirectory, sorted(paths)), *bundled.values()]
 
 
 def _below(folder: Path) -> set[Path]:

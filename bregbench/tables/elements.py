@@ -30,6 +30,7 @@ class Row:
         metrics: by column, what the row shows where it is not the column's metric (where rows are
             layers, for instance); `*` stands for every column.
         source: the row whose run of the same seed this one begins with (`phases=transfer`).
+        weights: of tables in bundles: keep the run of seed 0 as a record, with its weights.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -42,6 +43,7 @@ class Row:
     missing: str = ""
     metrics: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    weights: bool = False
 
 
 @dataclass

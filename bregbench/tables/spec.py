@@ -7,6 +7,7 @@ import difflib
 import itertools
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from omegaconf import MISSING
 
@@ -16,6 +17,7 @@ from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
 from bregbench.schema.groups import method_variants
 from bregbench.schema.pieces import compose_from_pieces
+from bregbench.storage.bundles import bundle_path
 from bregbench.storage.weights import Selection
 from bregbench.tables.changes import begin_with, shorten
 from bregbench.tables.elements import Claim, Column, Layout, Part, Row, named
@@ -45,6 +47,7 @@ class Table:
         cuda: whether its runs are too long for a CPU.
         missing: what cells say whose runs are not there yet.
         ours: nothing of it is published: every row has every column, without verdicts.
+        bundle: keep its runs in bundles, a file a row, instead of in a record each.
         shortened: epochs to which every phase of every run is cut; None for runs in full length.
     """
 
@@ -64,6 +67,7 @@ class Table:
     cuda: bool = False
     missing: str = "not run yet"
     ours: bool = False
+    bundle: bool = False
     shortened: int | None = None
 
     def layout(self) -> Layout:
@@ -166,6 +170,12 @@ class Table:
         if source is not None:
             config = begin_with(config, run_directory(source))
         return config
+
+    def bundle_of(self, row: str, seed: int, place: Workplace) -> Path | None:
+        """The bundle that keeps the run behind a row and a seed; None where a record keeps it."""
+        if not self.bundle or (self.rows[row].weights and seed == 0):
+            return None
+        return bundle_path(place.bundles, self.experiment or self.name, row)
 
     def all_overrides(self) -> list[list[str]]:
         """The overrides of all its runs, for `bregbench.schema.pieces.prepare`."""
