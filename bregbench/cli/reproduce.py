@@ -66,6 +66,7 @@ def _command() -> int:
     from bregbench.reproduce.plan import plan
     from bregbench.reproduce.render import render
     from bregbench.reproduce.train import keep_records, run_missing
+    from bregbench.reproduce.tuning import untuned_jobs
     from bregbench.runs.workplace import Workplace
     from bregbench.tables.published import read_published
 
@@ -86,6 +87,13 @@ def _command() -> int:
     if not table.ours:
         # Before anything is trained, so that a wrong folder is noticed now.
         read_published(place.published / f"{options.table}.csv")
+    untuned = untuned_jobs(table, place, options.rows)
+    if untuned:
+        rows = dict.fromkeys(job.row for job in untuned)
+        say(
+            f"left out: {len(rows)} rows are not tuned yet: python -m bregbench.cli.tune "
+            f"table={table.name}"
+        )
     jobs = plan(
         table,
         place,

@@ -38,7 +38,8 @@ def _command() -> int:
     require(options.workers >= 1, "workers", options.workers, "at least 1")
     deadline = time.monotonic() + parse_duration(options.budget, key="budget")
     refuse_shadowed()
-    from bregbench.reproduce.queue import work
+    from bregbench.reproduce.queue import read_priorities, work
+    from bregbench.reproduce.tuning import choose_tuned
     from bregbench.runs.workplace import Workplace
 
     place = Workplace(
@@ -47,6 +48,8 @@ def _command() -> int:
         device=options.device,
         runs_dir=options.runs_dir,
     )
+    items = read_priorities(place.results / "priority.yaml")
+    choose_tuned([item.table for item in items], place)
     jobs = show(place)
     failed = work(jobs, workers=options.workers, deadline=deadline)
     for job, reason in failed:

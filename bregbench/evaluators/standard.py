@@ -25,16 +25,18 @@ class Accuracy(EvaluatorConfig):
 
     Attributes:
         train: also on the training split, after training and without augmentation.
+        test: on the test split; without it a run never sees test images, as tuning asks for.
     """
 
     kind: ClassVar[str] = "accuracy"
     measures: ClassVar[tuple[str, ...]] = ("test/*", "validation/*", "train/*")
     train: bool = False
+    test: bool = True
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`test/loss`, `test/accuracy`, `validation/loss`, `validation/accuracy`."""
         return {
-            **score(network, data.test, context, "test"),
+            **(score(network, data.test, context, "test") if self.test else {}),
             **score(network, data.validation, context, "validation"),
             **(score(network, data.train, context, "train") if self.train else {}),
         }

@@ -72,6 +72,9 @@ def plan(
         parts: only these; empty or None for all.
         patience: what tells on stderr how far this has come; of several tables, the same for all.
 
+    Returns:
+        The runs of rows that are tuned; of the others `reproduce.tuning.trial_jobs` knows what to do first.
+
     Raises:
         BenchError: a row or a part is not in the table.
     """
@@ -92,7 +95,7 @@ def plan(
             if rows and label not in wanted:
                 continue
             for part in parts or table.used_parts():
-                if table.not_run(label, part):
+                if table.not_run(label, part) or table.chosen(label, place) is None:
                     continue
                 patience.say(f"reading records: {table.name}, seed {seed}, {label}")
                 detail = table.detail(part)
@@ -107,14 +110,14 @@ def plan(
                 if detail.shared and key in shared:
                     continue
                 shared.add(key)
-                hours = 0.0 if done else _hours_left(config, detail.hours or row.hours)
+                hours = 0.0 if done else hours_left(config, detail.hours or row.hours)
                 cuda = table.wants_cuda(part)
                 bundle = table.bundle_of(label, seed, place)
                 jobs.append(Job(label, config, done, hours, part, cuda, source, bundle))
     return jobs
 
 
-def _hours_left(config: Config, hours: float) -> float:
+def hours_left(config: Config, hours: float) -> float:
     """What a run still costs: from its own pace where it has begun, else from the table's guess."""
     rows = run_directory(config).read_metrics()
     epochs = sum(phase.epochs for phase in config.run_phases())

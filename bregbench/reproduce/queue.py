@@ -1,7 +1,8 @@
 """Working through everything that the published tables still miss, most informative first.
 
 Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench reproduce`, when
-somebody decides to keep them.
+somebody decides to keep them. What tuning has chosen is written to `results/tuning`, because the runs that
+follow depend on it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from bregbench.foundations.errors import BenchError, Interrupted
 from bregbench.foundations.interrupts import end_with_parent, orphaned
 from bregbench.reproduce.plan import Job, plan
 from bregbench.reproduce.train import Stopped, attempt, waits_for
+from bregbench.reproduce.tuning import untuned_jobs
 from bregbench.runs.workplace import Workplace
 from bregbench.schema.pieces import prepare
 
@@ -71,7 +73,7 @@ def read_priorities(path: Path) -> list[Item]:
 
 
 def jobs_in_order(items: list[Item], place: Workplace) -> list[Job]:
-    """All runs that the list names, each once, in its order."""
+    """All runs that the list names, each once, in its order; of rows to be tuned the trials."""
     tables = {name: load_table(name) for name in dict.fromkeys(item.table for item in items)}
     patience = Patience()
     runs = itertools.chain.from_iterable(table.all_overrides() for table in tables.values())
@@ -87,7 +89,7 @@ def jobs_in_order(items: list[Item], place: Workplace) -> list[Job]:
             parts=item.parts,
             patience=patience,
         )
-        for job in found:
+        for job in [*untuned_jobs(table, place, item.rows), *found]:
             key = (f"{table.name}/{job.config.hashed_name}", job.config.seed)
             jobs.setdefault(key, job)
     return list(jobs.values())

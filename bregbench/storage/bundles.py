@@ -7,7 +7,6 @@ leaves the old one.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import gzip
@@ -15,28 +14,25 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import (
     digest_file,
-    reporting_writes,
     write_atomically,
     write_json,
     write_text,
 )
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.layout import RunName
-from bregbench.storage.locking import hold
+from bregbench.storage.locking import keeping
 
 #: how names of bundles end
 ENDING = ".jsonl.gz"
 #: epochs of which a bundle keeps the metrics, beside the best one
 _KEPT_EPOCHS = 6
-#: how long to wait for another command that adds to the same bundle
-_KEEPING_SECONDS = 60.0
 _PARTS = {"run": str, "config": dict, "summary": dict, "penalties": str, "metrics": list}
 
 #: what a bundle holds of one run; keys as in `_PARTS`
@@ -204,7 +200,7 @@ def add_to_bundle(
         InUse: another process does not come to an end with it.
         BenchError: the bundle is damaged, or cannot be written; it is as it was.
     """
-    with _held(path):
+    with keeping(path):
         old = {str(name): run for name, run in read_bundle(path).items()}
         kept = {run: found.line for run, found in old.items()}
         for line in lines:
@@ -272,19 +268,3 @@ def _dumps(value: Any) -> str:
 
 def _is_bundle(name: str) -> bool:
     return name.endswith(ENDING) and not name.startswith(".")
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    lock = path.with_name(f".{path.name}.keeping")
-    advice = f"{path} is being written by {{holder}}: wait for that command, or stop it"
-    with reporting_writes(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        with reporting_writes(lock):
-            stack.enter_context(hold(lock, seconds=_KEEPING_SECONDS, advice=advice))
-        try:
-            yield
-        finally:
-            # While it is held: who waits for the lock of a file that is gone tries again.
-            lock.unlink(missing_ok=True)

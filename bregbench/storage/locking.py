@@ -15,7 +15,10 @@ from filelock import BaseFileLock, SoftFileLock, Timeout, UnixFileLock
 
 from bregbench.foundations.console import say
 from bregbench.foundations.errors import BenchError
+from bregbench.foundations.files import reporting_writes
 
+#: how long to wait for another command that adds to the same file
+_KEEPING_SECONDS = 60.0
 #: between two attempts to take a lock
 _PAUSE_SECONDS = 0.02
 #: what `flock` answers on file systems that have no locks
@@ -49,6 +52,31 @@ def hold(path: Path, *, seconds: float, advice: str) -> Iterator[None]:
             raise InUse(advice.format(holder=_holder(path)))
         path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
         yield
+
+
+@contextlib.contextmanager
+def keeping(path: Path) -> Iterator[None]:
+    """Hold a file that several commands add to, while one reads it and writes it anew; others wait.
+
+    Args:
+        path: the file; its folder is made where there is none.
+
+    Raises:
+        InUse: another process does not come to an end.
+        BenchError: there can be no such folder.
+    """
+    lock = path.with_name(f".{path.name}.keeping")
+    named = str(path).replace("{", "{{").replace("}", "}}")
+    advice = f"{named} is being written by {{holder}}: wait for that command, or stop it"
+    with contextlib.ExitStack() as stack:
+        with reporting_writes(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold(lock, seconds=_KEEPING_SECONDS, advice=advice))
+        try:
+            yield
+        finally:
+            # While it is held: who waits for the lock of a file that is gone tries again.
+            lock.unlink(missing_ok=True)
 
 
 def is_held(path: Path) -> bool:

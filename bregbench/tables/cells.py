@@ -8,9 +8,10 @@ from typing import Any
 
 from bregbench.runs.workplace import Workplace
 from bregbench.storage.directory import RunDirectory
+from bregbench.tables.elements import named
 from bregbench.tables.precisions import finished
 from bregbench.tables.published import UNITS, Published
-from bregbench.tables.spec import Table, named
+from bregbench.tables.spec import Table
 from bregbench.tables.verdicts import Better, Circumstances, Judgement, Verdict, holds, judge
 
 

@@ -31,6 +31,7 @@ class Row:
             layers, for instance); `*` stands for every column.
         source: the row whose run of the same seed this one begins with (`phases=transfer`).
         weights: of tables in bundles: keep the run of seed 0 as a record, with its weights.
+        tuning: sets of further overrides, of which validation images choose one; see `Tuning`.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -44,6 +45,7 @@ class Row:
     metrics: dict[str, str] = field(default_factory=dict)
     source: str = ""
     weights: bool = False
+    tuning: list[list[str]] = field(default_factory=list)
 
 
 @dataclass
@@ -82,6 +84,7 @@ class Part:
         cuda: whether its runs are too long for a CPU.
         missing: what its cells say whose runs are not there yet; the table's if empty.
         not_run: why its runs cannot be made; empty if they can.
+        values: what stands for `<name>` in overrides of rows, such as `density: 0.02`.
     """
 
     rows: dict[str, list[str]] = field(default_factory=dict)
@@ -90,6 +93,27 @@ class Part:
     cuda: bool = False
     missing: str = ""
     not_run: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+
+
+#: sets of overrides that a row may try: equal budgets are a part of the comparison
+MOST_TRIALS = 8
+
+
+@dataclass
+class Tuning:
+    """How the rows of a table that have sets of overrides to try are tuned.
+
+    Every set is trained once, in one part of the table, with a seed that the table does not use, and never
+    sees test images. The best validation accuracy after the last epoch wins, the first of equals.
+
+    Attributes:
+        part: the part in which it is done; the others take what was chosen there.
+        seed: of all these runs.
+    """
+
+    part: str = ""
+    seed: int = 1000
 
 
 @dataclass

@@ -33,8 +33,10 @@ def candidates(
 ) -> Iterator[tuple[Config, Config | None]]:
     """The runs that may stand behind a row and a seed, each with the run that it begins with, if any.
 
-    The first finished one counts.
+    The first finished one counts. There are none where the row is still to be tuned.
     """
+    if table.chosen(row, place) is None:
+        return
     auto = asks_auto(table, row, place, part=part)
     choices = [(f"{_KEY}={precision.name}",) for precision in PRECISIONS] if auto else [()]
     source = table.rows[row].source

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,16 +14,24 @@ from bregbench.foundations.errors import BenchError
 from bregbench.runs.train import run_directory
 from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
-from bregbench.schema.groups import method_variants
 from bregbench.schema.pieces import compose_from_pieces
 from bregbench.storage.bundles import bundle_path
 from bregbench.storage.weights import Selection
 from bregbench.tables.changes import begin_with, shorten
-from bregbench.tables.elements import Claim, Column, Layout, Part, Row, named
+from bregbench.tables.checks import TableChecks
+from bregbench.tables.elements import (
+    Claim,
+    Column,
+    Layout,
+    Part,
+    Row,
+    Tuning,
+)
+from bregbench.tables.tuning import best_of, read_trials
 
 
 @dataclass
-class Table:
+class Table(TableChecks):
     """A table of a paper; its published numbers are in `results/published/<name>.csv`.
 
     Attributes:
@@ -47,6 +54,7 @@ class Table:
         cuda: whether its runs are too long for a CPU.
         missing: what cells say whose runs are not there yet.
         ours: nothing of it is published: every row has every column, without verdicts.
+        tuning: how rows with several sets of overrides to try are tuned.
         bundle: keep its runs in bundles, a file a row, instead of in a record each.
         shortened: epochs to which every phase of every run is cut; None for runs in full length.
     """
@@ -67,16 +75,13 @@ class Table:
     cuda: bool = False
     missing: str = "not run yet"
     ours: bool = False
+    tuning: Tuning = field(default_factory=Tuning)
     bundle: bool = False
     shortened: int | None = None
 
     def layout(self) -> Layout:
         """How its cells lie on a page."""
         return Layout()
-
-    def column(self, name: str) -> Column | None:
-        """What is known of a column."""
-        return self.columns.get(name) or self.columns.get(name.partition("@")[0])
 
     def header(self, name: str) -> str:
         """What a column is called; a point of a curve with its place."""
@@ -136,29 +141,69 @@ class Table:
         known = self.column(column)
         return (known.metric if known is not None else "") or column
 
-    def points_of(self, label: str) -> list[str]:
-        """The rows that a label names: itself, or all its points."""
-        return [row for row in self.rows if row == label or row.rpartition("@")[:2] == (label, "@")]
-
-    def overrides(self, row: str, part: str = "") -> list[str]:
-        """What the run behind a row is, in the order in which the last one counts."""
+    def overrides(self, row: str, part: str = "", more: Sequence[str] = ()) -> list[str]:
+        """What the run behind a row is, in the order in which the last one counts; `more` after its own."""
         detail = self.detail(part)
-        own = [] if detail.shared else self.rows[row].overrides
-        return [*self.common, *self.parts.get(part, []), *own, *detail.rows.get(row, [])]
+        own = [] if detail.shared else [*self.rows[row].overrides, *more]
+        whole = [*self.common, *self.parts.get(part, []), *own, *detail.rows.get(row, [])]
+        return [_with_values(override, detail.values) for override in whole]
+
+    def trials_of(self, place: Workplace) -> Path:
+        """The file of what was tried for its rows."""
+        return place.results / "tuning" / f"{self.name}.csv"
+
+    def chosen(self, row: str, place: Workplace) -> list[str] | None:
+        """What tuning has chosen for a row; None where that is still to be done, [] where there is no choice.
+
+        Shortened runs are not tuned: they take the first set.
+        """
+        declared = self.rows[row].tuning
+        if not declared or self.shortened is not None:
+            return declared[0] if declared else []
+        return best_of(row, declared, read_trials(self.trials_of(place)))
 
     def config(
         self, row: str, seed: int, place: Workplace | None = None, *, part: str = ""
     ) -> Config:
         """The run behind a row and a seed.
 
+        Raises:
+            BenchError: the row is still to be tuned.
+        """
+        chosen = self.chosen(row, place or Workplace())
+        if chosen is None:
+            raise BenchError(
+                f"row {row} of {self.name} is still to be tuned: python -m bregbench.cli.tune "
+                f"table={self.name} 'rows=[\"{row}\"]'"
+            )
+        return self.config_with(chosen, row, seed, place, part=part)
+
+    def trial_config(self, row: str, number: int, place: Workplace) -> Config:
+        """The run that tries a set of overrides of a row, which never sees test images."""
+        place = place.but("evaluators.accuracy.test=false")
+        overrides = self.rows[row].tuning[number]
+        return self.config_with(overrides, row, self.tuning.seed, place, part=self.tuning.part)
+
+    def config_with(
+        self,
+        more: list[str],
+        row: str,
+        seed: int,
+        place: Workplace | None = None,
+        *,
+        part: str = "",
+    ) -> Config:
+        """The run behind a row and a seed with further overrides.
+
         Args:
+            more: overrides after those of the row.
             row: its label.
             seed: its seed.
             place: where and on what to run; the default folders and device if None.
             part: which of the row's runs, if there are several.
         """
         composed = compose_from_pieces(
-            *self.overrides(row, part),
+            *self.overrides(row, part, more),
             f"experiment_name={self.experiment or self.name}",
             "tracking=none",
             *(place or Workplace()).overrides(),
@@ -181,7 +226,12 @@ class Table:
         """The overrides of all its runs, for `bregbench.schema.pieces.prepare`."""
         parts = self.used_parts()
         runs = itertools.product(self.rows, parts)
-        return [self.overrides(*run) for run in runs if not self.not_run(*run)]
+        tried = [
+            self.overrides(row, self.tuning.part, more)
+            for row, known in self.rows.items()
+            for more in known.tuning
+        ]
+        return [*(self.overrides(*run) for run in runs if not self.not_run(*run)), *tried]
 
     def source(
         self, row: str, seed: int, place: Workplace | None = None, *, part: str = ""
@@ -190,84 +240,8 @@ class Table:
         source = self.rows[row].source
         return self.config(source, seed, place, part=part) if source else None
 
-    def check(self) -> None:
-        """Refuse names that nothing stands behind.
 
-        Raises:
-            BenchError: of a part, a row, a column, a variant or an epoch that is not there.
-        """
-        self._check_parts()
-        self._check_rows()
-        self._check_columns()
-        self._check_claims()
-
-    def _check_parts(self) -> None:
-        named = {f"columns.{name}.part": c.part for name, c in self.columns.items() if c.part}
-        named |= {f"details.{name}": name for name in self.details}
-        for key, part in named.items():
-            self.require_name(part, self.parts, key)
-        for name, detail in self.details.items():
-            for row in detail.rows:
-                self.require_name(row, self.rows, f"details.{name}.rows")
-
-    def _check_rows(self) -> None:
-        for label, row in self.rows.items():
-            at = f"rows.{label}"
-            self.require_name(row.variant, method_variants(), f"{at}.variant")
-            if row.source:
-                self.require_name(row.source, self.rows, f"{at}.source")
-                if self.rows[row.source].source:
-                    raise BenchError(
-                        f"{self.name}: {at}.source={row.source} begins with a run itself"
-                    )
-            for key in ("steered", "constructed"):
-                for pattern in getattr(row, key):
-                    self._require_column(pattern, f"{at}.{key}")
-            for column in row.metrics:
-                if column != "*":
-                    self._require_column(column, f"{at}.metrics")
-
-    def _check_columns(self) -> None:
-        for name, column in self.columns.items():
-            for key in ("beside", "against"):
-                for other in getattr(column, key):
-                    self._require_column(other, f"columns.{name}.{key}")
-
-    def _check_claims(self) -> None:
-        for number, claim in enumerate(self.claims):
-            at = f"claims[{number}]"
-            for column in filter(None, (claim.column, claim.other)):
-                self._require_column(column, at)
-            for row in (claim.above, *claim.below):
-                if not self.points_of(row):
-                    raise BenchError(f"{self.name}: {at} names row {row}, which is not there")
-            if not claim.below:
-                raise BenchError(f"{self.name}: {at} compares {claim.above} with nothing")
-            if claim.margin < 0 or (claim.equal and claim.margin == 0):
-                raise BenchError(
-                    f"{self.name}: {at}.margin={claim.margin:g}: give at least 0, and more than 0 "
-                    "for equal rows"
-                )
-
-    def _require_column(self, pattern: str, key: str) -> None:
-        """A column, one of its points `metric@x`, or a pattern for columns."""
-        base = pattern.partition("@")[0]
-        if self.column(pattern) is not None or any(named(c, [base]) for c in self.columns):
-            return
-        self.require_name(pattern, self.columns, key)
-
-    def require_name(self, name: str, known: Collection[str], key: str) -> None:
-        """Refuse a name that nothing stands behind.
-
-        Args:
-            name: what was given.
-            known: the names there are.
-            key: where it was given.
-
-        Raises:
-            BenchError: with the closest known name, or all of them.
-        """
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            meant = f"; did you mean {close[0]}?" if close else f": {', '.join(known) or 'none'}"
-            raise BenchError(f"{self.name}: {key} names {name}, which is not there{meant}")
+def _with_values(override: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        override = override.replace(f"<{name}>", value)
+    return override

@@ -33,9 +33,10 @@ from bregbench.storage.directory import RunDirectory
 from bregbench.storage.sparse_weights import load_sparse, save_sparse
 from bregbench.tables import read_published
 from bregbench.tables.cells import fill, metric_of
+from bregbench.tables.elements import named
 from bregbench.tables.published import UNITS, Published
 from bregbench.tables.remarks import command
-from bregbench.tables.spec import Claim, Column, Table, named
+from bregbench.tables.spec import Claim, Column, Table
 from bregbench.tables.verdicts import Better, Verdict
 from tests.places import ROOT, at, local_place
 
