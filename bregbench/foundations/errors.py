@@ -25,6 +25,10 @@ class BenchError(Exception):
         super().__init__(" ".join(message.split()))
 
 
+class Diverged(BenchError):
+    """A run that cannot go on because a metric is no longer finite."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop and has saved its position.
 

@@ -9,6 +9,7 @@ from bregbench.foundations.errors import BenchError
 from bregbench.reproduce.plan import Job, hours_left
 from bregbench.reproduce.train import keep_records
 from bregbench.runs.records import find_complete
+from bregbench.runs.train import run_directory
 from bregbench.runs.workplace import Workplace
 from bregbench.schema.config import Config
 from bregbench.storage.directory import RunDirectory
@@ -35,7 +36,7 @@ def trial_jobs(table: Table, place: Workplace, rows: list[str] | None = None) ->
         Job(
             row,
             config,
-            done := find_complete(config, place.records) is not None,
+            done := find_complete(config, place.records) is not None or diverged(config),
             0.0 if done else hours_left(config, table.rows[row].hours),
             part=f"trial {number + 1} of {len(table.rows[row].tuning)}",
             cuda=table.wants_cuda(table.tuning.part),
@@ -83,6 +84,8 @@ def keep_trials(table: Table, place: Workplace) -> None:
         run = find_complete(config, place.records)
         if run is not None:
             found.append(_trial(table, row, overrides, run))
+        elif diverged(config):
+            found.append(_lost(row, overrides, config))
     path = table.trials_of(place)
     if not found and not path.is_file():
         return
@@ -91,6 +94,17 @@ def keep_trials(table: Table, place: Workplace) -> None:
         there = [t for t in read_trials(path).values() if (t.row, t.overrides, t.hash) in hashes]
         rows = {row: known.tuning for row, known in table.rows.items() if known.tuning}
         write_trials(path, rows, [*there, *found])
+
+
+def diverged(config: Config) -> bool:
+    """Whether a run has stopped because a metric was no longer finite: its settings are worth nothing."""
+    run = run_directory(config)
+    return run.state == "failed" and bool(run.read_status().get("diverged"))
+
+
+def _lost(row: str, overrides: tuple[str, ...], config: Config) -> Trial:
+    seconds = sum(epoch["seconds"] for epoch in run_directory(config).read_metrics())
+    return Trial(row, overrides, 0.0, 1.0, seconds, config.run_name.hash, "diverged")
 
 
 def _trials(table: Table, place: Workplace) -> Iterator[tuple[str, int, Config]]:

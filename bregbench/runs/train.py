@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from bregbench.foundations.console import say
-from bregbench.foundations.errors import BenchError, Interrupted
+from bregbench.foundations.errors import BenchError, Diverged, Interrupted
 from bregbench.foundations.files import (
     write_atomically,
     write_json,
@@ -67,7 +67,8 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
             return _own_files_kept(partial(_train_locked, config, directory, deadline), directory)
         except (BenchError, Interrupted) as error:
             state = "interrupted" if isinstance(error, Interrupted) else "failed"
-            _note_end(directory, state, str(error))
+            diverged = {"diverged": True} if isinstance(error, Diverged) else {}
+            _note_end(directory, state, str(error), **diverged)
             raise
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
@@ -92,11 +93,11 @@ def _own_files_kept(work: Callable[[], dict[str, Any]], directory: RunDirectory)
         ) from error
 
 
-def _note_end(directory: RunDirectory, state: str, reason: str) -> None:
+def _note_end(directory: RunDirectory, state: str, reason: str, **more: bool) -> None:
     """Leave a note of why a run has stopped, where there is still a place for it."""
     with contextlib.suppress(BenchError):
         directory.refuse_gone()
-        directory.write_status(state, reason=reason)
+        directory.write_status(state, reason=reason, **more)
 
 
 def _train_locked(

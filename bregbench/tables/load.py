@@ -26,6 +26,8 @@ def known_files() -> dict[str, Traversable]:
 def read_file(name: str) -> dict[str, Any]:
     """What the file of a table or figure says.
 
+    A file with `base: <name>` says what that one says, but for the keys that it has itself.
+
     Raises:
         BenchError: no file has that name, or the file is no YAML.
     """
@@ -37,7 +39,9 @@ def read_file(name: str) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise BenchError(f"{known[name].name}: {str(error).splitlines()[0]}") from error
     assert isinstance(read, dict)
-    return {str(key): value for key, value in read.items()}
+    own = {str(key): value for key, value in read.items()}
+    base = own.pop("base", None)
+    return own if base is None else read_file(str(base)) | own
 
 
 def build(schema: type[Table], name: str, read: dict[str, Any]) -> Table:

@@ -7,7 +7,7 @@ import math
 from torch import nn
 
 from bregbench.data import Data
-from bregbench.foundations.errors import BenchError
+from bregbench.foundations.errors import Diverged
 from bregbench.measures import of_weights
 from bregbench.schema.selecting import withstood
 from bregbench.schema.trainer import SelectOn
@@ -41,8 +41,8 @@ def refuse_nonfinite(metrics: dict[str, float], epoch: int, advice: str) -> None
         advice: what to do about it.
 
     Raises:
-        BenchError: names the first such metric.
+        Diverged: names the first such metric.
     """
     for name, value in metrics.items():
         if not math.isfinite(value):
-            raise BenchError(f"{name} became {value} in epoch {epoch}: {advice}")
+            raise Diverged(f"{name} became {value} in epoch {epoch}: {advice}")

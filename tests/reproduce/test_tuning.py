@@ -153,6 +153,16 @@ def test_reproduce_says_what_is_to_be_tuned_and_goes_on(known, place, call):
     assert "Dense" not in out
 
 
+def test_a_trial_that_diverges_has_lost_and_does_not_stop_the_others(known, place, call):
+    known.rows["Dense"].tuning = [["method.lr=1e30"], ["method.lr=0.1"]]
+    assert tune(call, place)[0] == 1
+    lost, won = lines_of(known, place)
+    assert (lost["validation accuracy"], lost["commit"]) == ("0.000000", "diverged")
+    assert won["chosen"] == "yes"
+    # Known now: the same command has nothing left to train.
+    assert tune(call, place)[0] == 0
+
+
 def test_first_of_equals_wins():
     def trial(name, accuracy):
         return Trial("r", (name,), accuracy, 1.0, 1.0, "01234567", "c")

@@ -33,6 +33,33 @@ class ProxSgd(PenalizedConfig):
 
 
 @dataclass
+class ProxAdam(PenalizedConfig):
+    """Adam on the loss plus lam |w|_1, with the prox in Adam's own metric (see `bregman.ProxAdam`)."""
+
+    kind: ClassVar[str] = "prox_adam"
+    lr: float = 1e-3
+    lam: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def check(self, at: str) -> None:
+        super().check(at)
+        check_numbers(self, at, "beta1", "beta2", least=0, below=1)
+        check_numbers(self, at, "eps", "weight_decay", least=0)
+
+    def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
+        return bregman.ProxAdam(
+            self.penalty.groups(network, self.lam),
+            self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+
+@dataclass
 class LinBreg(DualConfig):
     """Linearised Bregman iterations (Algorithm 1), with momentum Algorithm 2."""
 
