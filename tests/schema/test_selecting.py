@@ -46,7 +46,7 @@ def test_logged_share_is_that_of_the_papers_attack_spelled_out(make_config):
 
 def test_latest_of_the_epochs_that_withstood_most_is_best(make_config, monkeypatch):
     shares = iter([0.0, 0.2, 0.6, 0.6, 0.1])
-    monkeypatch.setattr("bregbench.training.trainer.withstood", lambda *_: {PGD: next(shares)})
+    monkeypatch.setattr("bregbench.training.measuring.withstood", lambda *_: {PGD: next(shares)})
     config = make_config(*ROBUST, "trainer.epochs=4")
     summary = train(config)
     assert summary["best"] == {"epoch": 3, "value": 0.6}
