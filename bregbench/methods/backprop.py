@@ -16,7 +16,7 @@ from bregbench.methods.shrinking import Shrinking
 from bregbench.methods.thresholds import Cut
 from bregbench.objectives import Objective
 from bregbench.tasks.context import RunContext
-from bregman import Healing, match_table
+from bregman import Healing, QuantileControl, match_table
 from dessilbi import recalibrate
 
 
@@ -112,7 +112,10 @@ class Backprop:
         if control is None or (healing is not None and healing.active):
             return
         if self._shrinking is not None and control.due:
-            self._shrinking.restart()  # its weights and duals may be set anew
+            if isinstance(control, QuantileControl):  # which sets weights and duals anew
+                self._shrinking.restart()
+            else:
+                self._shrinking.synchronise()
         control.after_step()
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
