@@ -58,7 +58,7 @@ def _command() -> int:
     from bregbench.storage.find import find_named, read_run
 
     folders = [options.runs_dir, str(Path(options.results_dir) / "records")]
-    runs = [read_run(find_named(text, folders).path) for text in options.runs]
+    runs = [read_run(find_named(text, folders)) for text in options.runs]
     found = differences(runs, variant=options.variant, selection=options.selection)
     for number, run in enumerate(runs, start=1):
         unfinished = "" if run.summary is not None else f"  ({len(run.rows)} epochs, not complete)"

@@ -20,7 +20,7 @@ from bregbench.storage.layout import RunName
 def keep_in_bundle(configs: list[Config], bundle: Path) -> int:
     """Keep the finished runs of some configs in a bundle; how many are new.
 
-    Runs that are there get what `bregbench-evaluate` has measured since, and stay as they are otherwise.
+    Runs that are there get what `bregbench evaluate` has measured since, and stay as they are otherwise.
 
     Args:
         configs: of a row of a table; runs that are not finished are left out.

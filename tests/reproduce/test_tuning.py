@@ -66,7 +66,7 @@ def lines_of(table, place):
 def test_trials_see_no_test_images_and_have_a_seed_of_their_own(table, place):
     jobs = trial_jobs(table, place)
     assert [job.label for job in jobs] == ["Dense, trial 1 of 2", "Dense, trial 2 of 2"]
-    assert [job.config.method.lr for job in jobs] == [1e-4, 0.1]
+    assert [job.config.method.lr for job in jobs] == [1e-4, 0.1]  # pyright: ignore[reportAttributeAccessIssue]
     assert {(job.config.seed, job.config.trainer.batch_size) for job in jobs} == {(7, 32)}
     assert run_missing(jobs, place.records, deadline=None) == []
     for job in jobs:
@@ -92,7 +92,7 @@ def test_command_chooses_and_rows_take_what_it_chose(known, place, call):
     assert float(found[0]["validation accuracy"]) < float(found[1]["validation accuracy"])
     assert {line["density"] for line in found} == {"1"}
     jobs = plan(known, place, rows=["Dense"], seeds=[0])
-    rates = {(job.part, job.config.method.lr, job.config.trainer.batch_size) for job in jobs}
+    rates = {(job.part, job.config.method.lr, job.config.trainer.batch_size) for job in jobs}  # pyright: ignore[reportAttributeAccessIssue]
     assert rates == {("few", 0.1, 32), ("more", 0.1, 64)}
     # In the bundle of the row, and nothing is done again, with or without the runs.
     place = Workplace(results=place.results, device="cpu", runs_dir=str(place.results / "none"))

@@ -28,7 +28,7 @@ def saved(place: Path, lam: float, accuracy: float, *, seed: int = 0) -> SavedRu
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
     final = {"trained": {"last": {"test/accuracy": accuracy}, "best": {"test/accuracy": 0.5}}}
     run.summary.write_text(json.dumps({"final": final}))
-    return read_run(run.path)
+    return read_run(run)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_a_row_of_each_kind_composes_in_every_part():
             for part in table.parts:
                 config = table.config_with(table.rows[label].tuning[0], label, 0, place, part=part)
                 config.check_order()
-    assert config.experiment_name == "frontier_lenet5"
+                assert config.experiment_name == name
 
 
 @pytest.mark.parametrize("name", TABLES)
