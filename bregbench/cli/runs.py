@@ -153,9 +153,11 @@ def _merge(arguments: list[str]) -> None:
 
 def _sync(arguments: list[str]) -> None:
     options = parse(SyncOptions, arguments, command="bregbench runs sync", plain="runs")
-    from bregbench.storage.syncing import offline_runs, sync
+    from bregbench.storage.syncing import offline_runs, refuse_unreachable, sync
 
     kept = offline_runs(options.runs)
+    if kept and not options.dry_run:
+        refuse_unreachable()
     for number, path in enumerate(kept, start=1):
         say(f"{number}/{len(kept)}: {path}")
         if not options.dry_run:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from bregbench.foundations.errors import BenchError
+from bregbench.storage.tracking import unreachable
 
 _OFFLINE = "offline-run-*"
 #: ends with what W&B writes beside a file that its server has
@@ -26,6 +27,17 @@ def offline_runs(folders: list[str]) -> list[Path]:
             raise BenchError(f"runs={folder} is not a folder: give a run directory or one above it")
         found |= {path for path in Path(folder).rglob(_OFFLINE) if path.is_dir()}
     return sorted(path for path in found if not any(path.glob(f"*{_SYNCED}")))
+
+
+def refuse_unreachable() -> None:
+    """Refuse to begin where the server does not answer: its client would try again for hours.
+
+    Raises:
+        BenchError: names the server.
+    """
+    silent = unreachable()
+    if silent is not None:
+        raise BenchError(f"{silent} does not answer: give the same command again when it does")
 
 
 def sync(path: Path) -> None:

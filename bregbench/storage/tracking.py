@@ -90,10 +90,10 @@ class WandbTracking(TrackingConfig):
         if importlib.util.find_spec("wandb") is None:
             say("tracking: wandb is not installed, metrics stay in the run directory alone")
             return Tracker()
-        later = f"mirror later with: wandb sync {directory}/wandb/*"
+        later = f"mirror later with: bregbench runs sync {directory}"
         try:
             mode = self.mode or _available_mode()
-            silent = _unreachable() if mode is Mode.online else None
+            silent = unreachable() if mode is Mode.online else None
             if silent is not None:
                 mode = Mode.offline
                 say(f"tracking: {silent} does not answer, so that W&B is offline; {later}")
@@ -195,7 +195,7 @@ def _hosts() -> list[str]:
     return [part for url in urls for part in (urlsplit(url).netloc, urlsplit(url).hostname) if part]
 
 
-def _unreachable() -> str | None:
+def unreachable() -> str | None:
     """The server's name where nobody answers there in time; None also where a proxy is asked instead."""
     server = urlsplit(_server())
     if server.hostname is None or getproxies().get(server.scheme):

@@ -29,6 +29,7 @@ def kept(tmp_path: Path, monkeypatch) -> list[Path]:
     (tmp_path / "fake" / "wandb" / "__init__.py").touch()
     (tmp_path / "fake" / "wandb" / "__main__.py").write_text(CLIENT)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.setattr("bregbench.storage.syncing.unreachable", lambda: None)
     monkeypatch.chdir(tmp_path)
     folders = [
         tmp_path
@@ -69,6 +70,14 @@ def test_a_client_that_fails_is_one_line(call, kept, tmp_path):
     assert code == 1
     assert "was not synced: the server said no; log in with `wandb login`" in err.splitlines()[-1]
     assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+def test_a_server_that_does_not_answer_is_one_line(call, kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("bregbench.storage.syncing.unreachable", lambda: "api.wandb.ai")
+    code, _, err = call(runs, "sync", "runs")
+    assert code == 1
+    assert err == "error: api.wandb.ai does not answer: give the same command again when it does\n"
+    assert not (tmp_path / "log").exists()
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
