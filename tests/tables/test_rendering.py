@@ -126,7 +126,7 @@ def test_record_gets_what_its_run_is_measured_with_later(call, results_dir, tmp_
 def test_command_beside_a_cell_reruns_it(call, results_dir):
     call(reproduce, "table=small_table1", "render=true")
     cell = lines(results_dir / "small_table1" / "small_table1.csv")["Dense", "test/accuracy"]
-    arguments = shlex.split(cell["command"])[1:]
+    arguments = shlex.split(cell["command"])[2:]
     code, out, _ = call(reproduce, *arguments, "dry_run=true")
     assert code == 0
     assert "2 of 2 runs missing" in out
@@ -463,7 +463,7 @@ def test_runs_list_goes_on_past_damaged_ones(call, make_run, tmp_path):
         (broken / file).write_text("{")
     code, out, _ = call(runs, "list", "runs=runs")
     assert code == 0
-    states = [line.split()[0] for line in out.splitlines()[1:] if line[:2].strip()]
+    states = [line.split()[0] for line in out.splitlines()[1:-1] if line[:2].strip()]
     assert sorted(states) == ["complete", "damaged", "damaged", "damaged"]
     assert "summary.json is damaged" in " ".join(out.split())
 
