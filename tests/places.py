@@ -26,3 +26,11 @@ def local_place(*overrides: str) -> Workplace:
 def without_times(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Metrics without those that differ whenever they are taken."""
     return [{name: value for name, value in row.items() if name not in TIMES} for row in rows]
+
+
+def final_without_times(summary: dict[str, Any]) -> dict[str, Any]:
+    """The final metrics of a summary by variant and selection, without the times that runs take."""
+    return {
+        variant: {selection: without_times([found])[0] for selection, found in metrics.items()}
+        for variant, metrics in summary["final"].items()
+    }
