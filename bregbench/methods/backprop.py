@@ -62,8 +62,10 @@ class Backprop:
         loss, outputs = self._differentiated(forward, optimizer.zero_grad, inputs, targets)
         if self._context.clip_gradients is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._context.clip_gradients)
+        # Asked before the step: the last one before healing may still set the density that is frozen then.
+        frozen = self._healing is not None and self._healing.active
         optimizer.step()
-        self._follow_density()
+        self._follow_density(frozen=frozen)
         return Step(loss, outputs)
 
     def _differentiated(
@@ -104,12 +106,16 @@ class Backprop:
         if self._shrinking is not None:
             self._shrinking.train_in_full(reason)
 
-    def _follow_density(self) -> None:
-        """Let the density's control see a step, on whole weights and duals where it acts."""
-        healing, control = self._healing, self._density_target
-        if healing is not None and self.at_work is not self.network:
-            healing.pass_by()
-        if control is None or (healing is not None and healing.active):
+    def _follow_density(self, *, frozen: bool) -> None:
+        """Let the density's control see a step, on whole weights and duals where it acts.
+
+        Args:
+            frozen: whether healing had frozen the support before the step.
+        """
+        control = self._density_target
+        if self._healing is not None and self.at_work is not self.network:
+            self._healing.pass_by()
+        if control is None or frozen:
             return
         if self._shrinking is not None and control.due:
             if isinstance(control, QuantileControl):  # which sets weights and duals anew

@@ -120,6 +120,20 @@ def test_str_says_that_nothing_happened(make_config):
     assert any("2 of 2 thresholds are still 0" in note for note in notes)
 
 
+def test_healing_freezes_the_density_that_was_wanted(make_config):
+    # Ten steps an epoch: the rule is due at the very step after which the support is frozen.
+    options = ["method=adabreg", "method.density.rule=quantile", "method.density.interval=5"]
+    options += [
+        "method.target_density=0.1",
+        "method.healing.epochs=1",
+        "method.healing.debias=true",
+    ]
+    config = make_config(*options, "method.lr=0.05", "data.limit=160", "trainer.batch_size=16")
+    train(config)
+    frozen, last = (row["density/total"] for row in rows(config)[1:])
+    assert frozen == last == pytest.approx(0.1, abs=1 / 1184)
+
+
 @pytest.mark.parametrize(
     "options",
     [
