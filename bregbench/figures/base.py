@@ -89,6 +89,14 @@ class Figure(Table):
         paths = write_table(self, rows, folder, verdicts=verdicts) if rows else []
         return rows, paths + self.draw_files(rows, published, folder)
 
+    def sections(self, rows: list[FilledRow]) -> dict[str, str]:
+        """Parts of pages beside that with its name, by the names of their markers.
+
+        Args:
+            rows: the filled rows.
+        """
+        return {}
+
 
 def check_panels(figure: Figure, panels: list[str]) -> None:
     """Refuse a panel with which no row's label begins.

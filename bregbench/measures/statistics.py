@@ -1,7 +1,7 @@
 """Statistics of seeds: intervals, equivalence, and tests of many comparisons at once.
 
-Differences are paired by seed throughout. Sources: Efron 1979 (bootstrap); Fisher 1935 (sign flips); Holm 1979;
-Schuirmann 1987 (two one-sided tests); Westfall, Young 1993 (the largest of many statistics).
+Differences are paired by seed throughout. Sources: Efron 1979 (bootstrap); Fisher 1935 (sign flips); Holm
+1979; Schuirmann 1987 (two one-sided tests); Westfall, Young 1993 (the largest of many statistics).
 """
 
 from __future__ import annotations

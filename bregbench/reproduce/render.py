@@ -38,7 +38,8 @@ def render(table: Table, place: Workplace, *, reduced_from: str = "") -> None:
     say(f"rendered: {', '.join(str(path) for path in paths)}")
     if rows and not reduced_from:
         body = to_markdown(table, rows, verdicts=True).partition("\n")[2]
-        sections = {table.name: body, scoreboard.SECTION: scoreboard.to_markdown(results)}
+        more = table.sections(rows) if isinstance(table, Figure) else {}
+        sections = {**more, table.name: body, scoreboard.SECTION: scoreboard.to_markdown(results)}
         _update_pages(results.parent, sections)
 
 
