@@ -27,7 +27,9 @@ class Options:
         help="names of configs/evaluators, such as [lipschitz]",
     )
     selection: str = option("last", help="last or best (records keep the last weights alone)")
-    variant: str = option("trained", help="trained, or thresholded where method.cut is set")
+    variant: str = option(
+        "trained", help="trained, thresholded where method.cut is set, cut of spred"
+    )
     data_root: str = option("", help="folder with the data sets; empty for that of the run")
     data_path: str = option("", help="array archive, for data sets read from one")
     device: str = option("auto", help="auto, cpu or cuda")

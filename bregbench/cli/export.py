@@ -23,7 +23,9 @@ class Options:
     output: str = option("network.pt2", help="*.pt2 (torch.export) or *.onnx")
     compact: bool = option(True, help="without units that nothing reads or that are constant")
     selection: str = option("last", help="last or best (records keep the last weights alone)")
-    variant: str = option("trained", help="trained, or thresholded where method.cut is set")
+    variant: str = option(
+        "trained", help="trained, thresholded where method.cut is set, cut of spred"
+    )
     overwrite: bool = option(False, help="replace a file of that name")
 
 

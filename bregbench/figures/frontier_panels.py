@@ -46,8 +46,8 @@ def floor_of(points: Sequence[Point]) -> float:
 def draw_frontier(parts: dict[str, list[Point]], reference: str, output: Path) -> None:
     """Accuracy over density with bands, and over seconds of training at each density.
 
-    Methods on a front and the reference are coloured, the others grey; all are named beside their points. Those
-    that have failed are named below the panel of their density.
+    Methods on a front and the reference are coloured, the others grey; all are named beside their points, and
+    those that have failed in a corner of the panel of their density.
 
     Args:
         parts: points by density.
@@ -131,4 +131,4 @@ def _name(panel: Axes, points: list[Point], at: list[float], colours: dict[str, 
 def _tell_failed(panel: Axes, points: list[Point]) -> None:
     if points:
         names = "\n".join(f"{point.row}: {point.mean:.1f}" for point in points)
-        panel.text(0.98, 0.02, f"below the panel\n{names}", **_BELOW, transform=panel.transAxes)
+        panel.text(0.98, 0.02, f"far below\n{names}", **_BELOW, transform=panel.transAxes)

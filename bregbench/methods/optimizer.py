@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -81,6 +82,10 @@ class OptimizerConfig(MethodConfig):
     def optimizer(self, network: nn.Module, context: RunContext) -> Optimizer:
         """The optimiser over all parameters of the network."""
         raise NotImplementedError
+
+    def cuts(self, network: nn.Module) -> dict[str, Callable[[], nn.Module]]:
+        """The variants that the trained weights alone give, by name, each as what makes a cut copy."""
+        return {"thresholded": lambda: self.cut.applied(network)} if self.cut.active else {}
 
     def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
         """What changes lam on the way to a wanted density, for methods that have it."""

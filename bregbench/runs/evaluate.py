@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bregbench.data import Data
+from bregbench.data.loader import to_unit_interval
 from bregbench.evaluators import EvaluatorConfig
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_json
@@ -23,6 +24,7 @@ from bregbench.schema.trainer import Precision
 from bregbench.storage.directory import RunDirectory
 from bregbench.tasks.base import Classification, TaskConfig
 from bregbench.tasks.context import RunContext
+from dessilbi import recalibrate
 
 
 def evaluate(
@@ -82,7 +84,7 @@ def evaluate_run(
         config: its config, with paths and device of this machine.
         evaluators: what to measure.
         selection: `last` or `best`.
-        variant: `trained`, or `thresholded` for the network without its smallest weights.
+        variant: `trained`, or one that the weights give: `thresholded`, and `cut` of spred.
 
     Raises:
         BenchError: no finished run, weights not kept, data that cannot be read, or a variant that
@@ -90,12 +92,12 @@ def evaluate_run(
     """
     device = config.trainer.torch_device()
     with config.trainer.applied():
-        network = variant_of(load_run(directory.path, selection=selection), config, variant).to(
-            device
-        )
+        data = config.data.build(device)
+        loaded = load_run(directory.path, selection=selection).to(device)
+        network = variant_of(loaded, config, variant, data)
         metrics = evaluate(
             network,
-            config.data.build(device),
+            data,
             evaluators,
             task=config.task,
             seed=config.seed,
@@ -117,8 +119,16 @@ def evaluate_run(
     return metrics
 
 
-def variant_of(network: nn.Module, config: Config, variant: str) -> nn.Module:
-    """The network as trained, or cut as the method of the last phase says.
+def variant_of(
+    network: nn.Module, config: Config, variant: str, data: Data | None = None
+) -> nn.Module:
+    """The network as trained, or cut as the method of the last phase says, norm layers measured anew.
+
+    Args:
+        network: as trained.
+        config: of its run.
+        variant: one of `variants` of that method.
+        data: the data of the run; read where they are needed if None.
 
     Raises:
         BenchError: a variant that the saved weights do not give.
@@ -126,8 +136,15 @@ def variant_of(network: nn.Module, config: Config, variant: str) -> nn.Module:
     if variant == "trained":
         return network
     method = config.run_phases()[-1].method
-    cut = method.cut if isinstance(method, OptimizerConfig) else None
-    if variant != "thresholded" or cut is None or not cut.active:
-        allowed = ["trained", *(["thresholded"] if cut is not None and cut.active else [])]
-        raise BenchError(f"variant={variant}: this run has {' and '.join(allowed)}")
-    return cut.applied(network)
+    cuts = method.cuts(network) if isinstance(method, OptimizerConfig) else {}
+    if variant not in cuts:
+        allowed = " and ".join(["trained", *cuts])
+        known = variant in method.variants and variant != "thresholded"
+        why = f"; {variant} rests on the optimiser's state, which is not kept" if known else ""
+        raise BenchError(f"variant={variant}: this run has {allowed}{why}")
+    cut = cuts[variant]()
+    if isinstance(method, OptimizerConfig) and method.recalibrate:
+        device = next(cut.parameters()).device
+        train = (data or config.data.build(device)).train
+        recalibrate(cut, to_unit_interval(train.images[: method.recalibrate]))
+    return cut

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,8 +17,9 @@ from bregbench.methods.backprop import Backprop
 from bregbench.methods.optimizer import OptimizerConfig
 from bregbench.objectives import ObjectiveConfig
 from bregbench.objectives.penalty import PenaltyConfig
-from bregbench.papers.rivals.latents import STR, Spred
+from bregbench.papers.rivals.latents import STR, Spred, small_entries
 from bregbench.tasks.context import RunContext
+from bregman.rules import named_params
 
 
 @dataclass
@@ -133,6 +135,13 @@ class SpredConfig(LatentConfig):
         super().check(at)
         check_numbers(self, at, "ratio", above=0, below=1)
 
+    def cuts(self, network: nn.Module) -> dict[str, Callable[[], nn.Module]]:
+        """Also `cut`."""
+        groups = [g for g in self.groups(network) if g["penalty"] != "none"]
+        penalised = [parameter for group in groups for _, parameter in named_params(group)]
+        small = small_entries(penalised, self.ratio)
+        return super().cuts(network) | {"cut": lambda: without(network, small)}
+
     def build(
         self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
     ) -> SpredTraining:
@@ -169,12 +178,21 @@ class SpredTraining(Backprop):
         """Also `cut`."""
         return super().variants() | {"cut": self.recalibrated(self._without_small())}
 
-    @torch.no_grad()
     def _without_small(self) -> nn.Module:
         assert isinstance(self.optimizer, Spred)
-        small = self.optimizer.small(self._ratio)
-        twin = copy.deepcopy(self.network)
-        for ours, other in zip(self.network.parameters(), twin.parameters(), strict=True):
-            if ours in small:
-                other.masked_fill_(small[ours], 0.0)
-        return twin
+        return without(self.network, self.optimizer.small(self._ratio))
+
+
+@torch.no_grad()
+def without(network: nn.Module, small: dict[torch.Tensor, torch.Tensor]) -> nn.Module:
+    """A copy of a network in which some entries of its parameters are zero.
+
+    Args:
+        network: left as it is.
+        small: True where an entry goes, by parameter.
+    """
+    twin = copy.deepcopy(network)
+    for ours, other in zip(network.parameters(), twin.parameters(), strict=True):
+        if ours in small:
+            other.masked_fill_(small[ours], 0.0)
+    return twin

@@ -11,7 +11,7 @@ Sources: Kusupati et al. 2020, "Soft threshold weight reparameterization" (STR);
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -192,13 +192,8 @@ class Spred(LatentSGD):
     @torch.no_grad()
     def small(self, ratio: float = 1e-6) -> dict[Tensor, Tensor]:
         """Where weights are below `ratio` times the largest of their parameter, by parameter."""
-        check_positive("ratio", ratio)
-        return {
-            param: param.abs() < ratio * param.abs().max()
-            for group in self.param_groups
-            if group["penalty"] != "none"
-            for param in group["params"]
-        }
+        penalised = (g for g in self.param_groups if g["penalty"] != "none")
+        return small_entries((param for group in penalised for param in group["params"]), ratio)
 
     def _latents(self, param: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
         root = param.detach().abs().sqrt()
@@ -209,3 +204,9 @@ class Spred(LatentSGD):
 
     def _pull(self, state: dict[str, Any], grad: Tensor) -> list[Tensor]:
         return [grad * state["right"], grad * state["left"]]
+
+
+def small_entries(params: Iterable[Tensor], ratio: float) -> dict[Tensor, Tensor]:
+    """Where entries are below `ratio` times the largest of their parameter, by parameter."""
+    check_positive("ratio", ratio)
+    return {param: param.abs() < ratio * param.abs().max() for param in params}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bregbench.evaluators import Accuracy, Density
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import read_tensors
+from bregbench.runs.evaluate import evaluate_run
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.groups import GROUPS
 from tests.places import final_without_times, without_times
@@ -197,6 +199,36 @@ def test_norm_layers_are_measured_anew_after_a_cut(make_config):
     cut = training.method.variants()["thresholded"]
     first = next(n for n, _ in cut.named_buffers() if n.endswith("running_mean"))
     assert not torch.equal(cut.get_buffer(first), training.network.get_buffer(first))
+
+
+@pytest.mark.parametrize(
+    ("options", "variant"),
+    [
+        (["method=spred", "method.ratio=0.3"], "cut"),
+        (["method=sgd", "method.cut.density=0.2"], "thresholded"),
+    ],
+)
+def test_finished_runs_are_measured_after_their_cut_as_training_measured_them(
+    options, variant, make_config
+):
+    network = ("model=resnet18", "model.width=4", "trainer.batch_size=16", "trainer.epochs=1")
+    config = make_config(*options, *network, "data.limit=64", "method.recalibrate=64")
+    final = train(config)["final"]
+    again = evaluate_run(
+        run_directory(config), config, [Accuracy(), Density()], selection="last", variant=variant
+    )
+    assert again["density/total"] == final[variant]["last"]["density/total"]
+    assert again["test/loss"] == pytest.approx(final[variant]["last"]["test/loss"], rel=1e-5)
+    assert again["test/loss"] != pytest.approx(final["trained"]["last"]["test/loss"], rel=1e-3)
+
+
+def test_proximal_points_are_not_in_the_weights(make_config):
+    config = make_config(*overrides("rmda"))
+    train(config)
+    with pytest.raises(BenchError, match="rests on the optimiser's state, which is not kept"):
+        evaluate_run(
+            run_directory(config), config, [Density()], selection="last", variant="proximal"
+        )
 
 
 def test_weights_can_begin_at_zero(make_config):
