@@ -9,6 +9,7 @@ import pytest
 import bregbench.cli.reproduce as reproduce_command
 import bregbench.cli.tune as command
 from bregbench.foundations.errors import BenchError
+from bregbench.methods.optimizer import OptimizerConfig
 from bregbench.reproduce import queue, tuning
 from bregbench.reproduce.plan import plan
 from bregbench.reproduce.train import run_missing
@@ -58,6 +59,11 @@ def tune(call, place, *more):
     return call(command, "table=small_table1", *where, *more)
 
 
+def rate_of(job):
+    assert isinstance(job.config.method, OptimizerConfig)
+    return job.config.method.lr
+
+
 def lines_of(table, place):
     with table.trials_of(place).open() as file:
         return list(csv.DictReader(file))
@@ -66,7 +72,7 @@ def lines_of(table, place):
 def test_trials_see_no_test_images_and_have_a_seed_of_their_own(table, place):
     jobs = trial_jobs(table, place)
     assert [job.label for job in jobs] == ["Dense, trial 1 of 2", "Dense, trial 2 of 2"]
-    assert [job.config.method.lr for job in jobs] == [1e-4, 0.1]  # pyright: ignore[reportAttributeAccessIssue]
+    assert [rate_of(job) for job in jobs] == [1e-4, 0.1]
     assert {(job.config.seed, job.config.trainer.batch_size) for job in jobs} == {(7, 32)}
     assert run_missing(jobs, place.records, deadline=None) == []
     for job in jobs:
@@ -92,7 +98,7 @@ def test_command_chooses_and_rows_take_what_it_chose(known, place, call):
     assert float(found[0]["validation accuracy"]) < float(found[1]["validation accuracy"])
     assert {line["density"] for line in found} == {"1"}
     jobs = plan(known, place, rows=["Dense"], seeds=[0])
-    rates = {(job.part, job.config.method.lr, job.config.trainer.batch_size) for job in jobs}  # pyright: ignore[reportAttributeAccessIssue]
+    rates = {(job.part, rate_of(job), job.config.trainer.batch_size) for job in jobs}
     assert rates == {("few", 0.1, 32), ("more", 0.1, 64)}
     # In the bundle of the row, and nothing is done again, with or without the runs.
     place = Workplace(results=place.results, device="cpu", runs_dir=str(place.results / "none"))

@@ -206,7 +206,7 @@ def test_a_killed_writer_leaves_the_old_bundle(table, place, monkeypatch):
 def test_list_show_and_pull(table, place, call, tmp_path):
     path = trained(table, place)
     code, out, _ = call(runs_command, "list", f"runs=[{place.bundles}]")
-    rows = [line for line in out.splitlines() if line.startswith("complete ")]
+    rows = [line for line in out.splitlines() if line.split()[:1] == ["complete"]]
     assert (code, len(rows)) == (0, 2)
     run = find_run_directories([str(place.bundles)])[0]
     code, out, _ = call(runs_command, "show", f"run={run.path}")
