@@ -32,7 +32,8 @@ rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
 
 .DEFAULT_GOAL := help
 .PHONY: help help-reproduce setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
-        reproduce-table3 results-next results-status benchmark faults doctor clean $(REPRODUCE) $(RENDER)
+        reproduce-table3 results-next results-status benchmark faults site screenshots lint-js \
+        doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -100,6 +101,15 @@ benchmark: $(STAMP) ## Time steps against torch's; writes results/benchmark
 
 faults: $(STAMP) ## Kill runs, damage files, count; BUDGET=5m SEED=0
 	$(BIN)/python -m bregbench.faults budget=$(if $(filter file,$(origin BUDGET)),5m,$(BUDGET)) seed=$(or $(SEED),0)
+
+site: $(STAMP) ## Build the results browser, one HTML file
+	$(BIN)/python -m bregbench.cli.site output=site
+
+screenshots: $(STAMP) ## Photograph the browser's views for docs (needs Chromium)
+	SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/site -k screenshots
+
+lint-js: ## Check the types of the browser's scripts (needs npm)
+	npx --yes -p typescript@5.9.3 tsc -p bregbench/site/assets/jsconfig.json
 
 doctor: $(STAMP) ## Show versions, devices and data found
 	$(BIN)/bregbench doctor data_root=$(DATA)

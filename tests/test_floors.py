@@ -33,7 +33,7 @@ BENCH = (
     ("runs",),
     ("tables",),
     ("figures",),
-    ("reproduce",),
+    ("reproduce", "site"),
     ("cli",),
     ("benchmark", "faults"),
 )

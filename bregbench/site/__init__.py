@@ -1,0 +1,1 @@
+"""The results browser: every record and rendered table in one HTML file that needs no network."""
