@@ -32,7 +32,7 @@ rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
 
 .DEFAULT_GOAL := help
 .PHONY: help help-reproduce setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
-        reproduce-table3 results-next results-status benchmark faults site screenshots lint-js \
+        reproduce-table3 results-next results-status benchmark faults site docs screenshots lint-js \
         doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
@@ -61,7 +61,7 @@ test: $(STAMP) ## Run the test suite
 test-fast: $(STAMP) ## Run the tests that take less than a few seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-pages: $(STAMP) ## Write the options into README.md and docs/options.md
+pages: $(STAMP) ## Write the lists of options in docs/own.md and docs/options.md
 	$(BIN)/python -m bregbench.cli.pages
 
 lint: $(STAMP) ## Check style and types
@@ -104,6 +104,14 @@ faults: $(STAMP) ## Kill runs, damage files, count; BUDGET=5m SEED=0
 
 site: $(STAMP) ## Build the results browser, one HTML file
 	$(BIN)/python -m bregbench.cli.site output=site
+
+docs: $(VENV)/.docs ## Build the documentation site
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	$(BIN)/python -m bregbench.cli.site output=build/docs/results-browser
+
+$(VENV)/.docs: $(STAMP)
+	$(PINNED) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 screenshots: $(STAMP) ## Photograph the browser's views for docs (needs Chromium)
 	SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/site -k screenshots

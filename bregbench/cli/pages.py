@@ -1,4 +1,4 @@
-"""`make pages`: write what README.md and docs/options.md say about options, from the files in configs."""
+"""`make pages`: write what docs/own.md and docs/options.md say about options, from the files in configs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def main() -> None:
 def _command() -> int:
     from bregbench.tables.rendering import replace_section
 
-    readme, page = Path("README.md"), Path("docs", "options.md")
-    if not readme.is_file() or not page.parent.is_dir():
-        raise BenchError(f"{Path.cwd()} has no README.md and docs: call this in a checkout")
-    text = readme.read_text(encoding="utf-8")
-    write_text(readme, replace_section(text, "options", options_table()))
+    own, page = Path("docs", "own.md"), Path("docs", "options.md")
+    if not own.is_file():
+        raise BenchError(f"{Path.cwd()} has no docs/own.md: call this in a checkout")
+    text = own.read_text(encoding="utf-8")
+    write_text(own, replace_section(text, "options", options_table()))
     write_text(page, options_page())
-    say(f"written: {readme}, {page}")
+    say(f"written: {own}, {page}")
     return 0
 
 

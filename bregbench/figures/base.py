@@ -30,7 +30,7 @@ class Figure(Table):
     `bregbench.figures` needs no registration.
     """
 
-    #: what `kind:` in a file of configs/figure says
+    #: the word after `kind` in a file of configs/figure
     kind: ClassVar[str]
     #: whether the figure shows what runs have left; an idea needs functions alone
     from_runs: ClassVar[bool] = True

@@ -26,7 +26,7 @@ def options_table() -> str:
     """The groups with their options as a Markdown table."""
     lines = ["| group | options |", "|---|---|"]
     for group, known in options().items():
-        lines.append(f"| [`{group}`](docs/options.md#{_anchor(group)}) | {', '.join(known)} |")
+        lines.append(f"| [`{group}`](options.md#{_anchor(group)}) | {', '.join(known)} |")
     return "\n".join(lines)
 
 
