@@ -30,9 +30,14 @@ words      = $(subst -, ,$(1))
 rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
                $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words)))
 
+# The runs of README's picture: LinBreg with three values of lam, and SGD.
+PICTURED  := linbreg-93bcd2d1 linbreg-116c2834 linbreg-5c20e34a sgd-0da58fa5
+comma     := ,
+space     := $(subst ,, )
+
 .DEFAULT_GOAL := help
 .PHONY: help help-reproduce setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
-        reproduce-table3 results-next results-status benchmark faults site docs screenshots lint-js \
+        reproduce-table3 results-next results-status benchmark faults site docs screenshots picture lint-js \
         doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
@@ -115,6 +120,10 @@ $(VENV)/.docs: $(STAMP)
 
 screenshots: $(STAMP) ## Photograph the browser's views for docs (needs Chromium)
 	SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/site -k screenshots
+
+picture: $(STAMP) ## Draw the picture of README.md from records
+	$(BIN)/python -m bregbench.cli.plot y=density/total,validation/accuracy log=density/total output=docs/pictures/linbreg.png \
+	  runs=$(subst $(space),$(comma),$(addprefix results/records/bregman_figure2/mnist-mlp-,$(PICTURED)))
 
 lint-js: ## Check the types of the browser's scripts (needs npm)
 	npx --yes -p typescript@5.9.3 tsc -p bregbench/site/assets/jsconfig.json

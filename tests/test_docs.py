@@ -14,7 +14,11 @@ DOCS = ROOT / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 BLOCKS = [
     pytest.param(block, said, id=f"{path.stem}-{number}")
-    for path, said in ((DOCS / "rivals.md", "0.weight  64x20"), (DOCS / "start.md", ""))
+    for path, said in (
+        (DOCS / "rivals.md", "0.weight  64x20"),
+        (DOCS / "start.md", ""),
+        (ROOT / "README.md", ""),
+    )
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
 ]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
