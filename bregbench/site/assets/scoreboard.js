@@ -70,7 +70,7 @@ function seedsText(cells) {
   /** @type {Map<number, number>} */
   const by = new Map();
   for (const { n } of cells) if (n) by.set(n, (by.get(n) ?? 0) + 1);
-  return [...by].sort(([a], [b]) => a - b).map(([n, count]) => `${n} (${count})`).join(", ");
+  return [...by].sort(([a], [b]) => a - b).map(([n, count]) => `${n}\u00a0(${count})`).join(", ");
 }
 
 /** @param {Table[]} tables */
