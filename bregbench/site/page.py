@@ -27,7 +27,7 @@ LIMIT = 3_000_000
 POINTS = (101, 51, 32, 16)
 #: the scripts in the order in which they need each other
 SCRIPTS = (
-    *("dom", "data", "state", "stats", "plot", "grid", "detail"),
+    *("dom", "data", "state", "stats", "plot", "scatter", "grid", "detail"),
     *("scoreboard", "cells", "frontier", "curves", "figures", "main"),
 )
 _IMPORT = re.compile(r'^import [^;]*? from "\./[a-z]+\.js";\n', re.MULTILINE | re.DOTALL)

@@ -4,7 +4,8 @@ import { choice, h, seedCount, show } from "./dom.js";
 import { distinct } from "./data.js";
 import { grid } from "./grid.js";
 import { namesOf } from "./curves.js";
-import { COLOURS, scatterPlot } from "./plot.js";
+import { COLOURS } from "./plot.js";
+import { scatterPlot } from "./scatter.js";
 import { deviation, differenceInterval, lowerIsBetter, mean, paretoFront } from "./stats.js";
 import { addressOf, noteState, readState } from "./state.js";
 
