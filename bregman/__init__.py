@@ -33,7 +33,12 @@ from bregman.adabreg import AdaBreg
 from bregman.density_control import GapControl, QuantileControl
 from bregman.density_target import DensityTarget
 from bregman.healing import Healing
-from bregman.initialization import he_normal, initialize_biases, sparsify
+from bregman.initialization import (
+    he_normal,
+    initialize_biases,
+    initialize_shifts,
+    sparsify,
+)
 from bregman.linbreg import LinBreg
 from bregman.masks import apply_masks, magnitude_masks, nonzero_masks
 from bregman.objective import l1_norm, penalty_value
@@ -63,6 +68,7 @@ __all__ = [
     "apply_masks",
     "he_normal",
     "initialize_biases",
+    "initialize_shifts",
     "l1_norm",
     "magnitude_masks",
     "make_penalty",

@@ -14,7 +14,13 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from bregman.choices import BiasScheme, Grouping
-from bregman.layers import WEIGHT_LAYERS, check_plain_weights, layer_dims, weight_layers
+from bregman.layers import (
+    BATCH_NORMS,
+    WEIGHT_LAYERS,
+    check_plain_weights,
+    layer_dims,
+    weight_layers,
+)
 from bregman.validation import check_choice, check_density, check_non_negative, check_positive
 
 
@@ -75,12 +81,38 @@ def initialize_biases(
 
 
 @torch.no_grad()
+def initialize_shifts(
+    model: nn.Module, *, scale: float, generator: Generator | None = None
+) -> None:
+    """Draw the shifts of BatchNorm layers from U(0, scale), in place.
+
+    A filter without weights gives BatchNorm a constant, which becomes its shift: with torch's 0 the
+    ReLU behind it passes no gradient, so that the filter can never get weights. Section 4.1 asks for
+    positive biases for this reason, and where BatchNorm follows, its shift is the bias.
+
+    Args:
+        model: The network; BatchNorm layers without parameters are left alone.
+        scale: Upper end of the shifts; 0 makes all of them 0.
+        generator: Source of randomness.
+
+    Raises:
+        ValueError: `scale` is negative; nothing is changed.
+    """
+    check_non_negative("scale", scale)
+    for layer in model.modules():
+        if isinstance(layer, BATCH_NORMS) and isinstance(layer.bias, Tensor):
+            draw = _like(layer.bias, generator)
+            layer.bias.copy_(draw.uniform_(0.0, scale, generator=generator))
+
+
+@torch.no_grad()
 def sparsify(
     model: nn.Module,
     density: float,
     *,
     by: str = "entry",
     exact: bool = True,
+    balanced: bool = False,
     rescale: bool | float = True,
     generator: Generator | None = None,
 ) -> None:
@@ -93,23 +125,35 @@ def sparsify(
             said in `bregman.layers`.
         exact: True: keep exactly `round(density * count)` in each layer, at least one, drawn
             without replacement. False: keep each one with probability `density`, as in the paper.
+        balanced: Keep exactly `round(density * count)` of each filter or row, at least one, so that
+            no output is without weights. The layers with small filters become denser than `density`.
         rescale: True: multiply what stays by 1 / sqrt(density), which keeps the variance (eq. 4.3);
-            with `exact` only where density * count is whole, and nearly so in large layers. A float
-            is the factor itself (the published code has 4.77 and 10, among others). False: leave it.
+            with `exact` only where density * count is whole, and nearly so in large layers; with
+            `balanced` by 1 / sqrt(share that a layer keeps), always. A float is the factor itself
+            (the published code has 4.77 and 10, among others). False: leave it.
         generator: Source of randomness.
 
     Raises:
-        ValueError: A value is out of range, or weights are computed from other parameters; nothing
-            is changed.
+        ValueError: A value is out of range, `balanced` does not go with the other options, or weights
+            are computed from other parameters; nothing is changed.
     """
     check_density(density)
     check_choice("by", by, Grouping)
+    if balanced and (by in ("filter", "row") or not exact):
+        raise ValueError(
+            f"balanced keeps a fixed number of entries or kernels of each filter, not by={by!r}, "
+            f"exact={exact}: use by='entry' or 'kernel' and exact=True"
+        )
     check_plain_weights(model, modules=WEIGHT_LAYERS, tensors=("weight",))
     factor = _rescale_factor(rescale, density)
     for _, layer, weight in weight_layers(model):
         dims = layer_dims(layer, by)
         shape = [1 if axis in dims else size for axis, size in enumerate(weight.shape)]
-        keep = _random_mask(shape, density, exact=exact, like=weight, generator=generator)
+        if balanced:
+            keep = _balanced_mask(layer, shape, density, like=weight, generator=generator)
+            factor = _rescale_factor(rescale, float(keep.double().mean()) or 1.0)
+        else:
+            keep = _random_mask(shape, density, exact=exact, like=weight, generator=generator)
         weight.mul_(factor).masked_fill_(~keep, 0.0)
 
 
@@ -134,6 +178,28 @@ def _random_mask(
     else:
         keep = torch.rand(count, generator=generator, device=device) < density
     return keep.view(shape).to(like.device)
+
+
+def _balanced_mask(
+    layer: nn.Module,
+    shape: list[int],
+    density: float,
+    *,
+    like: Tensor,
+    generator: Generator | None,
+) -> Tensor:
+    """The same number of entries (or groups) of each output, drawn without replacement."""
+    transposed = isinstance(layer, _ConvTransposeNd)
+    groups = layer.groups if transposed else 1  # each with outputs and inputs of its own
+    first, second, *taps = shape
+    outputs, inputs = (second, first // groups) if transposed else (first, second)
+    count = inputs * math.prod(taps)
+    device = like.device if generator is None else generator.device
+    draws = torch.rand(groups * outputs, count, generator=generator, device=device)
+    chosen = draws.argsort(dim=1)[:, : max(1, round(density * count))]
+    keep = torch.zeros(draws.shape, dtype=torch.bool, device=device).scatter_(1, chosen, True)
+    keep = keep.view(groups, outputs, inputs, *taps)
+    return (keep.transpose(1, 2) if transposed else keep).reshape(shape).to(like.device)
 
 
 def _like(tensor: Tensor, generator: Generator | None) -> Tensor:

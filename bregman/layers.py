@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 
 WEIGHT_LAYERS = (nn.Linear, _ConvNd)
+BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 NORM_LAYERS = (
     nn.modules.batchnorm._NormBase,  # every BatchNorm and InstanceNorm
     nn.LayerNorm,

@@ -47,10 +47,13 @@ class Density(EvaluatorConfig):
     """How sparse the network is."""
 
     kind: ClassVar[str] = "density"
-    measures: ClassVar[tuple[str, ...]] = ("density/*", "active_units/*", "modes/*", "l1_norm")
+    measures: ClassVar[tuple[str, ...]] = (
+        *("density/*", "active_units/*", "units/*", "modes/*"),
+        "l1_norm",
+    )
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`density/*`, `active_units/*`, `modes/*` of spectral layers, and `l1_norm`."""
+        """`density/*`, `active_units/*`, `units/*`, `modes/*` of spectral layers, and `l1_norm`."""
         return of_weights(network)
 
 

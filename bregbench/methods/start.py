@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
-from bregbench.foundations.errors import BenchError
+from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.foundations.streams import Streams
 from bregbench.measures.layers import distinct_weights
 from bregbench.methods.thresholds import Grouping
-from bregman import he_normal, initialize_biases, sparsify
+from bregman import he_normal, initialize_biases, initialize_shifts, sparsify
 from fno import SpectralConv2d
 from fno.frequencies import keep_low_frequencies
 
@@ -50,10 +50,13 @@ class StartConfig:
         density: share of the weights that is kept; 1 keeps all.
         by: what is kept or dropped as a whole.
         exact: keep exactly that share of each layer, instead of each unit with that probability.
+        balanced: keep that share of each filter and row, at least one weight, so that none is empty.
         rescale: multiply what is kept by 1/sqrt(density), which keeps the variance (4.3, 4.5).
         factor: multiply by this instead (the published code used 4.77 or 10).
         biases: distribution of the biases; dead ReLU units need positive ones.
         bias_scale: biases are drawn up to bias_scale / sqrt(fan in).
+        shifts: shifts of BatchNorm are drawn from U(0, shifts), for the same reason as positive biases; 0
+            leaves them at torch's zero.
         frequencies: keep the modes of spectral layers up to this frequency only, 0 for the mean alone;
             None keeps all. Density and weights above are those of Linear layers and other convolutions.
         zero: globs on names of weights that begin at zero, such as those of the last layer, whatever the
@@ -64,10 +67,12 @@ class StartConfig:
     density: float = 1.0
     by: Grouping = Grouping.entry
     exact: bool = True
+    balanced: bool = False
     rescale: bool = True
     factor: float | None = None
     biases: Biases = Biases.default
     bias_scale: float = 1.0
+    shifts: float = 0.0
     frequencies: int | None = None
     zero: list[str] = field(default_factory=list)
 
@@ -82,8 +87,16 @@ class StartConfig:
         """
         check_numbers(self, at, "density", above=0, most=1)
         check_numbers(self, at, "factor", above=0)
-        check_numbers(self, at, "bias_scale", least=0)
+        check_numbers(self, at, "bias_scale", "shifts", least=0)
         check_counts(self, at, "frequencies", least=0)
+        whole = self.by in (Grouping.filter, Grouping.row) or not self.exact
+        require(
+            not (self.balanced and whole),
+            f"{at}.balanced",
+            self.balanced,
+            f"false with {at}.by={self.by.name} and {at}.exact={self.exact}: weights of each filter "
+            "are counted, entries or kernels",
+        )
 
     def apply(self, network: nn.Module, streams: Streams) -> None:
         """Set the network's weights and biases in place."""
@@ -107,9 +120,12 @@ class StartConfig:
                 self.density,
                 by=self.by,
                 exact=self.exact,
+                balanced=self.balanced,
                 rescale=rescale,
                 generator=generator,
             )
+        if self.shifts > 0:
+            initialize_shifts(network, scale=self.shifts, generator=streams.generator("shifts"))
         if self.frequencies is not None:
             keep_low_frequencies(network, self.frequencies)
         self._empty(network)

@@ -21,7 +21,7 @@ from bregbench.foundations.files import (
 )
 from bregbench.foundations.identity import to_plain
 from bregbench.foundations.provenance import provenance
-from bregbench.measures import count_parameters, peak_memory_bytes
+from bregbench.measures import count_parameters, note_on_unreachable, peak_memory_bytes
 from bregbench.runs.existing import lacking, refuse_another, refuse_mixed
 from bregbench.runs.judge import judge_run, traces_of_run
 from bregbench.schema.config import Config
@@ -145,6 +145,9 @@ def _begin(training: Training) -> None:
         lines = directory.metrics.read_bytes().count(b"\n") if directory.metrics.is_file() else 0
         again = f" again: its {lines} epochs have no checkpoint" if lines else ""
         say(f"started{again}: {directory.path}")
+        note = note_on_unreachable(training.network)
+        if note is not None:
+            say(f"note: {note}")
         directory.remove_results()
         ledger.begin()
         # Of the first phase, also where a later one is taken up.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from bregman import he_normal, initialize_biases, sparsify
+from bregman import he_normal, initialize_biases, initialize_shifts, sparsify
 
 
 def network() -> nn.Sequential:
@@ -210,3 +210,57 @@ def test_bad_values_are_refused():
         initialize_biases(network(), scheme="uniform")
     with pytest.raises(ValueError, match="Invalid scale: -1"):
         initialize_biases(network(), scale=-1)
+
+
+@pytest.mark.parametrize("density", [0.01, 0.2, 1.0])
+@pytest.mark.parametrize("by", ["entry", "kernel"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.Conv2d(6, 8, 3),
+        lambda: nn.Conv2d(6, 8, 3, groups=2),
+        lambda: nn.Conv2d(6, 8, 1),
+        lambda: nn.Linear(30, 7),
+        lambda: nn.ConvTranspose2d(6, 8, 3, groups=2),
+    ],
+    ids=["conv", "grouped", "pointwise", "linear", "transposed"],
+)
+def test_balanced_starts_keep_a_share_of_each_unit_and_its_variance(layer, by, density):
+    """The same count in each output, at least one, and the squares add up to the fan-in."""
+    layer = layer()
+    nn.init.ones_(layer.weight)
+    sparsify(layer, density, by=by, balanced=True, generator=generator())
+    weight = layer.weight.detach().double()
+    if isinstance(
+        layer, nn.ConvTranspose2d
+    ):  # (in, out / groups, ...): a group reads its own inputs
+        weight = weight.view(2, 3, 4, 9).transpose(1, 2).reshape(8, 3, 3, 3)
+    units = weight.flatten(1)
+    parts = weight.flatten(2).shape[1] if by == "kernel" and weight.dim() > 2 else units.shape[1]
+    size = units.shape[1] // parts
+    kept = max(1, round(density * parts)) * size
+    assert (units.count_nonzero(1) == kept).all()
+    torch.testing.assert_close(
+        units.square().sum(1), torch.full((len(units),), units.shape[1] * 1.0).double()
+    )
+
+
+def test_balanced_starts_refuse_what_leaves_units_empty():
+    for options in ({"by": "filter"}, {"by": "row"}, {"exact": False}):
+        model = network()
+        before = [param.clone() for param in model.parameters()]
+        with pytest.raises(ValueError, match="balanced keeps"):
+            sparsify(model, 0.1, balanced=True, **options)
+        assert all(map(torch.equal, model.parameters(), before))
+
+
+def test_shifts_are_positive_and_those_of_batch_norms_alone():
+    model = nn.Sequential(*network(), nn.LayerNorm(10), nn.BatchNorm1d(10, affine=False))
+    before = {name: param.clone() for name, param in model.named_parameters()}
+    initialize_shifts(model, scale=0.2, generator=generator())
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed == {"1.bias"}
+    shifts = model[1].bias.detach()
+    assert 0 < float(shifts.min()) < 0.1 < float(shifts.max()) < 0.2
+    with pytest.raises(ValueError, match="scale"):
+        initialize_shifts(model, scale=-1.0)

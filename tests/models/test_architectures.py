@@ -190,3 +190,18 @@ def test_wrong_values_fail_in_the_schema() -> None:
         schema.activation = "rellu"
     with pytest.raises(ValidationError):
         schema.hidden = ["many"]
+
+
+def test_a_filter_without_weights_is_reached_with_one_over_the_root_of_eps() -> None:
+    """BatchNorm of variance 0: the gradient of a zero filter, against that of a filter of variance 1."""
+    found = []
+    for eps in (1e-5, 1e-1):
+        model = Resnet18(width=2, norm_eps=eps).build(input_shape=(3, 8, 8), classes=10).double()
+        torch.manual_seed(0)
+        branch = nn.Sequential(model.conv, model.norm)
+        nn.init.zeros_(model.conv.weight)
+        images = torch.rand(4, 3, 8, 8, dtype=torch.float64)
+        (branch(images) * torch.rand(4, 2, 8, 8, dtype=torch.float64)).sum().backward()
+        assert model.conv.weight.grad is not None
+        found.append(model.conv.weight.grad)
+    torch.testing.assert_close(found[0], found[1] * 100)
