@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import nn
 
 from bregbench.data.normalization import Normalization
@@ -45,3 +46,12 @@ class ModelConfig(ABC):
         Raises:
             BenchError: the images are too small, or a size does not fit them.
         """
+
+
+@runtime_checkable
+class StartsFromData(Protocol):
+    """A network that sets something by its training images before its first step."""
+
+    def start_from(self, images: torch.Tensor) -> None:
+        """See images ``(n, channels, height, width)`` in [0, 1], without augmentation."""
+        ...

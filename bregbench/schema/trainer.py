@@ -74,6 +74,8 @@ class TrainerConfig:
             is judged as variant `ema`; None for none.
         patience: end a phase when the score that chooses the best epoch has stayed below its best for so
             many epochs; None for never.
+        sizes_in_order: take these heights one after another, each for an equal share of the epochs, instead
+            of drawing them.
         snapshots: epochs after which the weights are kept; 0 is the start of the run.
     """
 
@@ -87,6 +89,7 @@ class TrainerConfig:
     flush_denormal: bool = True
     deterministic: bool = False
     image_sizes: list[int] = field(default_factory=list)
+    sizes_in_order: bool = False
     select_on: SelectOn = SelectOn.validation
     clip_gradients: float | None = None
     accumulate: int = 1

@@ -10,21 +10,30 @@ from fno.interpolation import Interpolation, resize_images
 
 
 class BatchSizes:
-    """Resizes batches by trigonometric interpolation to heights drawn from a list.
+    """Resizes batches by trigonometric interpolation to heights of a list.
 
     Args:
         sizes: heights, the width in proportion; empty leaves images as they are and draws nothing.
-        generator: draws one size a batch; its state decides what comes next.
+        generator: draws one size a batch; its state decides what comes next. None takes the sizes in
+            their order, each for an equal share of the run.
     """
 
     def __init__(self, sizes: list[int], generator: torch.Generator | None) -> None:
         self._sizes = sizes
         self._generator = generator
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """A batch ``(batch, channels, height, width)`` at the next size."""
+    def __call__(self, images: torch.Tensor, done: float = 0.0) -> torch.Tensor:
+        """A batch ``(batch, channels, height, width)`` at the next size.
+
+        Args:
+            images: the batch.
+            done: the share of the run that lies behind, in [0, 1).
+        """
         if not self._sizes:
             return images
+        if self._generator is None:
+            height = self._sizes[min(int(done * len(self._sizes)), len(self._sizes) - 1)]
+            return images if height == images.shape[2] else self._resized(images, height)
         index = torch.randint(len(self._sizes), (), generator=self._generator)
         return self._resized(images, self._sizes[int(index)])
 

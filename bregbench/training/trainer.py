@@ -15,6 +15,7 @@ from bregbench.foundations.streams import Streams
 from bregbench.measures.structure import structure_of
 from bregbench.methods import Method
 from bregbench.methods.thresholds import Masks
+from bregbench.models.base import StartsFromData
 from bregbench.phases.base import Begun, Turn
 from bregbench.schema.config import Config
 from bregbench.schema.selecting import check_selection
@@ -35,6 +36,8 @@ from bregbench.training.stage import Stage
 
 #: training images that transforms may compare outputs on
 _EXAMPLE = 4
+#: training images that a network may set itself by
+_STARTERS = 5000
 
 
 class Training:
@@ -84,7 +87,8 @@ class Training:
             augment=config.data.augment,
         )
         sizes = config.trainer.image_sizes
-        self._resize = BatchSizes(sizes, self.streams.generator("image_sizes") if sizes else None)
+        drawn = bool(sizes) and not config.trainer.sizes_in_order
+        self._resize = BatchSizes(sizes, self.streams.generator("image_sizes") if drawn else None)
         self.position = Position()
         self.effort = Effort()
         self._noise = self.streams.generator("task", self.device)
@@ -110,6 +114,8 @@ class Training:
         Raises:
             BenchError: the network, a phase or a method does not fit the data.
         """
+        if isinstance(self.network, StartsFromData):
+            self.network.start_from(to_unit_interval(self.data.train.images[:_STARTERS]))
         self.phases[0].method.prepare(self.network, self.streams)
         self._place()
         example = to_unit_interval(self.data.train.images[:1])
@@ -267,6 +273,10 @@ class Training:
         patience, best = self.config.trainer.patience, self.keeper.best["epoch"]
         return patience is not None and best > 0 and self.position.epochs - best >= patience
 
+    def _done(self) -> float:
+        """The share of the run's epochs that lie behind."""
+        return self.position.epochs / max(1, sum(phase.epochs for phase in self.phases))
+
     def _steps_left(self) -> bool:
         limit = self.config.trainer.max_steps
         return limit is None or self.position.steps < limit
@@ -278,7 +288,8 @@ class Training:
         next_save = time.monotonic() + 60 * self.config.trainer.checkpoint_minutes
         self.effort.start()
         for images, labels in self._loader:
-            inputs, targets = self.config.task.pose(self._resize(images), labels, self._noise)
+            images = self._resize(images, self._done())
+            inputs, targets = self.config.task.pose(images, labels, self._noise)
             step = self.method.step(context.arrange(inputs), targets, self._loader.indices)
             self.stage.hold_masks()
             if self.average is not None:

@@ -46,19 +46,35 @@ def test_batches_are_resized_to_sizes_drawn_by_the_generator():
     assert torch.equal(generator.get_state(), before)
 
 
+def test_sizes_in_order_take_equal_shares_of_the_run_and_draw_nothing():
+    images = torch.rand(2, 1, 8, 6)
+    sizes = BatchSizes([4, 6, 8], None)
+    shares = [k / 12 for k in range(12)]
+    assert [sizes(images, done).shape[2] for done in shares] == [4] * 4 + [6] * 4 + [8] * 4
+    assert sizes(images, 0.9) is images
+    assert torch.equal(sizes(images, 0.0), trigonometric_resize(images, (4, 3)))
+
+
+def test_a_run_with_growing_images_goes_through_the_sizes(tmp_path, monkeypatch):
+    ordered = ("trainer.image_sizes=[4,8]", "trainer.sizes_in_order=true")
+    _, seen = trained(tmp_path, monkeypatch, *ordered)
+    assert seen == sorted(seen)
+    assert seen.count(4) == seen.count(8) > 0
+
+
 def test_sizes_belong_to_the_identity_of_a_run():
     assert config_hash(compose("trainer.image_sizes=[]")) == config_hash(compose())
     assert config_hash(compose("trainer.image_sizes=[8]")) != config_hash(compose())
 
 
-def trained(folder, monkeypatch) -> tuple[list[dict], list[int]]:
+def trained(folder, monkeypatch, *overrides) -> tuple[list[dict], list[int]]:
     """Metrics of a run, and the sizes that its network saw."""
-    config = compose(*OVERRIDES, f"runs_dir={folder}")
+    config = compose(*OVERRIDES, *overrides, f"runs_dir={folder}")
     seen: list[int] = []
     original = BatchSizes.__call__
 
-    def watched(self, images):
-        result = original(self, images)
+    def watched(self, *arguments):
+        result = original(self, *arguments)
         seen.append(result.shape[-1])
         return result
 
