@@ -156,6 +156,33 @@ class Cosine(ScheduleConfig):
 
 
 @dataclass
+class Triangular(ScheduleConfig):
+    """Up from `start` to 1 in a straight line, and down to `final` in another one.
+
+    An epoch has the factor of its middle; `peak` is the share of the phase after which the factor is 1.
+    """
+
+    kind: ClassVar[str] = "triangular"
+    peak: float = 0.2
+    start: float = 0.2
+    final: float = 0.0
+
+    def check(self, at: str) -> None:
+        check_numbers(self, at, "peak", "start", "final", least=0, most=1)
+
+    def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.LambdaLR(
+            optimizer, lambda epoch: self._factor((epoch + 0.5) / max(epochs, 1))
+        )
+
+    def _factor(self, done: float) -> float:
+        if done < self.peak:
+            return self.start + (1 - self.start) * done / self.peak
+        left = (1 - min(done, 1.0)) / (1 - self.peak) if self.peak < 1 else 1.0
+        return self.final + (1 - self.final) * left
+
+
+@dataclass
 class Plateau(ScheduleConfig):
     """Multiply by `factor` when `metric` has not improved for `patience` epochs.
 

@@ -11,6 +11,7 @@ from bregbench.models.mlp_autoencoder import MlpAutoencoder
 from bregbench.models.normalize import Normalize
 from bregbench.models.resnet18 import Resnet18, Stem
 from bregbench.models.vgg16 import Head, Vgg16
+from bregbench.models.whitened_cnn import WhitenedCnn
 
 __all__ = [
     "Activation",
@@ -26,4 +27,5 @@ __all__ = [
     "Resnet18",
     "Stem",
     "Vgg16",
+    "WhitenedCnn",
 ]

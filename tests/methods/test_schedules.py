@@ -7,7 +7,14 @@ import math
 import pytest
 
 from bregbench.foundations.errors import BenchError
-from bregbench.methods.schedules import Constant, Cosine, Plateau, ScheduleConfig, Step
+from bregbench.methods.schedules import (
+    Constant,
+    Cosine,
+    Plateau,
+    ScheduleConfig,
+    Step,
+    Triangular,
+)
 from bregbench.runs.train import run_directory, train
 from bregbench.schema.groups import GROUPS
 from bregbench.tasks.base import LARGER_IS_BETTER
@@ -33,6 +40,14 @@ def test_step():
 def test_cosine():
     expected = [0.1 + 0.9 * (1 + math.cos(math.pi * t / 8)) / 2 for t in range(8)]
     assert factors(Cosine(final=0.1), 8) == pytest.approx(expected)
+
+
+def test_triangular_has_the_factor_of_the_middle_of_an_epoch():
+    config = Triangular(peak=0.25, start=0.2, final=0.1)
+    expected = [0.2 + 0.8 / 2, *(1 - 0.9 * (k + 0.5) / 3 for k in range(3))]
+    assert factors(config, 4) == pytest.approx(expected)
+    assert factors(Triangular(peak=0), 2) == pytest.approx([0.75, 0.25])
+    assert factors(Triangular(peak=1, start=0), 2) == pytest.approx([0.25, 0.75])
 
 
 def test_plateau_halves_after_the_patience():
@@ -68,7 +83,7 @@ def test_what_selects_the_best_epoch_is_better_when_larger():
 @pytest.mark.parametrize("metric", ["validation/psnr", "test/accuracy"])
 def test_plateau_on_what_no_epoch_measures_is_refused_before_the_first(make_config, metric):
     config = make_config("trainer/schedule=plateau", f"trainer.schedule.metric={metric}")
-    says = f"metric={metric} is not measured: choose one of .*train/loss, validation/accuracy"
+    says = f"metric={metric} is not measured: choose one of .*train/loss, .*validation/accuracy"
     with pytest.raises(BenchError, match=says):
         train(config)
     assert not run_directory(config).read_metrics()
@@ -79,7 +94,9 @@ def test_plateau_on_an_unknown_metric_says_so():
         Plateau(metric="nonsense").build(3).end_epoch({"a": 1.0, "b": 2.0})
 
 
-@pytest.mark.parametrize("config", [Step(milestones=[2, 4]), Cosine(), Plateau(patience=1)])
+@pytest.mark.parametrize(
+    "config", [Step(milestones=[2, 4]), Cosine(), Triangular(), Plateau(patience=1)]
+)
 def test_restored_schedule_continues(config):
     whole = factors(config, 8)
     first = config.build(8)
