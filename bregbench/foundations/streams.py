@@ -36,7 +36,9 @@ class Streams:
             device: where it draws, at the first call (CPU if None).
         """
         if purpose not in self._generators:
-            generator = torch.Generator(device=device or "cpu")
+            # The device without values has no generators; numbers are drawn there with one on the CPU.
+            real = device is not None and torch.device(device).type != "meta"
+            generator = torch.Generator(device=device if real else "cpu")
             generator.manual_seed(derive_seed(self.seed, purpose))
             if purpose in self._waiting:
                 generator.set_state(self._waiting.pop(purpose))

@@ -180,6 +180,8 @@ def _unfit(objective: ObjectiveConfig, context: RunContext) -> str:
 
 
 def _fused(context: RunContext) -> bool | None:
+    if context.device.type not in ("cpu", "cuda"):
+        return None
     # torch's fused CPU kernels copy channels_last weights, which costs 3.5 times the step itself.
     if context.device.type == "cpu" and context.channels_last:
         return None
