@@ -23,10 +23,11 @@ OPTIONS ?=
 # bregman-table1 bregman-figure2 ... and from each reproduce-bregman-table1 and table-bregman-1
 PUBLISHED := $(subst _,-,$(sort $(basename $(notdir $(wildcard configs/table/*.yaml configs/figure/*.yaml)))))
 REPRODUCE := $(addprefix reproduce-,$(PUBLISHED))
-render     = $(if $(findstring -table,$(1)),table-$(subst -table,-,$(1)),$\
-               $(if $(findstring -figure,$(1)),figure-$(subst -figure,-,$(1)),render-$(1)))
-RENDER    := $(foreach name,$(PUBLISHED),$(call render,$(name)))
 words      = $(subst -, ,$(1))
+numbered   = $(if $(word 3,$(subst -, ,$(1))),,$(findstring $(2),$(1)))
+render     = $(if $(call numbered,$(1),-table),table-$(subst -table,-,$(1)),$\
+               $(if $(call numbered,$(1),-figure),figure-$(subst -figure,-,$(1)),render-$(1)))
+RENDER    := $(foreach name,$(PUBLISHED),$(call render,$(name)))
 rendered   = $(if $(filter render-%,$(1)),$(subst -,_,$(1:render-%=%)),$\
                $(word 2,$(words))_$(word 1,$(words))$(word 3,$(words)))
 

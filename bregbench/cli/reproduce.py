@@ -138,10 +138,18 @@ def _without_cuda(table: Table, jobs: list[Job], options: Options) -> list[Job]:
     if len(wanting) == len(missing):
         raise BenchError(
             f"table={table.name} misses {reason}: run this on a machine with a GPU, or give "
-            "device=cpu and days"
+            f"device=cpu and days{_instead(table)}"
         )
     say(f"left out: {reason}")
     return [job for job in jobs if job.done or not job.cuda]
+
+
+def _instead(table: Table) -> str:
+    """What else can be done without a GPU, as the end of a sentence."""
+    if not table.on_cpu:
+        return ""
+    target = f"make reproduce-{table.on_cpu.replace('_', '-')}"
+    return f"; `{target}` judges its claims on a smaller network that a CPU can train"
 
 
 def _reduced(table: Table, epochs: int) -> Table:

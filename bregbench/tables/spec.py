@@ -52,6 +52,7 @@ class Table(TableChecks):
         remarks: what a reader must know, one line each.
         command: arguments of bregbench reproduce that select the table; `table=<name>` if empty.
         cuda: whether its runs are too long for a CPU.
+        on_cpu: the table that stands for it where there is no CUDA: a smaller network, the same claims.
         missing: what cells say whose runs are not there yet.
         ours: nothing of it is published: every row has every column, without verdicts.
         tuning: how rows with several sets of overrides to try are tuned.
@@ -73,6 +74,7 @@ class Table(TableChecks):
     remarks: list[str] = field(default_factory=list)
     command: str = ""
     cuda: bool = False
+    on_cpu: str = ""
     missing: str = "not run yet"
     ours: bool = False
     tuning: Tuning = field(default_factory=Tuning)
