@@ -32,7 +32,7 @@ class AdaBreg(DualOptimizer):
         v     <- v - lr (m1 / (1 - beta1^k)) / d - lr weight_decay theta
         theta <- prox_{delta lam J}(delta v)
 
-    With `penalty="none"` and `delta=1` this is Adam. A dual moves by about lr per step whatever the
+    With `penalty="none"` and `delta=1` AdaBreg is Adam. A dual moves by about lr per step whatever the
     size of the gradient, so no weight of a sparse start enters before about lam / lr steps, and lam
     has to be larger than for LinBreg by a factor of five or so at the usual learning rates.
 
@@ -40,25 +40,25 @@ class AdaBreg(DualOptimizer):
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
         lr: Learning rate. A tensor of one number is read at every step: keep it on the CPU.
         betas: Decay of the two moments, each in [0, 1).
-        eps: Added to the root of the second moment.
+        eps: Number >= 0 that is added to the root of the second moment.
         delta: Weight of the elastic net, > 0: scales the size of the parameters, not their support.
-        weight_decay: Decoupled decay; acts through the dual, so only on active weights.
+        weight_decay: Rate of decoupled decay. Decay acts through the dual, so only on active weights.
         penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
         lam: Weight lambda of J. A change takes effect at the next step.
         group: What forms one group of `l12` (see `bregman.groups`).
         group_weight: `"sqrt"`: a group counts with the square root of its size; `"none"`: with 1.
         legacy_bias_correction: Leave out the factor `1 / (1 - beta1^k)`, as the authors' code did
             before 2024.
-        maximize: Ascend instead of descend.
+        maximize: Ascend on the loss instead of descend.
         foreach: False: the single-tensor reference; None or True: fused kernels where torch has
             them.
-        threshold: `"constant"`: lam; `"cumulative"`: lam times the sum of the learning rates, which
-            makes the method RDA with Adam's steps (torchao's PAT) and its start dense; `"power"`: in
-            between, as gRDA (see `bregman.thresholds`).
+        threshold: Threshold of the prox. `"constant"`: lam; `"cumulative"`: lam times the sum of the
+            learning rates, which makes the method RDA with Adam's steps (torchao's PAT) and its start
+            dense; `"power"`: a slower growth, as in gRDA (see `bregman.thresholds`).
         mu: Exponent of `"power"`, in [0, 1).
         dual_leak: Share of the dual that a zero weight loses per unit of lr (see `bregman.births`).
-        birth_lr: Rate at which the dual of a zero weight follows the raw gradient instead of Adam's
-            step; None: Adam's.
+        birth_lr: Rate at which the dual of a zero weight follows the raw gradient; None: the dual of a
+            zero weight follows Adam's step, as every other dual does.
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.

@@ -5,9 +5,9 @@ under a gradient of 1e-6 with a constant sign, and every such weight is born aft
 zero weight with dual v, gradient g and Adam's step d of size about 1:
 
 - `dual_leak` r:   v <- v - lr d - lr r v. Under a constant d the dual stops at -d / r, so that
-  nothing is born while |d| <= r lam.
-- `birth_lr` b:    v <- v - b g. A zero weight follows the raw gradient, as in LinBreg with rate b;
-  weights that are alive follow Adam. The leak acts here, too.
+  no weight is born while |d| <= r lam.
+- `birth_lr` b:    v <- v - b g. A zero weight follows the raw gradient, as in LinBreg with learning
+  rate b; weights that are alive follow Adam. A `dual_leak` beside `birth_lr` subtracts lr r v, too.
 
 Both moments see every gradient, so a weight that is born goes on with a warm state.
 """
@@ -30,13 +30,13 @@ def check_births(group: dict[str, Any]) -> None:
 
 
 def changes_births(group: dict[str, Any]) -> bool:
-    """Whether zero weights of this group, which carry a penalty, move otherwise than Adam says."""
+    """Whether the group has a penalty and an option that moves duals of zero weights unlike Adam."""
     asked = group["dual_leak"] > 0 or group["birth_lr"] is not None
     return asked and group["penalty"] != "none"
 
 
 def unborn(params: list[Tensor], duals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Where each parameter is zero, and its dual before the step."""
+    """For each parameter: the mask of its zero weights, and a copy of its dual before the step."""
     return [(param == 0, dual.clone()) for param, dual in zip(params, duals, strict=True)]
 
 
@@ -50,15 +50,15 @@ def hold_back_(
     birth_lr: float | None,
     maximize: bool,
 ) -> None:
-    """Correct the duals of zero weights after Adam's step; those of others stay as they are.
+    """Correct the duals of zero weights, in place, after Adam's step; other duals stay as they are.
 
     Args:
-        duals: After the step.
+        duals: Duals after the step.
         before: What `unborn` returned before the step.
         grads: Gradients of the step.
         lr: Adam's learning rate.
         dual_leak: Share of the dual that is lost per unit of lr.
-        birth_lr: Rate of the raw gradient; None for Adam's step.
+        birth_lr: Rate of the raw gradient; None keeps Adam's step.
         maximize: Whether the loss is ascended.
     """
     for dual, (zero, old), grad in zip(duals, before, grads, strict=True):

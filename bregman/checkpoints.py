@@ -13,16 +13,17 @@ from torch import Tensor
 
 #: Key under which a state dict names its optimiser. State dicts of older versions lack it.
 KIND = "optimizer"
-#: Options without which a group is read all the same: they stay as the optimiser has them.
+#: Options that a saved group may lack: the optimiser then keeps its own values of them.
 OPTIONAL = frozenset(
     {"maximize", "foreach", "group_weight", "legacy_bias_correction", "differentiable"}
 )
-#: Options that state dicts of older versions lack, with what was computed without them.
+#: Options that state dicts of older versions lack, with the values by which those versions computed.
 LATER: dict[str, Any] = {
     **{"threshold": "constant", "mu": 0.6, "elapsed": 0.0, "elapsed_steps": 0},
     **{"dual_leak": 0.0, "birth_lr": None},
 }
-#: Options by which the optimisers of this family differ: they tell a state dict without `KIND`.
+#: Options that some optimisers of this family have and others lack. A state dict without `KIND` is
+#: refused when it has such an option and the loading optimiser does not.
 TELLING = frozenset(
     {
         *("delta", "momentum", "betas", "eps", "legacy_bias_correction"),
@@ -42,8 +43,8 @@ def read_groups(
     """Copies of the saved groups that hold the parameters of `groups` and lack no option.
 
     Raises:
-        ValueError: The state dict is no such thing, is one of another optimiser, or has other
-            groups.
+        ValueError: The argument is no state dict, or the state dict belongs to another optimiser or
+            to other groups.
     """
     check_mapping(state_dict)
     for key, expected in (("state", Mapping), ("param_groups", list | tuple)):
@@ -80,24 +81,24 @@ def read_groups(
 
 
 def saved_states(state_dict: Any, count: int) -> list[Mapping[str, Any] | None]:
-    """What is saved of each of the `count` parameters, in the order of the groups; None: nothing.
+    """Saved state of each of the `count` parameters in the order of the groups; None where none is.
 
     Raises:
-        ValueError: A parameter is named twice, or a state belongs to none.
+        ValueError: A parameter is named twice, or a state belongs to no parameter.
     """
     ids = [index for group in state_dict["param_groups"] for index in group["params"]]
     try:
         distinct = set(ids)
     except TypeError:
-        refuse("its groups name parameters by something that cannot be a key")
+        refuse("its groups name parameters by objects that cannot be a key (must be integers)")
     if len(distinct) != count:
-        refuse("its groups name a parameter twice")
+        refuse("its groups name a parameter twice (must name each parameter once)")
     strays = [key for key in state_dict["state"] if key not in distinct]
     if strays:
         refuse(f"its state of parameter {strays[0]!r} belongs to no group")
     states = [state_dict["state"].get(index) for index in ids]
     if not all(state is None or isinstance(state, Mapping) for state in states):
-        refuse("what it holds of a parameter is no dictionary")
+        refuse("its state of a parameter is no dictionary (must be what state_dict() returned)")
     return states
 
 
@@ -110,14 +111,14 @@ def read_state(
     optional: Collection[str],
     empty: Callable[[Tensor], Tensor],
 ) -> dict[str, Any]:
-    """A copy of what is saved of one parameter; empty where it had not been stepped.
+    """A copy of the saved state of one parameter; empty if the parameter had not been stepped.
 
     Args:
-        saved: Names and values.
+        saved: State of the parameter: values by name.
         param: The parameter.
-        label: How errors name it.
-        required: Names that have to be there, unless nothing is.
-        optional: Names that may be there.
+        label: How errors name the parameter.
+        required: Names that a non-empty state must hold.
+        optional: Names that a state may hold.
         empty: Makes the tensor into which a value of the parameter's shape is copied.
 
     Raises:
@@ -140,7 +141,7 @@ def read_state(
 
 
 def check_mapping(state_dict: Any) -> None:
-    """Raise ValueError unless this can be a state dict."""
+    """Raise ValueError unless the argument is a mapping, as every state dict is."""
     if not isinstance(state_dict, Mapping):
         refuse(f"it is a {type(state_dict).__name__} (must be what state_dict() returned)")
 

@@ -1,4 +1,4 @@
-"""The words that settings of this package may have; a member equals its word, so either is taken."""
+"""Closed sets of words for settings of this package; a member equals its word, so both are accepted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GroupWeight(StrEnum):
 
 
 class Grouping(StrEnum):
-    """What is kept or dropped as a whole: see `bregman.layers`."""
+    """Which entries of a weight are kept or dropped as a whole: see `bregman.layers`."""
 
     entry = "entry"
     kernel = "kernel"

@@ -2,8 +2,9 @@
 
 All three change the lam of an optimiser's penalised groups and leave its duals alone. `DensityTarget`
 works on the logarithm of the density and needs no more than a count. `QuantileControl` reads lam off
-the duals, so that the density is exact after every change. `GapControl` is the rule of other people's
-code, for comparison: its gain is in absolute sparsity, so that it is slow where few weights are left.
+the duals, so that the density is exact after every change. `GapControl` is a rule that others have
+published, for comparison: its gain multiplies the gap in absolute sparsity, so lam changes slowly
+where few weights are left.
 """
 
 from __future__ import annotations
@@ -22,23 +23,24 @@ from bregman.optimizer import PenalisedOptimizer, group_penalty, state_dtype
 from bregman.ramps import Ramp
 from bregman.validation import check_choice, check_count, check_density, check_positive
 
-#: below this a density is a matter of single weights, and its logarithm of chance
-_TINY = 1e-12
-
 
 def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[float, int]:
-    """The threshold above which a share of all weights lies.
+    """The threshold above which a given share of all weights lies.
 
     Args:
-        scores: Non-negative size of every weight or group, one axis.
-        sizes: How many weights a group has; None where every score is one weight.
+        scores: Non-negative size of every weight or group, shape `(count,)`.
+        sizes: Number of weights of every group, shape `(count,)`; None if every score belongs to one
+            weight.
         density: Share of the weights that may stay, in (0, 1].
 
     Returns:
         The threshold and the budget K, `round(density N)` weights and at least one. For single
         weights the threshold is the (K + 1)-th largest score, 0 if K = N: exactly K stay unless scores
-        tie. For groups, whose norms are rounded, it is the middle between the last group that fits
-        into the budget and the first that does not.
+        tie. For groups, whose norms are rounded, the threshold is the middle between the scores of the
+        last group that fits into the budget and of the first that does not; a tie of the two drops both.
+
+    Raises:
+        ValueError: The density is out of range.
     """
     check_density(density)
     total = scores.numel() if sizes is None else int(sizes.sum())
@@ -58,13 +60,14 @@ def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[floa
 class QuantileControl:
     """Sets lam every few steps so that an exact share of the penalised weights is not zero.
 
-    After an optimiser's step the duals v say what would survive which lam: the weights with the
-    largest |v|, or the groups with the largest norm over their weight. lam becomes the quantile, and
-    the parameters are recovered anew, as if it had been there before the prox of that step. Until the
-    next change the count floats.
+    After an optimiser's step the duals v tell which weights survive under a given lam: those with the
+    largest |v|, or the groups with the largest ratio of norm and group weight. lam becomes the quantile
+    of these sizes, and the parameters are recovered from the duals, as if the new lam had been set
+    before the prox of that step. Until the next change lam is constant and the density may drift.
 
     At a sparse start most duals are exactly 0 and tie: without a ramp the rule would give lam = 0 and
-    then jump to the target at once. Give a geometric ramp there, and a cubic one at a dense start.
+    then jump to the target at once. Give a geometric ramp at a sparse start, and a cubic one at a dense
+    start.
 
     Args:
         optimizer: A dual optimiser with penalties `l1`, `nonnegative` or `l12`. Groups with
@@ -74,7 +77,7 @@ class QuantileControl:
         keep_values: Move the duals with lam, so that weights that stay keep their values.
 
     Raises:
-        ValueError: The optimiser has no duals, or a penalty that no quantile belongs to.
+        ValueError: The optimiser has no duals, or has another penalty than the three.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class QuantileControl:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set lam for the density that is wanted now, and recover the parameters."""
+        """Set lam for the density that the ramp wants now, and recover the parameters."""
         scored = list(self._scores())
         if not scored:
             return
@@ -136,7 +139,7 @@ class QuantileControl:
         return missed(self.density(), self.ramp.target)
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and the ramp's start; lam is the optimiser's."""
+        """Number of steps and the ramp's start; the optimiser's own state dict holds lam."""
         return {"taken": self._taken, "start": self.ramp.start}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,7 +154,7 @@ class QuantileControl:
                     yield param, group
 
     def _scores(self) -> Iterator[tuple[Tensor, int]]:
-        """Scores of every stepped parameter and the size of its groups, lam_scale divided out."""
+        """Scores of every stepped parameter, divided by its lam_scale, and the size of its groups."""
         for param, group in self._members():
             dual = self._optimizer.state[param]["dual"]
             scores, size, weight = dual.clamp(min=0), 1, 1.0
@@ -162,11 +165,11 @@ class QuantileControl:
                 size = group_size(dims, dual.shape)
                 weight = math.sqrt(size) if group["group_weight"] == "sqrt" else 1.0
                 scores = torch.linalg.vector_norm(dual, dim=dims)
-            # In double precision, so that lam times the scale is the very entry again.
+            # Double precision, so that lam times lam_scale rounds back to the entry that gave lam.
             yield scores.flatten().double() / (weight * group["lam_scale"]), size
 
     def _set(self, group: dict[str, Any], threshold: float) -> float:
-        """Set the group's lam for a threshold before lam_scale; return how far the threshold moved."""
+        """Set the group's lam so that its threshold is `threshold * lam_scale`; return its change."""
         multiple = 1.0 if group["threshold"] == "constant" else group["elapsed"]
         lam = threshold * group["lam_scale"] / multiple
         change = (lam - group["lam"]) * multiple
@@ -187,15 +190,19 @@ class QuantileControl:
 class GapControl:
     """The published feedback: lam is multiplied or divided by `1 + gain |gap|`, gap in sparsity.
 
-    gap = wanted minus present sparsity; above 0, lam grows. The gain is `gain * damping^max(C - 1, 0)`
-    with C the number of changes of sign so far, so that the first crossing is free. There are no caps.
+    The gap is the wanted minus the present sparsity; lam grows while the gap is positive. The gain at a
+    change is `gain * damping^max(C - 1, 0)` with C the number of changes of the gap's sign so far, so
+    that the first change of sign does not damp. lam has no bounds.
 
     Args:
-        optimizer: Its groups hold `penalty`, `lam` and `lam_scale`.
+        optimizer: An optimiser whose groups hold `penalty`, `lam` and `lam_scale`.
         ramp: The wanted density of the penalised weights.
         interval: Steps between two changes; each costs one host synchronisation.
-        gain: a_0; 1 in the newer code, 0.25 in the older.
-        damping: gamma.
+        gain: Initial gain, > 0. The newer published code has 1, the older 0.25.
+        damping: Factor of the gain at every change of sign but the first, > 0.
+
+    Raises:
+        ValueError: A value is out of range.
     """
 
     def __init__(
@@ -235,7 +242,7 @@ class GapControl:
             group["lam"] *= factor
 
     def factor(self, gap: float) -> float:
-        """What lam is multiplied by at this gap; counts crossings."""
+        """The factor of lam at this gap; counts a change of the gap's sign."""
         sign = (gap > 0) - (gap < 0)
         self._crossings += sign != 0 and self._sign not in (0, sign)
         self._sign = sign or self._sign
@@ -251,7 +258,7 @@ class GapControl:
         return missed(self.density(), self.ramp.target)
 
     def state_dict(self) -> dict[str, Any]:
-        """Position, damping and the ramp's start; lam is the optimiser's."""
+        """Number of steps, sign of the gap, changes of sign and the ramp's start, but not lam."""
         own = {"taken": self._taken, "sign": self._sign, "crossings": self._crossings}
         return own | {"start": self.ramp.start}
 

@@ -19,16 +19,18 @@ class DensityTarget:
     """Adjusts the lam of an optimiser's penalised groups while it trains.
 
     The wanted density climbs geometrically from the initial one to the target over the first half of
-    training and stays there. Every few steps log lam moves in proportion to log(density / wanted):
-    larger lam, fewer weights. As in Rprop, the gain is halved when the gap changes sign and grows while
-    it does not, because how strongly the density answers varies with the method and during training.
+    training and stays there. Every few steps log lam moves in proportion to the gap
+    log(density / wanted), because a larger lam leaves fewer weights. As in Rprop, the gain is halved
+    when the gap changes its sign and grows otherwise, because the effect of lam on the density varies
+    with the method and during training.
 
     Args:
-        optimizer: its groups hold `penalty`, `lam` and `lam_scale`.
-        target: wanted density of the penalised weights, in (0, 1).
-        steps: length of training.
-        interval: steps between two adjustments; each costs one host synchronisation.
-        ramp: another course of the wanted density, which ends at the target.
+        optimizer: An optimiser whose groups hold `penalty` and `lam`.
+        target: Wanted density of the penalised weights, in (0, 1).
+        steps: Number of steps of the whole training.
+        interval: Steps between two adjustments; each costs one host synchronisation.
+        ramp: Another course of the wanted density, which ends at the target; its `start` is replaced
+            by the initial density.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class DensityTarget:
         return start * (self._target / start) ** progress
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and damping; the lams themselves are the optimiser's."""
+        """Number of steps, gain, last gap and initial density; the optimiser's state dict holds lam."""
         return {
             "taken": self._taken,
             "gain": self._gain,

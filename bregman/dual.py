@@ -66,7 +66,7 @@ class DualOptimizer(PenalisedOptimizer):
 
 
 def _subgradient(param: Tensor, group: dict[str, Any]) -> Tensor:
-    """`theta / delta + lam p`, p a subgradient of J at theta that is 0 where theta vanishes."""
+    """`theta / delta + lam p`, where p is a subgradient of J at theta that is 0 where theta is 0."""
     theta = param.detach().to(state_dtype(param))
     return (
         group_penalty(group).subgradient(theta, level(group)).add_(theta, alpha=1 / group["delta"])
@@ -78,12 +78,12 @@ def recover_(
 ) -> None:
     """Write `theta = delta prox_{lam J}(v)` into the existing storage of every parameter.
 
-    For the positively homogeneous J of this package that is `prox_{delta lam J}(delta v)`.
+    Every J of this package is positively homogeneous, so theta is `prox_{delta lam J}(delta v)`.
     """
     if delta != 1 and any(
         param.dtype != dual.dtype for param, dual in zip(params, duals, strict=True)
     ):
-        # Times delta in the storage of a low-precision parameter would round a second time.
+        # A product with delta in the storage of a low-precision parameter would round a second time.
         for param, dual in zip(params, duals, strict=True):
             scaled = delta * dual
             penalty.prox_into(scaled, delta * lam, scaled)

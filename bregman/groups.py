@@ -54,8 +54,8 @@ def group_dims(group: Group, shape: Sequence[int]) -> tuple[int, ...]:
     """Axes of a tensor of this shape that together form one group, sorted and non-negative.
 
     Raises:
-        ValueError: The group does not fit the rank (or, for `complex`, the last axis is not of
-            length 2).
+        ValueError: The group does not fit the rank, or the group is `complex` and the last axis has
+            another length than 2.
     """
     rank = len(shape)
     if not isinstance(group, str):

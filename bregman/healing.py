@@ -1,4 +1,4 @@
-"""Healing: at the end of training the support is frozen, and what is left of the weights recovers."""
+"""Healing: the last steps of training freeze the support, and the remaining weights recover."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from bregman.thresholds import level
 class Healing:
     """Freezes the support of the penalised weights from one step on, under any optimiser.
 
-    From then on zeros stay zero: their gradients are cleared before every step, and after it they are
-    zeros again. By default the others keep their penalty. With `debias` it is taken away, at once and
-    without a jump: lam becomes 0, and the dual of a dual optimiser becomes theta / delta, so that what
-    follows is the optimiser without a penalty on the support.
+    A frozen zero stays zero: its gradient is cleared before every step, and the weight itself is set to
+    zero after every step. By default the non-zero weights keep their penalty. With `debias` the penalty
+    is removed when the support is frozen, and the non-zero weights do not jump: lam becomes 0, and the
+    dual of a dual optimiser becomes theta / delta. The following steps are then those of the optimiser
+    without a penalty, on the support.
 
     Args:
-        optimizer: Its groups hold `penalty` and `lam`; groups without a penalty are left alone.
+        optimizer: An optimiser whose groups hold `penalty` and `lam`. Groups without a penalty are left
+            alone.
         start: Number of steps after which the support is frozen.
-        debias: Take the penalty away.
+        debias: Whether the penalty is removed from the non-zero weights.
     """
 
     def __init__(self, optimizer: Optimizer, start: int, *, debias: bool = False) -> None:
@@ -71,7 +73,8 @@ class Healing:
         self._supports = [weight != 0 for weight in self._weights()]
         for weight, support in zip(self._weights(), self._supports, strict=True):
             for name, value in self._optimizer.state.get(weight, {}).items():
-                # Momenta of zeros would go on pushing; duals hold what zeros have gathered.
+                # The momentum of a frozen zero would go on moving it. The dual keeps the gradients that
+                # a zero has gathered so far.
                 if isinstance(value, Tensor) and value.shape == weight.shape and name != "dual":
                     value.mul_(support)
         if self._debias:
@@ -97,7 +100,7 @@ class Healing:
         return [weight for group in self._groups() for weight in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Position and support."""
+        """Number of steps and masks of the support, one for each penalised weight."""
         return {"taken": self._taken, "supports": [mask.clone() for mask in self._supports]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -52,14 +52,15 @@ def initialize_biases(
 ) -> None:
     """Set the biases of Linear and Conv layers, in place.
 
-    With weights mostly zero, equal biases would make all dead neurons equal for ever; random ones
-    tell them apart. fan_in is that of `he_normal`.
+    While most weights are zero, equal biases would give all neurons without weights equal outputs and
+    equal gradients; random biases tell these neurons apart. fan_in is defined in `he_normal`.
 
     Args:
         model: The network.
         scheme: `"positive"`: U(0, b), for ReLU; `"symmetric"`: U(-b, b), for activations that
             vanish only at 0; `"zero"`. Here b = scale / sqrt(fan_in).
-        scale: The published code has 1 for its perceptron and 10 for its convolutional network.
+        scale: Factor of b, >= 0. The published code takes 1 for its perceptron and 10 for its
+            convolutional network.
         generator: Source of randomness.
 
     Raises:
@@ -121,16 +122,16 @@ def sparsify(
     Args:
         model: The network, with dense weights.
         density: Fraction of entries or groups that stay, in (0, 1].
-        by: `"entry"`, `"kernel"`, `"filter"` or `"row"`; what is a group in each type of layer is
-            said in `bregman.layers`.
-        exact: True: keep exactly `round(density * count)` in each layer, at least one, drawn
-            without replacement. False: keep each one with probability `density`, as in the paper.
-        balanced: Keep exactly `round(density * count)` of each filter or row, at least one, so that
-            no output is without weights. The layers with small filters become denser than `density`.
-        rescale: True: multiply what stays by 1 / sqrt(density), which keeps the variance (eq. 4.3);
-            with `exact` only where density * count is whole, and nearly so in large layers; with
-            `balanced` by 1 / sqrt(share that a layer keeps), always. A float is the factor itself
-            (the published code has 4.77 and 10, among others). False: leave it.
+        by: `"entry"`, `"kernel"`, `"filter"` or `"row"`; `bregman.layers` says which entries form one
+            group in each type of layer.
+        exact: True: keep exactly `round(density * count)` groups in each layer, at least one, drawn
+            without replacement. False: keep each group with probability `density`, as in the paper.
+        balanced: Keep exactly `round(density * count)` entries of each filter or row, at least one, so
+            that no output is without weights. Layers with small filters become denser than `density`.
+        rescale: True: multiply the kept weights by 1 / sqrt(density), which keeps the variance
+            (eq. 4.3); with `exact` it does so up to the rounding of density * count; with `balanced`
+            the factor is 1 / sqrt(share that a layer keeps). A float is the factor itself (the
+            published code has 4.77 and 10, among others). False: do not multiply.
         generator: Source of randomness.
 
     Raises:
@@ -203,7 +204,7 @@ def _balanced_mask(
 
 
 def _like(tensor: Tensor, generator: Generator | None) -> Tensor:
-    """Uninitialised, contiguous, and on the device where the generator can write."""
+    """An uninitialised contiguous tensor of the same shape, on a device where the generator can write."""
     device = tensor.device if generator is None else generator.device
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
 

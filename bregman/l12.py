@@ -1,7 +1,7 @@
 """The group penalty l1,2: whole groups of entries vanish together.
 
-Source: Bungert, Roith, Tenbrinck, Burger (2022), eqs. 1.2 and 1.14. What forms a group is
-said in `bregman.groups`.
+Source: Bungert, Roith, Tenbrinck, Burger (2022), eqs. 1.2 and 1.14. `bregman.groups` says which
+entries form a group.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def group_shrink_into(x: Tensor, dims: tuple[int, ...], threshold: float, out: T
     if axes is None or not consecutive or not out.is_contiguous():
         norms = vector_norm(x, dim=dims, keepdim=True)
     else:
-        # The same bytes as (before, group, after): the group is one axis.
+        # View the same memory as (before, group, after), so that the group is one axis.
         blocks = (math.prod(x.shape[: dims[0]]), group_size(dims, x.shape), -1)
         x, out = x.view(blocks), out.view(blocks)
         norms = _middle_norms(x)
@@ -94,9 +94,9 @@ def _middle_norms(x: Tensor) -> Tensor:
     before, size, after = x.shape
     if after == 1 or size > 64:
         return vector_norm(x, dim=1, keepdim=True)
-    # Kernel groups of a channels_last weight: `(out, taps, in)`. vector_norm strides through the
-    # middle axis entry by entry (70 times slower for 3x3 kernels); adding tap by tap runs along the
-    # last one.
+    # Kernel groups of a channels_last weight have the shape `(out, taps, in)`. vector_norm strides
+    # through the middle axis entry by entry (70 times slower for 3x3 kernels); a sum over taps runs
+    # along the last axis.
     squares = x[:, 0].square()
     for tap in range(1, size):
         squares.addcmul_(x[:, tap], x[:, tap])

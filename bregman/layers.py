@@ -1,4 +1,4 @@
-"""The layers that sparsity is about: Linear and Conv, and what a group of their weight is.
+"""Linear and Conv layers, whose weights become sparse, and the groups of entries of these weights.
 
 | `by`     | Linear weight `(out, in)` | Conv weight `(out, in, *k)`                  |
 |----------|---------------------------|----------------------------------------------|
@@ -7,9 +7,9 @@
 | `filter` | rows                      | everything of one output channel             |
 | `row`    | rows                      | everything of one output channel             |
 
-A Linear layer has no kernels, so `kernel` means its entries there (a 1x1 kernel is an entry, too),
-and a filter is to a Conv layer what a row is to a Linear one. Transposed convolutions store
-`(in, out, *k)`; here too a filter is everything of one *output* channel.
+A Linear layer has no kernels, so `kernel` means its single entries (the kernel of a 1x1 convolution
+is a single entry, too). `filter` and `row` mean the same groups. Transposed convolutions store
+`(in, out, *k)`; a filter is everything of one *output* channel in them, too.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ NORM_LAYERS = (
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """`(parameter name, layer, weight)` of every Linear and Conv layer, shared weights once.
 
-    Weights that are computed (see `computed_weights`) come as they are now; to change them has no
-    effect, because the next call computes them again.
+    Computed weights (see `computed_weights`) are yielded with their present values. To change them has
+    no effect, because the next call computes them again.
     """
-    seen: dict[int, Tensor] = {}  # holds the tensors: the id of a dropped one is soon another's
+    seen: dict[int, Tensor] = {}  # keeps the tensors: Python may give the id of a freed one away
     for name, module in model.named_modules():
         if not isinstance(module, WEIGHT_LAYERS):
             continue
@@ -54,15 +54,15 @@ def computed_weights(
 ) -> list[str]:
     """Names of the weights, biases and norm scales that are computed at every call, in order.
 
-    So it is under weight_norm, spectral_norm, orthogonal and prune of `torch.nn.utils`, in their
-    parametrized and in their older forms: what the layer shows is no parameter of its own.
+    weight_norm, spectral_norm, orthogonal and prune of `torch.nn.utils`, in their parametrized and in
+    their older forms, compute a weight from other parameters, so the weight is no parameter itself.
     """
     return [
         f"{path}.{name}" if path else name
         for path, module in model.named_modules()
         if isinstance(module, modules)
         for name in tensors
-        # To look at a parametrized weight would compute it, which spectral_norm takes for a call.
+        # Access to a parametrized weight would compute it, and spectral_norm counts each computation.
         if is_parametrized(module, name) or isinstance(module.__dict__.get(name), Tensor)
     ]
 
@@ -73,10 +73,10 @@ def check_plain_weights(
     modules: tuple[type[nn.Module], ...] = (*WEIGHT_LAYERS, *NORM_LAYERS),
     tensors: tuple[str, ...] = ("weight", "bias"),
 ) -> None:
-    """Refuse what would be written into weights that the next call computes again.
+    """Refuse models with computed weights, because the next call would overwrite a written value.
 
     Raises:
-        ValueError: Weights are computed; they are named.
+        ValueError: Weights are computed; the message names them.
     """
     computed = computed_weights(model, modules=modules, tensors=tensors)
     if computed:

@@ -1,8 +1,8 @@
 """Views of tensors in the order in which their entries lie in memory.
 
 torch's fused CPU kernels copy every tensor that is not contiguous, and reductions over the spatial
-axes of a channels_last weight are an order of magnitude slower than those of a contiguous one. Both
-disappear when the same bytes are looked at through a permuted, contiguous view.
+axes of a channels_last weight are an order of magnitude slower than those of a contiguous one. A
+permuted, contiguous view of the same memory avoids both costs.
 """
 
 from __future__ import annotations

@@ -29,26 +29,26 @@ class LinBreg(DualOptimizer):
         v     <- v - m - tau weight_decay theta
         theta <- prox_{delta lam J}(delta v)
 
-    With `penalty="none"` and `delta=1` this is SGD; with momentum it is
-    `torch.optim.SGD(lr=(1 - beta) * tau, momentum=beta)` at constant tau. The learning rate sits
-    inside m, as in Algorithm 2, so that a change of it acts with delay.
+    With `penalty="none"` and `delta=1` LinBreg is SGD; with momentum it is
+    `torch.optim.SGD(lr=(1 - beta) * tau, momentum=beta)` at constant tau. m contains the learning rate,
+    as in Algorithm 2, so that a change of the learning rate acts with delay.
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
         lr: Learning rate tau. A tensor of one number is read at every step: keep it on the CPU.
         momentum: beta of Algorithm 2, in [0, 1).
         delta: Weight of the elastic net, > 0: scales the size of the parameters, not their support.
-        weight_decay: Decoupled decay; acts through the dual, so only on active weights.
+        weight_decay: Rate of decoupled decay. Decay acts through the dual, so only on active weights.
         penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
         lam: Weight lambda of J. A change takes effect at the next step.
         group: What forms one group of `l12` (see `bregman.groups`).
         group_weight: `"sqrt"`: a group counts with the square root of its size; `"none"`: with 1.
-        maximize: Ascend instead of descend.
+        maximize: Ascend on the loss instead of descend.
         foreach: False: the single-tensor reference; None or True: fused kernels where torch has
             them.
-        threshold: `"constant"`: lam; `"cumulative"`: lam times the sum of the learning rates, which
-            makes the method RDA and its start dense; `"power"`: in between, gRDA (see
-            `bregman.thresholds`).
+        threshold: Threshold of the prox. `"constant"`: lam; `"cumulative"`: lam times the sum of the
+            learning rates, which makes the method RDA and its start dense; `"power"`: a slower growth,
+            which makes the method gRDA (see `bregman.thresholds`).
         mu: Exponent of `"power"`, in [0, 1).
 
     Raises:

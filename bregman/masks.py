@@ -1,7 +1,7 @@
-"""Masks of Linear and Conv weights: by magnitude, by what is non-zero, and how to apply them.
+"""Masks of Linear and Conv weights: by magnitude, by non-zero entries, and their application.
 
 A mask is a bool tensor of the shape of its weight (True: keep), keyed by the full parameter name.
-What is a group in each type of layer is said in `bregman.layers`.
+`bregman.layers` says which entries form one group in each type of layer.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ def magnitude_masks(
     """Masks that keep the largest entries or groups.
 
     The magnitude of a group is the root mean square of its entries, which compares groups of
-    unequal size. What holds a NaN is no larger than anything: no threshold keeps it, and a density
-    keeps it only after everything else.
+    unequal size. A group that holds NaN counts as the smallest: no threshold keeps it, and a density
+    keeps it only after every other group.
 
     Args:
-        model: Its Linear and Conv weights are looked at, not changed.
-        density: Keep exactly `round(density * count)` entries or groups, at least one.
-        threshold: Keep those with magnitude > threshold. Exactly one of the two must be given.
+        model: A network. Its Linear and Conv weights are read and not changed.
+        density: Keep exactly `round(density * count)` entries or groups, at least one. Exactly one of
+            `density` and `threshold` must be given.
+        threshold: Keep entries or groups with a magnitude above this number.
         by: `"entry"`, `"kernel"`, `"filter"` or `"row"`.
-        scope: `"global"`: count over all layers together; `"layer"`: in each layer by itself. Makes
-            no difference for a threshold.
-        modules: Look at layers of these types only, for instance `nn.Linear`; None for all.
+        scope: `"global"`: count over all layers together; `"layer"`: count in each layer by itself.
+            The scope makes no difference for a threshold.
+        modules: Types of the layers that get masks, for instance `nn.Linear`; None for all.
 
     Returns:
-        A bool tensor per weight that was looked at, keyed by parameter name.
+        A bool tensor for each weight of these layers, keyed by parameter name.
 
     Raises:
-        ValueError: Both or neither of density and threshold, or a value out of range.
+        ValueError: Both or neither of density and threshold are given, or a value is out of range.
     """
     if (density is None) == (threshold is None):
         raise ValueError(
@@ -77,13 +78,13 @@ def nonzero_masks(model: nn.Module) -> Masks:
 
 @torch.no_grad()
 def apply_masks(model: nn.Module, masks: Masks) -> None:
-    """Set to zero, in place, what the masks do not keep.
+    """Set the entries that the masks do not keep to zero, in place.
 
-    A Bregman optimiser that is to go on afterwards needs `optimizer.reset_dual()`.
+    Call `optimizer.reset_dual()` before a Bregman optimiser takes further steps.
 
     Raises:
-        ValueError: A mask names no parameter of the model, or one that is computed from others, or
-            has another shape; nothing is changed.
+        ValueError: A mask names no parameter of the model, names a weight that is computed from other
+            parameters, or has another shape than its parameter; nothing is changed.
     """
     params = dict(model.named_parameters(remove_duplicate=False))
     computed = set(computed_weights(model))

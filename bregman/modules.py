@@ -1,4 +1,4 @@
-"""Modules: a convolution that is safe at every number of channels, evaluation mode, compiled models."""
+"""A convolution that is safe at every number of channels, a context of evaluation mode, compiled models."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`, with kernels of one pixel and strides evaluated on the pixels that remain.
+    """`nn.Conv2d` that evaluates a 1 x 1 kernel with a stride on the pixels that the stride leaves.
 
     torch's own backward pass of a 1 x 1 convolution with a stride, in channels_last layout and with
     fewer than 8 input channels, writes past the end of its memory on CPUs without AVX-512 (seen with
-    torch 2.15.0: the process dies, sooner or later). Networks get there by themselves once filters
-    are removed from them. Such a kernel reads every `stride`-th pixel only, so taking these pixels
-    first and convolving them without a stride gives the same numbers. Every other kernel, and every
-    1 x 1 kernel without a stride, is torch's own.
+    torch 2.15.0: the process dies, sooner or later). Networks have such layers once filters are
+    removed from them. A 1 x 1 kernel reads every `stride`-th pixel only, so a convolution without
+    stride of these pixels gives the same numbers. torch itself evaluates all other kernels.
 
-    Parameters, state dictionaries and what is printed are those of `nn.Conv2d`, and so is `forward`:
-    what handles an `nn.Conv2d` handles this one.
+    Parameters, state dictionaries, `repr` and `forward` are those of `nn.Conv2d`, so code that handles
+    an `nn.Conv2d` handles this class.
 
     Example:
         >>> import torch
@@ -29,7 +28,7 @@ class Conv2d(nn.Conv2d):
         torch.Size([1, 8, 5, 5])
     """
 
-    #: says to `clip.upper_bound` that bounds of `nn.Conv2d` hold for this layer
+    #: Tells `clip.upper_bound` that bounds of `nn.Conv2d` hold for this layer.
     computes_like_base = True
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
@@ -45,15 +44,15 @@ class Conv2d(nn.Conv2d):
 
 
 def strided_pointwise(layer: nn.Conv2d) -> bool:
-    """Whether a layer has a kernel of one pixel and leaves pixels out."""
+    """Whether a layer has a 1 x 1 kernel and a stride above 1."""
     return tuple(layer.kernel_size) == (1, 1) and tuple(layer.stride) != (1, 1)
 
 
 def make_safe(layer: nn.Module) -> None:
-    """Turn an `nn.Conv2d` that the kernel above could evaluate into a `Conv2d`, in place.
+    """Turn an `nn.Conv2d` with a 1 x 1 kernel and a stride into a `Conv2d`, in place.
 
-    Its parameters, hooks and name stay. Layers of any other type are left alone: what they do in their
-    forward is theirs.
+    The parameters, hooks and name of the layer stay. Layers of any other type, subclasses included, are
+    left alone, because they may have a forward pass of their own.
     """
     if type(layer) is nn.Conv2d and strided_pointwise(layer):
         layer.__class__ = Conv2d

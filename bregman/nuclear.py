@@ -12,8 +12,8 @@ from torch import Tensor
 class Nuclear:
     """J = sum of the singular values of x seen as a matrix `(out, everything else)`.
 
-    One step costs a singular value decomposition per tensor: meant for small layers. It does not
-    exist where an entry is NaN or infinite: a RuntimeError says so.
+    One step costs a singular value decomposition per tensor, so the penalty is meant for small layers.
+    A tensor with a NaN or infinite entry has no decomposition and raises RuntimeError.
     """
 
     def check(self, shape: Sequence[int]) -> None:
@@ -59,7 +59,7 @@ def _decompose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @contextmanager
 def _clear_error(x: Tensor) -> Iterator[None]:
-    """Say what is wrong with x where the decomposition has failed; it costs nothing elsewhere."""
+    """Explain a failed decomposition by entries of x that are not finite."""
     try:
         yield
     except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]

@@ -16,8 +16,8 @@ from bregman.rules import named_params
 def penalty_value(param_groups: Iterable[dict[str, Any]]) -> Tensor:
     """`sum over groups of lam * J(params)`: a differentiable scalar.
 
-    Added to the loss it gives the Lasso objective of eq. 1.4 of the paper, to be minimised by any
-    optimiser.
+    The sum of loss and penalty is the Lasso objective of eq. 1.4 of Bungert et al. (2022), which any
+    optimiser may minimise.
 
     Args:
         param_groups: Groups as `penalize` returns them, or the `param_groups` of an optimiser.
@@ -31,7 +31,7 @@ def penalty_value(param_groups: Iterable[dict[str, Any]]) -> Tensor:
 
 
 def l1_norm(param_groups: Iterable[dict[str, Any]]) -> Tensor:
-    """Sum of absolute values of all parameters that carry a penalty (of whatever weight lam)."""
+    """Sum of absolute values of all parameters that carry a penalty, whatever the penalty's lam."""
     norms = [
         param.abs().sum()
         for group in param_groups

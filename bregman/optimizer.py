@@ -1,4 +1,4 @@
-"""What the optimisers have in common: groups, state, checkpoints, the step around the update.
+"""Base class of the optimisers: groups, state, checkpoints, the step around the update.
 
 Structure and conventions follow `torch.optim`: a class that validates and owns state, a
 single-tensor function that is the readable specification (`foreach=False`), and a multi-tensor
@@ -37,13 +37,13 @@ Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tenso
 class PenalisedOptimizer(Optimizer):
     """Base class; groups and state hold tensors, numbers, strings and tuples of them only.
 
-    Subclasses implement `_update`, extend `_check_group`, create their state in `_init_state` and
-    say in `_entries` what it consists of.
+    Subclasses implement `_update`, extend `_check_group`, create the state of a parameter in
+    `_init_state` and name its entries in `_entries`.
     """
 
-    #: Name of the optimiser in its state dicts; None: not written, and not looked at.
+    #: Name of the optimiser in its state dicts; None: the name is neither written nor checked.
     _kind: ClassVar[str | None] = None
-    #: Whether steps are added to the parameter, which may round them off, or to a wider state.
+    #: True: steps are added to the parameter, whose dtype may round them off; False: to a wider state.
     _steps_on_parameters: ClassVar[bool] = True
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
@@ -59,12 +59,12 @@ class PenalisedOptimizer(Optimizer):
         """Add a group, after checking its settings and that its penalty fits its parameters.
 
         Raises:
-            ValueError: A hyper-parameter is out of range, or the penalty does not fit a parameter
-                (which is named).
+            ValueError: A hyper-parameter is out of range, or the penalty does not fit a parameter,
+                which the message names.
         """
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        # Words alone: a state dictionary with a member of an enum would not load with weights_only=True.
+        # Plain words, because a state dict with a member of an enum does not load with weights_only=True.
         group.update({key: str(word) for key, word in group.items() if isinstance(word, StrEnum)})
         try:
             self._check_group(group)
@@ -87,7 +87,7 @@ class PenalisedOptimizer(Optimizer):
                 return
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's, and under `"optimizer"` the name of the optimiser, which is checked on loading."""
+        """State dict of torch and, under `"optimizer"`, the optimiser's name, which loading checks."""
         state_dict = super().state_dict()
         if self._kind is not None:
             state_dict.setdefault(KIND, self._kind)
@@ -95,19 +95,19 @@ class PenalisedOptimizer(Optimizer):
 
     @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state; unlike torch's version it copies, and keeps the dtype of the state.
+        """Load a copy of a state dict; unlike torch's version, this one keeps the dtype of the state.
 
         torch rounds floating point state to the dtype of the parameter, which would turn the
         float32 dual of a bfloat16 parameter into bfloat16. Hooks act as in torch.
 
         Args:
-            state_dict: What `state_dict` returned, of this version or an earlier one. Options that
-                only say how a step is computed may be missing and stay as they are.
+            state_dict: What `state_dict` of this or an earlier version returned. Options that change
+                only how a step is computed may be missing; the optimiser keeps its own values of them.
 
         Raises:
-            ValueError: It belongs to another optimiser or to other parameters, an option is missing
-                or out of range, or a tensor has another shape or a dtype that is not real floating
-                point. The optimiser is as before.
+            ValueError: The state dict belongs to another optimiser or to other parameters, an option is
+                missing or out of range, or a tensor has another shape or a dtype that is not real
+                floating point. The optimiser does not change then.
         """
         check_mapping(state_dict)
         state_dict = dict(state_dict)
@@ -150,14 +150,14 @@ class PenalisedOptimizer(Optimizer):
             What the closure returned, or None without a closure.
 
         Raises:
-            RuntimeError: A parameter has a sparse gradient; or the gradient of one with penalty
-                `nuclear` is not finite, and nothing has changed. Under other penalties NaN spreads
-                to the parameter, where the loss shows it: to look for it would make every step
-                wait for the device, as a decomposition does anyway.
+            RuntimeError: A parameter has a sparse gradient, or a parameter with penalty `nuclear` has a
+                gradient that is not finite; no parameter has changed then. Under other penalties a NaN
+                spreads from the gradient to the parameter, and the loss shows it: a check would make
+                every step wait for the device, as the decomposition of `nuclear` does anyway.
         """
-        # Left out of compiled graphs, which continue behind it: the kernels are fused already, and a
-        # compiled update would be compiled anew whenever the step count or the learning rate changes.
-        # Elsewhere the switch would slow down every Python call inside.
+        # The step breaks a compiled graph, because its kernels are fused already, and a compiled step
+        # would be compiled anew whenever the step count or the learning rate changes. Outside of a
+        # compiled graph `_disable_dynamo` is avoided, because it slows down every Python call inside.
         if torch.compiler.is_compiling():
             return self._uncompiled_step(closure)
         return self._step(closure)
@@ -245,7 +245,7 @@ class PenalisedOptimizer(Optimizer):
 
 
 def group_penalty(group: dict[str, Any]) -> Penalty:
-    """The penalty that a parameter group names, or holds where no name would do."""
+    """The penalty that a parameter group names, or the penalty object that the group holds."""
     if hasattr(group["penalty"], "prox_into"):
         return group["penalty"]
     return make_penalty(group["penalty"], group=group["group"], group_weight=group["group_weight"])
@@ -254,8 +254,8 @@ def group_penalty(group: dict[str, Any]) -> Penalty:
 def learning_rate(group: dict[str, Any]) -> float:
     """The learning rate of a group as a number.
 
-    A tensor is read, as `torch.optim` reads it for a step without `capturable`: for nothing on the
-    CPU, and on another device at the price of waiting for it.
+    A tensor is read, as `torch.optim` reads it for a step without `capturable`. Reading costs nothing
+    on the CPU; on another device the host waits for the device.
     """
     rate = group["lr"]
     return rate.item() if isinstance(rate, Tensor) else rate
@@ -277,7 +277,7 @@ def zero_state(param: Tensor) -> Tensor:
 
 
 def momentum_buffers(params: list[Tensor], states: list[dict[str, Any]]) -> list[Tensor]:
-    """The buffers, zero where momentum was switched on after the first step."""
+    """The momentum buffers; a state without one gets a zero buffer, as after a late switch to momentum."""
     try:
         return [state["momentum_buffer"] for state in states]
     except KeyError:
@@ -292,13 +292,13 @@ def _check_finite(group: dict[str, Any]) -> None:
         grad = param.grad
         if grad is not None and grad.layout == torch.strided and not bool(grad.isfinite().all()):
             raise RuntimeError(
-                f"{_label(group, index)}: its gradient holds NaN or infinity, with which penalty "
-                "'nuclear' has no step (lower the learning rate, clip gradients or leave the step out)"
+                f"{_label(group, index)}: its gradient holds NaN or infinity, and penalty 'nuclear' "
+                "needs finite numbers (lower the learning rate, clip gradients or leave the step out)"
             )
 
 
 def _label(group: dict[str, Any], index: int) -> str:
-    """The parameter's name, or its place and shape where the optimiser was not given names."""
+    """The parameter's name, or its index and shape where the optimiser was not given names."""
     if "param_names" in group:
         return f"parameter {group['param_names'][index]!r}"
     return f"parameter {index} of its group, shape {tuple(group['params'][index].shape)}"

@@ -12,10 +12,10 @@ With `lam = 0`, `nonnegative` is the pure constraint x >= 0 (the paper's Example
 
 Every J is positively homogeneous, J(c x) = c J(x) for c > 0, hence
 `prox_{delta J}(delta v) = delta prox_J(v)`: in the Bregman optimisers delta is a factor in front of
-the prox.
+the prox. `bregman.groups` says which entries form a group of `l12`.
 
 Source: Bungert, Roith, Tenbrinck, Burger, "A Bregman learning framework for sparse neural
-networks", JMLR 23(192), 2022, eqs. 1.2, 1.13, 1.14. What forms a group of `l12` is said in `bregman.groups`.
+networks", JMLR 23(192), 2022, eqs. 1.2, 1.13, 1.14.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from bregman.validation import check_choice
 
 
 class Penalty(Protocol):
-    """What an optimiser needs to know about J; `lam >= 0` multiplies J everywhere."""
+    """The interface of J that optimisers use; every method takes a factor `lam >= 0` of J."""
 
     def check(self, shape: Sequence[int]) -> None:
         """Raise ValueError if a tensor of this shape cannot carry the penalty."""
@@ -55,7 +55,7 @@ class Penalty(Protocol):
         ...
 
     def subgradient(self, x: Tensor, lam: float = 1.0) -> Tensor:
-        """An element of the subdifferential of `lam J` at x; zero wherever zero may be chosen."""
+        """The element of smallest norm of the subdifferential of `lam J` at x, of the shape of x."""
         ...
 
 
@@ -71,14 +71,14 @@ def make_penalty(
             1.
 
     Raises:
-        ValueError: Unknown name or group, `l12` without a group, or a group for another penalty.
+        ValueError: The name or the group is unknown, `l12` has no group, or another penalty has one.
     """
     if group is not None and not isinstance(group, Iterable):
         raise ValueError(f"Invalid group: {group!r} (must be a name or a tuple of dimensions)")
     key = group if group is None or isinstance(group, str) else tuple(group)
     try:
         return _cached_penalty(name, key, group_weight)
-    except TypeError:  # one of them is no key
+    except TypeError:  # an argument is not hashable: the uncached function raises a clear error
         return _cached_penalty.__wrapped__(name, key, group_weight)
 
 

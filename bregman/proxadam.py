@@ -1,7 +1,8 @@
 """ProxAdam: Adam for the l1-penalised loss, with the prox taken in Adam's own metric.
 
-A Euclidean soft threshold after an Adam step has no Lasso fixed point: the step is preconditioned,
-so the threshold must be too. For group penalties that prox has no closed form, hence `l1` only.
+The fixed points of a Euclidean soft threshold after an Adam step are not those of the Lasso: Adam's
+step is preconditioned, so the threshold must be preconditioned, too. The prox of a group penalty in
+Adam's metric has no closed form, hence ProxAdam takes `l1` only.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class ProxAdam(PenalisedOptimizer):
 
         theta <- shrink(theta - lr m1 / d - lr weight_decay theta,  lr lam / d)
 
-    A fixed point satisfies `-gradient in lam * sign(theta)`: it is the Lasso point.
+    Without weight decay a fixed point satisfies `-gradient in lam * sign(theta)`, so it is a critical
+    point of the penalised loss (the Lasso).
 
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
         lr: Learning rate. A tensor of one number is read at every step: keep it on the CPU.
         betas: Decay of the two moments, each in [0, 1).
-        eps: Added to the root of the second moment.
-        weight_decay: Decoupled decay, as in AdamW.
+        eps: Number >= 0 that is added to the root of the second moment.
+        weight_decay: Rate of decoupled decay, as in AdamW.
         penalty: `"l1"` or `"none"`.
         lam: Weight lambda of the l1 norm. A change takes effect at the next step.
         maximize: Ascend on the loss instead of descend (the threshold stays).
@@ -39,11 +41,11 @@ class ProxAdam(PenalisedOptimizer):
             them.
 
     Raises:
-        ValueError: A value is out of range, or the penalty is another one.
+        ValueError: A value is out of range, or the penalty is neither `l1` nor `none`.
 
-    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its
-    last place are lost (AdaBreg keeps them in its dual): a warning says so, and float32 parameters
-    under autocast do not lose them.
+    Steps are added to the parameter itself. A bfloat16 or float16 parameter loses steps below half a
+    unit in its last place, and a warning says so; AdaBreg keeps such steps in its dual, and float32
+    parameters under autocast do not lose them.
 
     State per parameter: `step` (an int), `exp_avg`, `exp_avg_sq`; float32 or wider.
     """

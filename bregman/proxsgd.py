@@ -1,7 +1,6 @@
 """ProxSGD: proximal gradient descent for the penalised loss (the Lasso and its group variants).
 
-Source: Bungert, Roith, Tenbrinck, Burger (2022), eq. 1.5; the momentum is the one of their
-Algorithm 2.
+Source: Bungert, Roith, Tenbrinck, Burger (2022), eq. 1.5, with the momentum of Algorithm 2.
 """
 
 from __future__ import annotations
@@ -38,8 +37,9 @@ class ProxSGD(PenalisedOptimizer):
     Args:
         params: Parameters, named parameters, or groups of them (see `bregman.penalize`).
         lr: Learning rate tau. A tensor of one number is read at every step: keep it on the CPU.
-        momentum: beta, in [0, 1); dampened as in LinBreg, so that equal values compare.
-        weight_decay: Decoupled decay.
+        momentum: beta, in [0, 1). The gradient is dampened by 1 - beta as in LinBreg, so that equal
+            values of both optimisers mean equal momenta.
+        weight_decay: Rate of decoupled decay.
         penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
         lam: Weight lambda of J. A change takes effect at the next step.
         group: What forms one group of `l12` (see `bregman.groups`).
@@ -51,9 +51,9 @@ class ProxSGD(PenalisedOptimizer):
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
-    Steps are added to the parameter itself. In bfloat16 or float16, those below half a unit in its
-    last place are lost (LinBreg keeps them in its dual): a warning says so, and float32 parameters
-    under autocast do not lose them.
+    Steps are added to the parameter itself. A bfloat16 or float16 parameter loses steps below half a
+    unit in its last place, and a warning says so; LinBreg keeps such steps in its dual, and float32
+    parameters under autocast do not lose them.
 
     State per parameter: `momentum_buffer` with momentum, otherwise none.
     """
@@ -92,7 +92,7 @@ class ProxSGD(PenalisedOptimizer):
         super()._check_group(group)
 
     def _init_state(self, param: Tensor, group: dict[str, Any], state: dict[str, Any]) -> None:
-        """Nothing: the momentum buffers are created when they are needed."""
+        """Leave the state empty: `momentum_buffers` creates the buffers when they are needed."""
 
     def _entries(self, group: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset(), frozenset({"momentum_buffer"})

@@ -1,4 +1,4 @@
-"""Densities that are wanted in the course of training: constant, geometric or cubic."""
+"""Courses of the wanted density during training: constant, geometric or cubic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Ramp:
 
     With `x` growing linearly from 0 at step `begin` to 1 at step `end`:
 
-        geometric    start (target / start)^x                    (equal factors; for a sparse start)
+        geometric    start (target / start)^x                    (for a sparse start)
         cubic        target + (start - target) (1 - x)^3         (Zhu, Gupta 2017: gradual pruning)
 
     Attributes:
@@ -45,7 +45,7 @@ class Ramp:
             )
 
     def density(self, step: int) -> float:
-        """The density wanted at a step; the target itself from `end` on, whatever the rounding."""
+        """The density wanted at a step; exactly the target from `end` on."""
         if self.rule == "constant" or step >= self.end:
             return self.target
         if step <= self.begin:

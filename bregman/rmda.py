@@ -26,7 +26,7 @@ from bregman.optimizer import (
 )
 from bregman.validation import check_choice, check_non_negative, check_positive
 
-#: of RAMDA's subproblem with groups
+#: Limits of the proximal gradient iteration for RAMDA's subproblem with groups.
 _MOST_ITERATIONS = 100
 _TOLERANCE = 1e-8
 
@@ -41,20 +41,21 @@ class RMDA(PenalisedOptimizer):
         theta <- (1 - c) theta + c y
 
     The iterates theta are averages: exact zeros appear in y (`proximal_points`), and in theta only
-    where c is 1. A schedule that lowers the learning rate calls `restart` when it does.
+    where c is 1. A schedule that lowers the learning rate should call `restart` at the same step.
 
     Args:
-        params: Parameters, named parameters, or groups of them (see `bregman.penalize`). Those of one
-            group share t and A, which advance when the group is stepped.
+        params: Parameters, named parameters, or groups of them (see `bregman.penalize`). The parameters
+            of one group share t and A, which advance when the group is stepped.
         lr: Learning rate tau. A tensor of one number is read at every step: keep it on the CPU.
-        averaging: c in (0, 1]; 0.1 in the paper of 2024, 0.01 in that of 2022.
-        averaging_power: p of `c_k = min(1, c k^p)` at step k since the last restart; 0: constant.
-        weight_decay: Times theta, added to the gradient.
+        averaging: c in (0, 1]; the paper of 2024 takes 0.1, the paper of 2022 takes 0.01.
+        averaging_power: p >= 0 of `c_k = min(1, c k^p)` at step k since the last restart; with p = 0
+            the average is constant.
+        weight_decay: Factor of theta, which is added to the gradient.
         penalty: Name of J: `none`, `l1`, `l12`, `nonnegative`, `nuclear` (see `bregman.penalties`).
         lam: Weight lambda of J. A change takes effect at the next step.
         group: What forms one group of `l12` (see `bregman.groups`).
         group_weight: `"sqrt"`: a group counts with the square root of its size; `"none"`: with 1.
-        maximize: Ascend instead of descend.
+        maximize: Ascend on the loss instead of descend.
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
@@ -97,7 +98,7 @@ class RMDA(PenalisedOptimizer):
 
     @torch.no_grad()
     def proximal_points(self) -> dict[Tensor, Tensor]:
-        """The points y by parameter; a parameter that was not stepped is its own."""
+        """The point y of every parameter; a parameter that was not stepped maps to a copy of itself."""
         return {
             param: self._proximal_point(group, self.state[param]).to(param.dtype)
             if self.state.get(param) and group["elapsed_steps"]
@@ -111,7 +112,10 @@ class RMDA(PenalisedOptimizer):
         """Begin anew from the present parameters, as after a milestone of the learning rate.
 
         Args:
-            averaging: c from now on; None: as before.
+            averaging: c from now on; None keeps c.
+
+        Raises:
+            ValueError: c is out of range.
         """
         for group in self.param_groups:
             group.update(elapsed=0.0, elapsed_steps=0)
@@ -166,7 +170,7 @@ class RMDA(PenalisedOptimizer):
 
 
 class RAMDA(RMDA):
-    r"""RMDA with a diagonal metric from the gradients, as in AdaGrad with a cube root.
+    r"""RMDA with a diagonal metric from squared gradients, as AdaGrad but with a cube root.
 
     With s, A and V as in `RMDA`:
 
@@ -174,15 +178,15 @@ class RAMDA(RMDA):
         y      = argmin_x <V, x> + |x - theta_0|_D^2 / 2 + A lam J(x)
         theta <- (1 - c) theta + c y
 
-    For penalties of single entries y is a prox with the thresholds A lam / D. For `l12` it is found by
-    proximal gradient with step 1 / max D in each group, in at most 100 iterations, to a relative
-    change of 1e-8.
+    For penalties of single entries y is a prox with the thresholds A lam / D. For `l12` proximal
+    gradient finds y with step 1 / max D in each group, in at most 100 iterations, to a relative change
+    of 1e-8.
 
-    Args: as `RMDA`, and
-        eps: Added to the root, > 0. `restart` can scale it with the learning rate.
+    Args: The arguments of `RMDA`, and
+        eps: Number > 0 that is added to the cube root. `restart` can change it with the learning rate.
 
     Raises:
-        ValueError: as `RMDA`, and for penalty `nuclear`, which has no such metric.
+        ValueError: As in `RMDA`, or the penalty is `nuclear`, whose prox in the metric D is unknown.
 
     State per parameter: `start`, `dual` and `curvature` (U).
     """
@@ -202,7 +206,7 @@ class RAMDA(RMDA):
 
     @torch.no_grad()
     def restart(self, *, averaging: float | None = None, eps: float | None = None) -> None:
-        """See `RMDA.restart`; `eps` from now on, None: as before."""
+        """Begin anew as `RMDA.restart` does; `eps` is set for all groups, None keeps it."""
         for group in self.param_groups:
             if eps is not None:
                 group["eps"] = eps

@@ -80,13 +80,13 @@ def penalize(
         lam: Weight of the penalty.
 
     Returns:
-        Groups with `params` (pairs of name and parameter), `penalty`, `lam`, `lam_scale`, `group`
-        and `group_weight`, where `lam = lam_scale * lam`; parameters with equal settings share one
-        group, and without a penalty lam and lam_scale are 0.
+        Groups with `params` (pairs of name and parameter), `penalty`, `lam` (the argument times
+        `lam_scale`), `lam_scale`, `group` and `group_weight`. Parameters with equal settings share one
+        group; a group without a penalty has `lam` and `lam_scale` 0.
 
     Raises:
-        ValueError: No rule covers a parameter, or a penalty does not fit a parameter (which is
-            named).
+        ValueError: lam is negative, no rule covers a parameter, or a penalty does not fit a parameter,
+            which the message names.
     """
     check_non_negative("lam", lam)
     ordered = (*(DEFAULT_RULES if rules is None else rules), *UNPENALISED_RULES)
@@ -128,7 +128,7 @@ def match_table(param_groups: Iterable[dict[str, Any]]) -> str:
 
 
 def named_params(group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """Names and parameters of one group of `penalize` or of an optimiser ("-": no name known)."""
+    """Names and parameters of one group of `penalize` or of an optimiser; "-" stands for no name."""
     names = group.get("param_names", ["-"] * len(group["params"]))
     for name, item in zip(names, group["params"], strict=True):
         yield item if isinstance(item, tuple) else (name, item)
@@ -137,7 +137,7 @@ def named_params(group: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
 def _settings(rule: Rule, lam: float) -> dict[str, Any]:
     scale = 0.0 if rule.penalty == "none" else float(rule.scale)
     return {
-        # Words alone: checkpoints with members of enums would not load with weights_only=True.
+        # Plain words, because a checkpoint with a member of an enum does not load with weights_only=True.
         "penalty": str(rule.penalty),
         "lam": scale * lam,
         "lam_scale": scale,

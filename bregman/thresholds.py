@@ -1,6 +1,6 @@
-r"""How the threshold of a dual optimiser moves: one rule tells LinBreg, RDA and gRDA apart.
+r"""Courses of the threshold of a dual optimiser, by which LinBreg, RDA and gRDA differ.
 
-All of them step on a dual v and recover `theta = prox_{A_t J}(v)`. They minimise, step by step,
+The three methods step on a dual v and recover `theta = prox_{A_t J}(v)`. They minimise at every step t
 
     <sum of tau_i g_i, theta> + R_t(theta) + |theta - theta_0|^2 / 2
 
@@ -14,7 +14,7 @@ A_t the penalty keeps pace.
 | `cumulative` | lam sum_i tau_i                                  | RDA (Xiao 2010); torchao's PAT          |
 | `power`      | lam sum_i tau_i^(1/2 + mu) (i^mu - (i - 1)^mu)   | gRDA (Chao et al. 2020), c = lam        |
 
-With a constant rate the sum of `power` is `tau^(1/2 + mu) t^mu`. The multiple of lam is the group's
+With a constant learning rate the sum of `power` is `tau^(1/2 + mu) t^mu`. A group keeps the sum as
 `elapsed`, which is 0 before the first step, so that RDA and gRDA start dense: v_0 = theta_0.
 """
 

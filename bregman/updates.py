@@ -1,10 +1,10 @@
 """Fast gradient updates of lists of tensors: torch's own fused kernels, with foreach as fallback.
 
 LinBreg and AdaBreg are SGD and Adam *on the dual variable*, ProxSGD and ProxAdam on the parameter
-itself. So the kernels that torch wrote for its optimisers serve here too: one pass over memory and
-no temporary. They are private functions of torch; where they are missing, or refuse a tensor
-(unequal dtypes, a device without kernels, strange strides), the same update is written with
-`torch._foreach_*`.
+itself. So the kernels of torch's own optimisers compute these updates in one pass over memory and
+without temporary tensors. The kernels are private functions of torch; where they are missing or refuse
+a tensor (unequal dtypes, a device without kernels, strides that no permutation makes contiguous),
+`torch._foreach_*` computes the update.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -29,7 +29,7 @@ _DTYPE = attrgetter("dtype")
 
 
 def descend_(targets: list[Tensor], grads: list[Tensor], *, lr: float, maximize: bool) -> None:
-    """`target <- target - lr grad`, a single pass already without a fused kernel."""
+    """`target <- target - lr grad`; `torch._foreach_add_` makes a single pass without a fused kernel."""
     torch._foreach_add_(targets, grads, alpha=lr if maximize else -lr)
 
 
@@ -51,12 +51,12 @@ def copy_(targets: list[Tensor], sources: list[Tensor]) -> None:
 
 
 def widen(params: list[Tensor]) -> list[Tensor]:
-    """The parameters, with copies in the dtype of their state in place of low-precision ones."""
+    """The parameters; a low-precision one is replaced by a copy in the dtype of its state."""
     return [param.to(state_dtype(param)) for param in params]
 
 
 def narrow_(params: list[Tensor], wide: list[Tensor]) -> None:
-    """Round what `widen` made back into the parameters: once a step, as the references do."""
+    """Round the copies of `widen` into the parameters: once a step, as the references round."""
     for param, values in zip(params, wide, strict=True):
         if values is not param:
             param.copy_(values)
@@ -76,8 +76,8 @@ def momentum_(
     buckets, rest = fused_buckets("_fused_sgd_", targets, grads, buffers)
     for bucket_targets, bucket_grads, bucket_buffers in buckets:
         # The learning rate belongs inside the buffer: the kernel's own rate is 1 and its weight of
-        # the gradient, 1 - dampening, is (1 - momentum) lr. Not the first step: the zero buffer is
-        # already there.
+        # the gradient, 1 - dampening, is (1 - momentum) lr. is_first_step is False even at the first
+        # step, because the buffer exists already and holds zeros.
         torch._fused_sgd_(
             bucket_targets,
             bucket_grads,
@@ -117,8 +117,7 @@ def adam_(
     """
     increment_version(targets)
     for step, lists in _by_step(steps, targets, grads, exp_avgs, exp_avg_sqs):
-        # The kernel divides lr by this correction, whatever we want: multiply it back in to be rid
-        # of it.
+        # The kernel always divides lr by this correction; without it, lr is multiplied by it first.
         rate = lr if correct_first else lr * (1.0 - betas[0] ** step)
         buckets, rest = fused_buckets("_fused_adam_", *lists)
         for bucket in buckets:
@@ -164,7 +163,7 @@ def _foreach_adam_(
 
 
 def _by_step(steps: list[int], *lists: list[Tensor]) -> Iterator[tuple[int, TensorLists]]:
-    """Tensors of equal step count together; without a gradient a parameter falls behind."""
+    """Group tensors by step count; the count of a parameter without a gradient falls behind."""
     if len(set(steps)) == 1:
         yield steps[0], lists
         return
@@ -199,7 +198,8 @@ def uniform(lists: TensorLists) -> bool:
     if first.device.type not in FUSED_DEVICES or first.dtype not in FUSED_DTYPES:
         return False
     tensors = list(chain.from_iterable(lists))
-    # Loops without Python calls, which small networks would feel. Numbers: comparing devices costs more.
+    # `map` avoids a Python call for each tensor, and device numbers compare faster than devices: small
+    # networks spend a measurable share of their step here.
     return (
         all(map(Tensor.is_contiguous, tensors))
         and len(set(map(_DTYPE, tensors))) == 1
@@ -220,7 +220,7 @@ def _kernel_views(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
     axes = memory_axes(target)
     if axes is None:
         return None
-    # The kernels copy what is not contiguous (3.5 times slower for channels_last weights on CPU).
+    # The kernels copy tensors that are not contiguous (3.5 times slower for channels_last weights on CPU).
     views = tuple(tensor.permute(axes) for tensor in (target, *state))
     if not all(view.is_contiguous() for view in views):
         return None

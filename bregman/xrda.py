@@ -40,25 +40,25 @@ class XRDA(PenalisedOptimizer):
         u     <- e u + (1 - e) d,    q <- q - s u
         theta <- soft(q, lam b)
 
-    a = 0 is proximal SGD with threshold lam s omega, a = 1 dual averaging. Over `steps` steps, the
-    first being t = 1, `s = lr (1 + cos(pi t / steps)) / 2` and `a = (1 - cos(pi t / steps)) / 2`; the
-    last step and all after it have s = 0 and change nothing.
+    With a = 0 the method is proximal SGD with threshold lam s omega, with a = 1 it is dual averaging.
+    Over `steps` steps, the first being t = 1, `s = lr (1 + cos(pi t / steps)) / 2` and
+    `a = (1 - cos(pi t / steps)) / 2`. The last step and all later ones have s = 0 and change no weight.
 
     Args:
-        params: Parameters, named parameters, or groups of them (see `bregman.penalize`). The penalty
-            of its group decides whether a parameter has thresholds, and not its number of axes.
+        params: Parameters, named parameters, or groups of them (see `bregman.penalize`). A parameter
+            has thresholds if its group has a penalty, whatever its number of axes.
         lr: Largest step size.
-        steps: Length of training; None: s = lr and a = `averaging` throughout.
-        averaging: a where `steps` is None.
-        time_scale: Of both running means, in units of s, > 0.
+        steps: Length of training in steps; None: s = lr and a = `averaging` at every step.
+        averaging: a in [0, 1], which is used if `steps` is None.
+        time_scale: Time scale of the running means m and u, in units of s, > 0.
         boost: M, at least 1.
-        weight_decay: Times theta, added to the gradient.
-        penalty: `none`, `l1`, or `l12`: m is the mean over a group, omega is multiplied with the square
-            root of the group's size, and thresholds are those of single entries all the same.
-        lam: Weight lambda; small, because omega multiplies it with up to M.
+        weight_decay: Factor of theta, which is added to the gradient.
+        penalty: `none`, `l1` or `l12`. With `l12`, m averages over a group and omega is multiplied by
+            the square root of the group's size, but every entry is thresholded by itself.
+        lam: Weight lambda. Useful values are small, because omega multiplies lambda by up to M.
         group: What forms one group of `l12` (see `bregman.groups`).
-        group_weight: `"sqrt"`, or `"none"`: omega is not multiplied.
-        maximize: Ascend instead of descend.
+        group_weight: `"sqrt"`; or `"none"`, which does not multiply omega by the root of the size.
+        maximize: Ascend on the loss instead of descend.
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
@@ -163,7 +163,7 @@ def _boosts(mean: Tensor, theta: Tensor, kept: float, group: dict[str, Any]) -> 
             factor = math.sqrt(group_size(dims, theta.shape))
     mean.mul_(kept).add_(sizes, alpha=1 - kept)
     largest = mean.max()
-    # Where all is zero so far, 0/0 would be NaN: nothing is thresholded then.
+    # While every weight has been zero, 0/0 would be NaN; omega is 0 then and no entry is thresholded.
     share = mean / torch.where(largest > 0, largest, 1)
     omega = group["boost"] / (1 + (group["boost"] - 1) * share)
     return omega * ((largest > 0) * factor)
