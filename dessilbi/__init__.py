@@ -1,13 +1,13 @@
 """DessiLBI: dense training that selects weights, filters and layers on the way.
 
 `DessiLBI` is SGD on dense weights W, coupled to a sparse copy Gamma whose groups become non-zero
-one after the other; what is selected early matters. `weight_masks` and `filter_masks` read off what
-is selected, `mask_filters` and `shrink` make a network physically smaller without changing what it
-computes, `compact` does so with any sparse network, `recalibrate` measures the statistics of norm
-layers anew, `Ticket` retrains on masks, `grow` appends filters; `ShrunkTraining`
-trains a smaller network between full steps; `dessilbi.tickets`,
-`dessilbi.growing`, `dessilbi.branches`, `dessilbi.costs` and `dessilbi.step_size` hold more of each.
-Depends on torch and `bregman` only.
+one after the other; groups that are selected early matter most. `weight_masks` and `filter_masks` give
+the support of Gamma, `mask_filters` and `shrink` make a network physically smaller and keep its
+outputs, `compact` does so with any sparse network, `recalibrate` measures the statistics of norm
+layers anew, `Ticket` retrains on masks, `grow` appends filters, and `ShrunkTraining` trains a smaller
+network between full steps. `dessilbi.tickets`, `dessilbi.growing`, `dessilbi.branches`,
+`dessilbi.costs` and `dessilbi.step_size` hold further functions of each kind. The package depends on
+torch and `bregman` only.
 
 Source: Fu, Liu, Li, Zhong, Sun, Zeng, Yao, "Exploring Structural Sparsity of Deep Networks via
 Inverse Scale Spaces". Part of bregbench.

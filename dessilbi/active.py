@@ -1,8 +1,8 @@
-"""Active units: the channels without which the loss and its gradient for the rest would be others.
+"""Active units: the channels that a step needs for the exact loss and gradient of all others.
 
-A channel may be left out of a step when every layer that reads it has no weight on it, or sees a
-constant there, which can be added instead. What is left out is not trained in that step, so that
-constants stay what they are and weights that are zero stay zero.
+A channel may be left out of a step when every layer that reads the channel has no weight on it, or sees
+a constant there, which is added to the layer's output instead. A step does not train channels that it
+leaves out, so that their constants and their zero weights do not change.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from dessilbi.constants import Seen, columns_of, constant_channels, own_layers, 
 from dessilbi.graph import ChannelGraph, Space
 from dessilbi.resizing import by_input, output_axis, weight_of
 
-#: Per space of a network, True at the channels that stay.
+#: For each space of a network a bool tensor `(channels,)`, True at the channels that stay.
 Kept = dict[Space, Tensor]
 Values = dict[fx.Node, Tensor]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A layer that reads a space, and where.
+    """A layer that reads the channels of a space.
 
     Attributes:
-        name: Of the layer.
+        name: Name of the layer.
         layer: The layer.
-        node: That calls it.
-        source: The node whose channels it reads.
-        outer: How often all channels follow each other in what it reads.
-        target: The space that it produces.
+        node: The node that calls the layer.
+        source: The node whose channels the layer reads.
+        outer: Number of times that the sequence of all channels repeats in the layer's input.
+        target: The space that the layer produces.
     """
 
     name: str
@@ -52,13 +52,13 @@ class ActiveUnits:
     """Chooses which channels of a network stay in a step with a penalised optimiser.
 
     Args:
-        graph: Of the network.
-        groups: Of each parameter that is trained the group of the optimiser.
+        graph: Graph of the network.
+        groups: For each parameter that is trained, its group in the optimiser.
 
     Attributes:
-        spaces: Those of which channels may be left out.
-        readers: Of each of them the layers that read it.
-        sources: By name of a norm layer in one of them, the node that it normalises.
+        spaces: The spaces of which channels may be left out.
+        readers: For each of these spaces, the layers that read it.
+        sources: For each norm layer of these spaces, by name, the node that the layer normalises.
     """
 
     def __init__(self, graph: ChannelGraph, groups: Mapping[Tensor, dict[str, Any]]) -> None:
@@ -74,11 +74,11 @@ class ActiveUnits:
 
     @torch.no_grad()
     def choose(self, state: Mapping[Tensor, dict[str, Any]]) -> tuple[Kept, Values]:
-        """The channels that have to stay, one at least of each space, and `constants` then.
+        """The channels that have to stay, at least one of each space, and their `constants`.
 
         Args:
-            state: Of the optimiser: groups that span several inputs bring weights back where their
-                dual is not zero.
+            state: State of the optimiser. A penalty group that spans several inputs may bring back every
+                weight whose dual is not zero.
         """
         seen: Seen = {}
         reads = {
@@ -96,7 +96,7 @@ class ActiveUnits:
 
     @torch.no_grad()
     def constants(self, kept: Kept, seen: Seen | None = None) -> Values:
-        """Values of the channels that stay constant in training while those that are kept change."""
+        """Values of the channels that are constant in training although the kept channels change."""
         everywhere = torch.tensor(True)
         live = {
             space: everywhere if space in self._unsteady else kept.get(space, everywhere)
@@ -105,7 +105,7 @@ class ActiveUnits:
         return constant_channels(self.graph, training=True, live=live, seen=seen)
 
     def _trained_constants(self, kept: Kept, values: Values) -> bool:
-        """Whether channels that are kept were taken as constant."""
+        """Whether a kept channel has a value in `values`, although training may change it."""
         spaces = {node: self.graph.space(node) for node in values}
         return any(
             bool((kept[space].to(values[node].device) & ~values[node].isnan()).any())
@@ -114,7 +114,7 @@ class ActiveUnits:
         )
 
     def _needed(self, reads: dict[str, Tensor], values: Values) -> Kept:
-        """Start with everything and drop what nobody kept reads, until nothing more goes."""
+        """Start with all channels and drop those that no kept channel reads, until none is dropped."""
         kept = {space: torch.ones(space.channels, dtype=torch.bool) for space in self.spaces}
         changed = True
         while changed:
@@ -127,7 +127,7 @@ class ActiveUnits:
                         rows = rows[kept[reader.target]]
                     needed |= rows.any(dim=0) & ~_harmless(reader, values)
                 needed &= kept[space]
-                if not needed.any():  # a layer without any channel has no meaning
+                if not needed.any():  # torch has no layers with 0 channels
                     needed[kept[space].nonzero()[0]] = True
                 if not torch.equal(needed, kept[space]):
                     changed = True
@@ -137,7 +137,7 @@ class ActiveUnits:
     def _reads(
         self, space: Space, reader: Reader, state: Mapping[Tensor, dict[str, Any]], seen: Seen
     ) -> Tensor:
-        """Where an output of a layer has, or may come to have, weights on a channel."""
+        """Bool `(outputs, channels)`: whether an output has, or may get, a weight on a channel."""
         weight = weight_of(reader.layer)
         if 1 - output_axis(reader.layer) not in self._axes.get(weight, ()):
             return columns_of(self.graph, reader.node, seen).nonzero.cpu()
@@ -146,7 +146,7 @@ class ActiveUnits:
         return (columns != 0).flatten(2).any(dim=2).cpu()
 
     def _is_unsteady(self, space: Space) -> bool:
-        """Whether units may get weights by groups that span several of them."""
+        """Whether a penalty group spans several units of the space, so that units may get weights."""
         layers = [self.graph.model.get_submodule(name) for name in space.producers]
         axes = [(output_axis(layer), self._axes.get(weight_of(layer), ())) for layer in layers]
         return any(own in coupled for own, coupled in axes)
@@ -162,7 +162,7 @@ class ActiveUnits:
         )
 
     def _sliceable(self, layer: nn.Module) -> bool:
-        """Whether the penalties of a layer have a prox that can be taken of a part."""
+        """Whether the prox of a layer's penalties can be computed for a part of its parameters."""
         for name, param in layer.named_parameters(recurse=False):
             vector = name == "bias" or isinstance(layer, _BatchNorm)
             narrow = param.dtype != state_dtype(param)
@@ -187,7 +187,7 @@ def _any(kept: Kept) -> bool:
 
 
 def _harmless(reader: Reader, values: Values) -> Tensor:
-    """Channels that give a layer something that can be added to its output instead."""
+    """True at constant channels whose contribution can be added to the reader's output instead."""
     value = values.get(reader.source)
     if value is None:
         return torch.tensor(False)

@@ -16,18 +16,19 @@ from dessilbi.zeros import zero_channels
 
 
 def cut_branches(model: nn.Module, *, example: Example | None = None) -> list[str]:
-    """Put `Nothing` in the place of branches that add zero to something else, in place.
+    """Replace the layers of branches that add zero to a shortcut by `Nothing`, in place.
 
-    Outputs stay exactly the same, which is tried on a copy. A branch stays that gives the sum its
-    shape, or that holds more than Linear, Conv, BatchNorm layers and activations. One that the
-    addition writes into (`branch += shortcut`) stays if its input has another shape than the sum.
+    The outputs of the network do not change, which is checked on a copy first. A branch stays if it
+    gives the sum its shape, or if it holds more than Linear, Conv, BatchNorm layers and activations. A
+    branch that the addition writes into (`branch += shortcut`) also stays if its input has another
+    shape than the sum.
 
     Args:
-        model: A network that `torch.fx` can trace; as it was if the call is refused.
+        model: A network that `torch.fx` can trace. A call that raises an error does not change it.
         example: A batch of inputs, see `dessilbi.shrink`.
 
     Returns:
-        Names of the Linear and Conv layers that are gone.
+        Names of the Linear and Conv layers that were removed.
 
     Raises:
         ValueError: See `dessilbi.shrink`.
@@ -40,7 +41,7 @@ def cut_branches(model: nn.Module, *, example: Example | None = None) -> list[st
 
 @torch.no_grad()
 def cut_silent(model: nn.Module, probe: Probe) -> list[str]:
-    """What `cut_branches` does, not compared."""
+    """Do what `cut_branches` does, without comparing outputs."""
     removed: list[str] = []
     graph = ChannelGraph(model, probe)
     zeros = zero_channels(graph)
@@ -56,8 +57,8 @@ def cut_silent(model: nn.Module, probe: Probe) -> list[str]:
 def bypass_layer(model: nn.Module, name: str, *, example: Example | None = None) -> None:
     """Take one layer, and the norm layer behind it, out of a chain, in place.
 
-    Unlike `cut_branches` this changes the outputs; the paper fine-tunes afterwards. Activations and
-    pooling stay.
+    Unlike `cut_branches`, this function changes the outputs; the paper fine-tunes afterwards. Activations
+    and pooling behind the layer stay.
 
     Args:
         model: The network.
@@ -65,7 +66,8 @@ def bypass_layer(model: nn.Module, name: str, *, example: Example | None = None)
         example: A batch of inputs, see `dessilbi.shrink`.
 
     Raises:
-        ValueError: There is no such layer, or it changes the shape; see `dessilbi.shrink` as well.
+        ValueError: There is no such layer, or the layer changes the shape of its input; see also
+            `dessilbi.shrink`.
     """
     graph = ChannelGraph(model, example)
     node = graph.node_of(name)
@@ -80,17 +82,17 @@ def bypass_layer(model: nn.Module, name: str, *, example: Example | None = None)
 
 
 def writes_into(addition: fx.Node, summand: fx.Node) -> bool:
-    """Whether an addition puts its result in the place of this summand."""
+    """Whether an addition writes its result into this summand (`summand += other`)."""
     pair = summands(addition)
     return pair is not None and addition.target in WRITING and pair[0].node is summand
 
 
 def replace_removed(model: nn.Module, names: list[str], *, whole: bool = False) -> None:
-    """Put `Nothing` for Linear and Conv layers and `Identity` for norm layers, in place.
+    """Replace Linear and Conv layers by `Nothing` and norm layers by `Identity`, in place.
 
     Args:
         model: The network.
-        names: Of the layers.
+        names: Names of the layers; names of other layers are ignored.
         whole: See `Nothing`.
     """
     for name in names:
@@ -104,7 +106,7 @@ def replace_removed(model: nn.Module, names: list[str], *, whole: bool = False) 
 def _silent_branch(
     graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]
 ) -> list[fx.Node]:
-    """What only makes the one summand of an addition that is zero; empty where nothing may go."""
+    """Nodes that serve only the one zero summand of an addition; empty where none may be removed."""
     pair = summands(node)
     if pair is None:
         return []
@@ -113,7 +115,7 @@ def _silent_branch(
     if len(silent) != 1 or first is second:
         return []
     other = second if silent[0] is first else first
-    # A summand that is zero may still give the sum its shape.
+    # A zero summand may be broadcast and so give the sum its shape.
     if graph.space(other) is None or not graph.same_shape(other, node):
         return []
     branch = _exclusive(silent[0], node)
@@ -123,7 +125,7 @@ def _silent_branch(
 
 
 def _begins_like(graph: ChannelGraph, branch: list[fx.Node], addition: fx.Node) -> bool:
-    """Whether what the branch reads has the shape of the sum, now and after any removal."""
+    """Whether the input of the branch has the shape of the sum, now and after any removal."""
     (source,) = branch[-1].all_input_nodes or [None]
     return (
         source is not None
@@ -134,12 +136,12 @@ def _begins_like(graph: ChannelGraph, branch: list[fx.Node], addition: fx.Node) 
 
 
 def _silent(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> bool:
-    """Zero everywhere, and not merely because its branch was cut before."""
+    """Whether a tensor is zero everywhere, and its branch was not removed before."""
     return graph.space(node) is not None and node in zeros and bool(zeros[node].all())
 
 
 def _exclusive(last: fx.Node, addition: fx.Node) -> list[fx.Node]:
-    """What exists for this summand only, from the end of the branch backwards."""
+    """Nodes whose results only this summand uses, from the end of the branch backwards."""
     if set(last.users) != {addition}:
         return []
     branch: list[fx.Node] = []

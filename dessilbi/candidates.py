@@ -1,4 +1,4 @@
-"""Shapes of inputs that a network could be built for, guessed from its layers."""
+"""Guesses of the input shapes that a network accepts, from its layers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bregman.layers import NORM_LAYERS, WEIGHT_LAYERS
 from dessilbi.layouts import Shape
 from dessilbi.nodes import called_layer
 
-#: Samples of a batch that is made up; no layer is likely to have so many channels.
+#: Samples of a made-up batch; few layers have 4 channels, so channels and samples are told apart.
 BATCH = 4
-#: Sides of images (of volumes): those that networks are built for, and what is tried if none fits.
+#: Sides of images (False) and volumes (True): usual ones first, and those tried if no usual one fits.
 _SIDES = {False: (32, 64, 28, 224, 16, 96), True: (16, 8, 32)}
 _MORE_SIDES = {False: (*range(1, 65), 128, 299), True: tuple(range(1, 17))}
 
 
 def candidate_shapes(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape | None]:
-    """Shapes that the first layer could read; none where the network has several inputs.
+    """Input shapes that the first layer could read; no shape if the network has several inputs.
 
-    None stands before those that are tried only if nothing has been accepted yet.
+    A None in the sequence means: try the shapes behind it only if no shape has been accepted so far.
     """
     if sum(node.op == "placeholder" and not node.args for node in nodes) != 1:
         return
@@ -31,7 +31,7 @@ def candidate_shapes(model: nn.Module, nodes: list[fx.Node]) -> Iterator[Shape |
     first = next((layer for layer in layers if isinstance(layer, WEIGHT_LAYERS)), None)
     if first is None:
         return
-    for node in nodes:  # what is added to an input, or divides it, tells its shape
+    for node in nodes:  # a tensor that is added to an input, or divides it, has the input's shape
         if node.op == "get_attr":
             owner, _, name = str(node.target).rpartition(".")
             shape = getattr(model.get_submodule(owner), name).shape
@@ -67,7 +67,7 @@ def _features(count: int, layers: Sequence[nn.Module]) -> Iterator[Shape]:
 
 
 def _token_counts(layers: Sequence[nn.Module]) -> set[int]:
-    """Numbers of tokens that a layer behind could want."""
+    """Numbers of tokens that a later layer may need."""
     found: set[int] = set()
     outputs = {layer.out_features for layer in layers if isinstance(layer, nn.Linear)}
     for layer in layers:

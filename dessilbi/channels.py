@@ -1,4 +1,4 @@
-"""Sets of channels, and what has to be known of the layers around them."""
+"""Spaces: sets of channels, with the layers that produce, normalise and read them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Space:
     """One set of channels.
 
     Attributes:
-        channels: How many there are; 0 where it does not matter.
-        producers: Names of the Linear and Conv layers whose outputs they are.
-        norms: Names of the BatchNorm layers in between.
-        readers: Names of the Linear and Conv layers that read them, each with the number of times
-            that all channels follow each other in what it reads (1 but behind some flattenings).
-        shortcuts: Names of the `PaddedShortcut` layers that end in it.
+        channels: Number of channels; 0 for a space that no layer produces.
+        producers: Names of the Linear and Conv layers whose outputs the channels are.
+        norms: Names of the BatchNorm layers that normalise the channels.
+        readers: Names of the Linear and Conv layers that read the channels, each with the number of
+            times that the sequence of all channels repeats in its input (1 but behind some flattenings).
+        shortcuts: Names of the `PaddedShortcut` layers whose outputs belong to the space.
         fixed: Why channels cannot be removed, or None.
         rigid: Why channels cannot be added, or None.
     """
@@ -36,12 +36,12 @@ class Space:
     rigid: str | None = None
 
     def fix(self, reason: str, *, rigid: bool = True) -> None:
-        """Say why channels cannot be removed (and added); the first reason counts."""
+        """Note why channels cannot be removed and, if `rigid`, added; the first reason is kept."""
         self.fixed = self.fixed or reason
         self.rigid = self.rigid or (reason if rigid else None)
 
     def signature(self) -> tuple[frozenset[str], frozenset[str], frozenset[tuple[str, int]]]:
-        """What it consists of, to be compared with another walk through the same network."""
+        """Producers, norms and readers, by which spaces of two walks through a network compare."""
         return frozenset(self.producers), frozenset(self.norms), frozenset(self.readers.items())
 
 
@@ -51,12 +51,12 @@ def own_axis(layer: nn.Module, rank: int) -> int:
 
 
 def is_altered(layer: nn.Module) -> bool:
-    """Whether a layer does more, when it is called, than its class says."""
+    """Whether a call of a layer does more than its class says: it has hooks or its own `forward`."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__)
 
 
 def shared_layers(model: nn.Module, nodes: Iterable[fx.Node]) -> set[str]:
-    """Names of layers that are called twice, or of which a tensor is used apart from the layer."""
+    """Names of layers that are called twice, or whose tensors are used outside of the layer."""
     calls: Counter[nn.Module] = Counter()
     names: dict[nn.Module, str] = {}
     read: set[int] = set()

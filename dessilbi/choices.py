@@ -1,4 +1,4 @@
-"""The words that settings of this package may have; a member equals its word, so either is taken."""
+"""Closed sets of words for settings of this package; a member equals its word, so both are accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Scaling(StrEnum):
-    """Magnitude scaling of V: none, equations 14-15, or the published code's form of them."""
+    """Magnitude scaling of V: none, eqs. 14-15, or the form of these equations in the published code."""
 
     none = "none"
     magnitude = "magnitude"
@@ -14,7 +14,7 @@ class Scaling(StrEnum):
 
 
 class GrowthMode(StrEnum):
-    """Start anew around new filters, as published, or keep outputs and state."""
+    """How a network grows: new inputs start at random, as published, or outputs and state are kept."""
 
     reset = "reset"
     preserve = "preserve"

@@ -25,12 +25,12 @@ class Columns:
     Attributes:
         params: W.
         grads: Gradients of the data loss.
-        penalties: Omega of each.
+        penalties: Omega of each parameter.
         duals: V; empty for parameters without a penalty.
         gammas: Gamma where it is stored (`scaling="magnitude"`), otherwise empty.
-        buffers: Momentum; empty without it.
-        factors: Room for what the prox multiplies the groups of V by; empty where it is computed
-            in another way.
+        buffers: Momentum buffers; empty without momentum.
+        factors: Buffers for the factors by which the prox multiplies the groups of V; empty where the
+            prox is computed in another way.
         kernel: Whether one call of torch's fused SGD takes all the tensors as they are.
     """
 
@@ -44,12 +44,12 @@ class Columns:
     kernel: bool = False
 
     def is_small(self, size: int) -> bool:
-        """Whether all tensors are alike, and none has more than `size` entries."""
+        """Whether all tensors share dtype and device, and none has more than `size` entries."""
         lists = (self.params, self.grads, self.duals, self.gammas, self.buffers)
         return all(param.numel() <= size for param in self.params) and uniform(lists)
 
     def same_as(self, earlier: Columns) -> bool:
-        """Whether all but the gradients are the objects of an earlier step, which was small."""
+        """Whether all tensors but the gradients are the objects of an earlier, small step."""
         for mine, theirs in (
             (self.params, earlier.params),
             (self.duals, earlier.duals),
@@ -62,18 +62,18 @@ class Columns:
         return uniform((self.params, self.grads))  # an assignment to .data changes a layout
 
     def of_one_kind(self) -> list[Columns]:
-        """The parameters of each dtype and device by themselves."""
+        """One `Columns` for each pair of dtype and device."""
         kinds: dict[tuple[torch.dtype, int], list[int]] = {}
         for index, param in enumerate(self.params):
             kinds.setdefault((param.dtype, param.get_device()), []).append(index)
         return [self.chosen(indices) for indices in kinds.values()]
 
     def chosen(self, indices: list[int]) -> Columns:
-        """Some of the parameters."""
+        """The `Columns` of the parameters with these indices."""
         return self.map(lambda column: [column[index] for index in indices])
 
     def blocks(self, size: int, *, whole: bool) -> Iterator[Columns]:
-        """On the CPU: parts of about `size` entries, of rows of parameters where not `whole`."""
+        """Parts of about `size` entries on the CPU, one part elsewhere; `whole` forbids to cut rows."""
         if not self.params[0].is_cpu:
             yield self
             return
@@ -92,7 +92,7 @@ class Columns:
             yield self.map(lambda column: column[first:])
 
     def map(self, change: Callable[[list[Any]], list[Any]]) -> Columns:
-        """What a change of lists makes of all of them."""
+        """The `Columns` whose lists are `change` of these lists."""
         lists = (self.params, self.grads, self.penalties, self.duals, self.gammas, self.buffers)
         changed = [change(column) if column else [] for column in (*lists, self.factors)]
         return Columns(*changed, kernel=self.kernel)
@@ -119,14 +119,14 @@ class Plan:
 
     Args:
         columns: The tensors.
-        size: Of a block.
+        size: Number of entries of a block.
         whole: Whether parameters stay in one piece.
 
     Attributes:
-        params: W of all.
-        split: Whether they have a V.
-        blocks: To be stepped one after the other. In each, either all parameters or none have
-            `factors`.
+        params: W of all parameters.
+        split: Whether the parameters have a V.
+        blocks: Blocks that are stepped one after the other. In each block, either all parameters or
+            none have `factors`.
     """
 
     def __init__(self, columns: Columns, size: int, *, whole: bool = False) -> None:
@@ -153,9 +153,9 @@ class Plan:
             self._add(columns.chosen(others) if grouped else columns, others, size, whole)
 
     def serves(self, columns: Columns) -> bool:
-        """Whether these are the tensors of the plan but for the gradients, which it takes over.
+        """Whether these are the tensors of the plan apart from the gradients, which the plan takes over.
 
-        Not of plans with parameters in pieces.
+        The plan must not cut parameters into rows.
         """
         if not columns.same_as(self._whole):
             return False
@@ -170,7 +170,7 @@ class Plan:
         return True
 
     def release(self) -> None:
-        """Let go of the gradients."""
+        """Drop the references to gradients."""
         for columns in (self._whole, self._grouped, *self.blocks):
             if columns is not None:
                 columns.grads = []
@@ -190,11 +190,12 @@ class JointPlan:
     """How a step goes through all groups of a small network at once.
 
     Args:
-        groups: The tensors of each group; all are alike, and together they make one block.
+        groups: The tensors of each group; all share dtype and device, and together they fit one block.
+        size: Number of entries of a block.
 
     Attributes:
         whole: The tensors of all groups.
-        plans: Of each group that has a V; None for the others.
+        plans: The plan of each group that has a V; None for other groups.
         params: W of the parameters that have a V, in the order of the blocks of the plans.
         duals: Their V.
     """
@@ -212,7 +213,7 @@ class JointPlan:
                 plan.release()
 
     def serves(self, groups: list[Columns]) -> bool:
-        """Whether these are the tensors of the plan but for the gradients, which it takes over."""
+        """Whether these are the tensors of the plan apart from the gradients, which it takes over."""
         if [len(columns.params) for columns in groups] != self._lengths:
             return False
         whole = joined(groups)
@@ -236,6 +237,6 @@ def joined(groups: list[Columns]) -> Columns:
 
 
 def fit_one_block(groups: list[Columns], size: int) -> bool:
-    """Whether the tensors of all groups are alike and have at most `size` entries together."""
+    """Whether all groups share dtype and device and have at most `size` entries together."""
     whole = joined(groups)
     return sum(param.numel() for param in whole.params) <= size and whole.is_small(size)

@@ -1,10 +1,9 @@
 """Compaction: removal of all units that a sparse network does not need, whatever made it sparse.
 
-`shrink` takes away channels that are zero. Sparse training leaves two more kinds that can go without
-changing what the network computes: *constant* channels, whose unit has no incoming weights and so
-shows its activated bias to everybody, and *unread* channels, for which no later layer has a weight.
-The former are moved into the biases of the layers that read them, the latter are set to zero, and
-`shrink` does the rest.
+`shrink` removes channels that are zero. Sparse training leaves two more kinds of channels whose removal
+keeps the outputs: a *constant* channel, whose unit has no incoming weights and outputs its activated
+bias, and an *unread* channel, for which no later layer has a weight. Constant channels are moved into
+the biases of the layers that read them, unread channels are set to zero, and `shrink` removes both.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from dessilbi.resizing import by_input, output_axis
 def compact(model: nn.Module, *, example: Example | None = None) -> nn.Module:
     """A physically smaller copy of a sparse network, with the same outputs in evaluation mode.
 
-    At least one channel of each layer stays, and so do the inputs of the network. A constant
-    channel stays where a convolution pads what it reads by zeros: there it is not constant. The
+    At least one channel of each layer stays, and so do the inputs of the network. A constant channel
+    stays if a convolution with zero padding reads it, because the padded channel is not constant. The
     copy is compared with the original in evaluation mode and double precision.
 
     Args:
@@ -47,7 +46,7 @@ def compact(model: nn.Module, *, example: Example | None = None) -> nn.Module:
 
 @torch.no_grad()
 def _compacted_once(model: nn.Module, probe: Probe) -> nn.Module:
-    """Removal may leave more units without weights, for another round."""
+    """One round of compaction; the removal may leave further units without weights."""
     graph = ChannelGraph(model, probe)
     _fold_constants(graph)
     _silence_unread(graph)
@@ -55,7 +54,7 @@ def _compacted_once(model: nn.Module, probe: Probe) -> nn.Module:
 
 
 def _fold_constants(graph: ChannelGraph) -> None:
-    """Add what constant channels give their readers to the readers' biases, and stop reading them."""
+    """Move the contribution of constant channels into their readers' biases; zero their weights."""
     values = constant_channels(graph)
     own = own_layers(graph)
     for node in graph.nodes:
@@ -71,7 +70,7 @@ def _fold_constants(graph: ChannelGraph) -> None:
         value = values[source].to(columns)
         given = columns.flatten(2).sum(dim=2) @ value.nan_to_num(0.0)
         if layer.bias is None and not given.any():
-            pass  # zeros, or no constants at all: no bias has to hold them
+            pass  # the constants are zero or absent: no bias is needed
         elif layer.bias is None:
             layer.bias = nn.Parameter(given, requires_grad=layer.weight.requires_grad)  # pyright: ignore[reportArgumentType]
         else:
@@ -80,7 +79,7 @@ def _fold_constants(graph: ChannelGraph) -> None:
 
 
 def _silence_unread(graph: ChannelGraph) -> None:
-    """Set to zero what makes channels for which no layer has a weight."""
+    """Zero the weights, biases and norm tensors of channels for which no layer has a weight."""
     own = own_layers(graph)
     for space in graph.spaces:
         makers = [graph.model.get_submodule(name) for name in (*space.producers, *space.norms)]

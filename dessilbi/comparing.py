@@ -1,4 +1,4 @@
-"""Networks held to their originals: in double precision, shapes exactly and values to rounding."""
+"""Comparison of smaller networks with their originals: equal shapes, and values up to rounding."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from dessilbi.probing import (
     traced,
 )
 
-#: What is no difference, relative to the largest output: in double precision, and in units of the
-#: precision of a finished network, or of one that insists on it.
+#: Largest differences, relative to the largest output, that count as rounding: in double precision, and
+#: in units of the machine epsilon of a network that was rounded to, or only runs in, its own precision.
 TOLERANCE = 1e-10
 ROUNDINGS = 100
 
 
 class OutputsChangedError(ValueError):
-    """A network does not give the outputs of the one that it is made of."""
+    """A smaller network does not give the outputs of its original."""
 
 
 class Original:
-    """A network and its outputs on a probe, to which what is made of it is held.
+    """A network and its outputs on a probe, with which smaller copies are compared.
 
     Args:
-        model: Not changed. It is looked at in evaluation mode.
+        model: The network. It is not changed, and its outputs are those of evaluation mode.
         example: See `Probe`.
 
     Attributes:
@@ -43,8 +43,9 @@ class Original:
         copied: A copy to be made smaller, in double precision where the network allows it.
 
     Raises:
-        ValueError: See `Probe`; or the network does something else when it is traced than when it
-            runs, or in training mode than in evaluation mode; or its outputs are not finite.
+        ValueError: See `Probe`; or the traced graph computes something else than the network, the
+            network calls other layers in training mode than in evaluation mode, or its outputs are not
+            finite.
     """
 
     def __init__(self, model: nn.Module, example: Example | Probe | None = None) -> None:
@@ -53,13 +54,13 @@ class Original:
         _check_modes(model)
         self.copied, self._expected = _confirmed(model, self.probe)
         single = any(param.dtype is torch.float32 for param in model.parameters())
-        _check_trace(model if single else self.copied, self.probe)  # the faster, where it can be
+        _check_trace(model if single else self.copied, self.probe)  # float32 is faster
 
     def check(self, small: nn.Module) -> None:
         """Compare a network, in the precision of `copied`, with the original.
 
         Raises:
-            OutputsChangedError: Its outputs differ in shape, or by more than rounding.
+            OutputsChangedError: The outputs differ in shape, or by more than rounding.
         """
         for inputs, expected in zip(self.probe.compared, self._expected, strict=True):
             try:
@@ -73,7 +74,7 @@ class Original:
 
     @torch.no_grad()
     def in_own_precision(self, small: nn.Module) -> nn.Module:
-        """The same network with the types that the original has; what is new follows its layer."""
+        """Convert `small` to the dtypes of the original; a new bias gets the dtype of its weight."""
         kinds = {name: tensor.dtype for name, tensor in _tensors(self._model).items()}
         for path, module in small.named_modules():
             prefix = f"{path}." if path else ""
@@ -89,9 +90,10 @@ class Original:
 
 
 def compare_outputs(model: nn.Module, small: nn.Module, example: Example) -> None:
-    """Hold a finished smaller copy of a network to the original, in evaluation mode.
+    """Compare a finished smaller copy of a network with the original, in evaluation mode.
 
-    Both are run in double precision; what was rounded in the copy's own precision is allowed for.
+    Both networks run in double precision. The tolerance covers the rounding of the copy's parameters to
+    their own dtype.
 
     Raises:
         OutputsChangedError: A `ValueError`: the outputs on `example` differ in shape, or by more
@@ -114,18 +116,18 @@ _ADVICE = (
 
 
 def _precise(model: nn.Module, batches: list[Inputs]) -> tuple[nn.Module, list[list[Any]]]:
-    """A copy in double precision and its outputs; in the own one if the network wants that."""
+    """A copy in double precision, or in its own if the network runs in no other, and its outputs."""
     try:
         copied = copy.deepcopy(model).double()
         return copied, [_outputs(copied, inputs) for inputs in batches]
-    except ERRORS:  # something in the forward insists on its precision
+    except ERRORS:  # the forward pass runs in its own precision only
         copied = copy.deepcopy(model)
         return copied, [_outputs(copied, inputs) for inputs in batches]
 
 
 @torch.no_grad()
 def _outputs(model: nn.Module, inputs: Inputs) -> list[Any]:
-    """What a copy of a network gives in evaluation mode, tensors and other values in a row."""
+    """Outputs of a copy of a network in evaluation mode, as a flat list of tensors and other values."""
     copied = copy.deepcopy(model).eval()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -165,12 +167,12 @@ def _check_tensor(expected: Tensor, found: Tensor, what: str, relative: float | 
         )
     if not expected.is_floating_point() and not expected.is_complex():
         if not torch.equal(expected, found):
-            raise OutputsChangedError(f"{what} changed the outputs, which are whole; {_ADVICE}")
+            raise OutputsChangedError(f"{what} changed the outputs, which are integers; {_ADVICE}")
         return
     if not expected.isfinite().all():
         raise ValueError(
-            "the outputs of the network are not finite on the example, so that nothing can be "
-            "compared: pass another example="
+            "the outputs of the network on the example are not finite and cannot be compared: pass "
+            "another example="
         )
     if not expected.numel():
         return
@@ -186,9 +188,9 @@ def _check_tensor(expected: Tensor, found: Tensor, what: str, relative: float | 
 
 
 def _confirmed(model: nn.Module, probe: Probe) -> tuple[nn.Module, list[list[Any]]]:
-    """See `_precise`; inputs that only seemed to fit are dropped from the probe.
+    """See `_precise`; made-up inputs that the network does not accept are dropped from the probe.
 
-    Without values, torch does not check everything.
+    torch checks fewer conditions on the `meta` device, where the probe has tried them.
     """
     while probe.inputs:
         try:
@@ -211,26 +213,26 @@ def _runs(model: nn.Module, inputs: Inputs) -> bool:
 
 
 def _check_trace(model: nn.Module, probe: Probe) -> None:
-    """Refuse networks of which the traced graph is something else; both round alike."""
+    """Refuse networks whose traced graph gives other outputs; both are computed in one precision."""
     graph = traced(copy.deepcopy(model).eval())
     for inputs in probe.compared:
         _check_same(_outputs(model, inputs), _outputs(graph, inputs), what="tracing")
 
 
 def _check_modes(model: nn.Module) -> None:
-    """Refuse networks that call other layers in training, where nothing is compared."""
+    """Refuse networks that call other layers in training mode, in which outputs are not compared."""
     if not any(module.training for module in model.modules()):
         return
     kinds = [traced(shadow(model, as_is=as_is)).graph for as_is in (False, True)]
     if _steps(kinds[0]) != _steps(kinds[1]):
         raise OutputsChangedError(
-            "removal could have changed the outputs: in training mode the network does something "
-            "else than in evaluation mode, in which it is compared (call eval() before)"
+            "removal could have changed the outputs: the network calls other layers in training mode "
+            "than in evaluation mode, in which outputs are compared (call eval() before)"
         )
 
 
 def _steps(graph: fx.Graph) -> list[tuple[str, str, list[int]]]:
-    """What is called with which results; constants, such as `training` of a dropout, left out."""
+    """The calls of a graph and their inputs, without constants such as `training` of a dropout."""
     number = {node: index for index, node in enumerate(graph.nodes)}
     return [
         (node.op, str(node.target), [number[source] for source in node.all_input_nodes])

@@ -1,7 +1,7 @@
-"""Constant channels: units that show every input the same number, at every pixel.
+"""Constant channels: units whose output is one number for all inputs and pixels.
 
-A unit without incoming weights shows its activated bias. So does a unit that reads nothing but
-constant channels, unless a convolution puts zeros around them.
+A unit without incoming weights outputs its activated bias. A unit that reads only constant channels has
+a constant output, too, unless a convolution pads these channels with zeros.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dessilbi.nodes import is_pointwise, scale_factor, summands
 from dessilbi.resizing import by_input
 from dessilbi.zeros import zero_outputs
 
-#: Poolings with arguments that are not looked at here.
+#: Pooling functions whose padding arguments are not examined; their outputs count as not constant.
 _AVERAGES = frozenset({functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d})
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _DROPPING = frozenset(
@@ -32,19 +32,20 @@ _DROPPING = frozenset(
 
 @dataclass(frozen=True)
 class Columns:
-    """What a Linear or Conv layer makes of each channel that it reads.
+    """Weights of a Linear or Conv layer by the channel that they read.
 
     Attributes:
-        nonzero: Bool `(outputs, channels)`: where there is a weight. Of layers that read no known
-            channels `(outputs, 1)`.
-        sums: `(outputs, channels)`, what a channel adds that is 1 everywhere; None for the others.
+        nonzero: Bool `(outputs, channels)`, True where an output has a weight on a channel. The shape
+            is `(outputs, 1)` if the channels of the input are not known.
+        sums: `(outputs, channels)`, the contribution of a channel that is 1 everywhere; None if the
+            channels of the input are not known.
     """
 
     nonzero: Tensor
     sums: Tensor | None = None
 
 
-#: Weights are looked at once for several calls.
+#: Columns of layers by name, which several calls with the same weights share.
 Seen = dict[str, Columns]
 
 
@@ -58,16 +59,16 @@ def constant_channels(
     """The value of every channel that is one number for all inputs and pixels, NaN for the others.
 
     Args:
-        graph: Of the network.
-        training: The values during training: norm layers that are in training mode subtract the
-            mean of the batch, and dropout leaves no constant but zero. Otherwise the values in
-            evaluation mode.
-        live: Per space a bool tensor `(channels,)`, True at channels that are not to be taken as
-            constant although they are so now.
-        seen: Of layers by name, from a call with the same weights; filled.
+        graph: Graph of the network.
+        training: True: the values during training, where norm layers in training mode subtract the
+            mean of the batch, and dropout leaves no constant but zero. False: the values in evaluation
+            mode.
+        live: For each space a bool tensor `(channels,)`, True at channels that count as not constant,
+            because training may change them.
+        seen: Columns of layers by name, from earlier calls with the same weights; new ones are added.
 
     Returns:
-        A tensor `(channels,)` per node; nodes without known channels are left out.
+        A tensor `(channels,)` for each node with known channels.
     """
     values: dict[fx.Node, Tensor] = {}
     seen = {} if seen is None else seen
@@ -120,7 +121,7 @@ def _value(
 
 
 def columns_of(graph: ChannelGraph, node: fx.Node, seen: Seen) -> Columns:
-    """The weights of the layer that a node calls, channel by channel."""
+    """The weights of the layer that a node calls, by channel; stored in `seen`."""
     name = str(node.target)
     if name not in seen:
         layer = graph.model.get_submodule(name)
@@ -142,7 +143,7 @@ def _value_of_outputs(
     values: dict[fx.Node, Tensor],
     seen: Seen,
 ) -> Tensor:
-    """Bias and what constant channels give, where a unit has no weights on other channels."""
+    """Bias plus contribution of constant channels; NaN for units with weights on other channels."""
     columns = columns_of(graph, node, seen)
     source = node.all_input_nodes[0]
     weight = layer.get_parameter("weight")
@@ -172,7 +173,7 @@ def _drops(node: fx.Node, layer: nn.Module | None) -> bool:
 
 
 def _mapped(node: fx.Node, layer: nn.Module | None, value: Tensor) -> Tensor | None:
-    """A constant behind an activation, pooling or flattening; None where it need not stay one."""
+    """Constants behind an activation, pooling or flattening; None where they may not stay constant."""
     if isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
         even = not any(_tuple(layer.padding)) or not layer.count_include_pad
         return value if even and getattr(layer, "divisor_override", None) is None else None
@@ -182,7 +183,7 @@ def _mapped(node: fx.Node, layer: nn.Module | None, value: Tensor) -> Tensor | N
     if factor is not None:
         return factor * value
     if not is_pointwise(layer, node) or _drops(node, layer):
-        return value  # axes are moved, averaged over, or pooled
+        return value  # the node moves, averages over, or pools axes, and a constant stays as it is
     if layer is not None:
         return layer(value.clone())
     target: Any = getattr(Tensor, str(node.target)) if node.op == "call_method" else node.target
@@ -196,7 +197,7 @@ def _tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def own_layers(graph: ChannelGraph) -> set[nn.Module]:
-    """Layers that are called once, have no hooks, and share no tensor with another."""
+    """Linear, Conv and BatchNorm layers that are called once, without hooks or shared tensors."""
     called = [node for node in graph.nodes if graph.layer(node) is not None]
     owners: dict[int, set[nn.Module]] = {}
     for module in graph.model.modules():

@@ -26,13 +26,13 @@ from dessilbi.resizing import output_axis
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs per input.
+    """Size of a network and operations of one forward pass of one input.
 
     Attributes:
-        parameters: All parameters.
+        parameters: Number of all parameters.
         macs: Multiply-accumulates of Linear and Conv layers, without biases.
-        counter_operations: The operation counter used with Table 4: macs, and one operation per
-            output for the bias of a convolution, two for a norm layer, one for a ReLU module.
+        counter_operations: Number of operations as Table 4 counts them: macs, and for each output one
+            operation for the bias of a convolution, two for a norm layer, one for a ReLU module.
     """
 
     parameters: int
@@ -42,10 +42,10 @@ class Cost:
 
 @torch.no_grad()
 def network_cost(model: nn.Module, example: Tensor) -> Cost:
-    """Count by running one batch through a copy of the network.
+    """Count the operations of a network by a forward pass of one batch through a copy.
 
     Args:
-        model: Layers that are called as modules are seen; every call counts.
+        model: The network. Only layers that are called as modules count, once for every call.
         example: Input batch `(batch, ...)`; the counts are per input.
     """
     twin = copy.deepcopy(model).eval()
@@ -53,7 +53,9 @@ def network_cost(model: nn.Module, example: Tensor) -> Cost:
 
     def hook(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if isinstance(layer, WEIGHT_LAYERS):
-            side = inputs[0] if output_axis(layer) else output  # transposed: each input is spread
+            side = (
+                inputs[0] if output_axis(layer) else output
+            )  # a transposed layer spreads each input
             weight: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
             counts["macs"] += side.numel() * weight[0].numel()
             if layer.bias is not None and not isinstance(layer, nn.Linear):
@@ -71,15 +73,15 @@ def network_cost(model: nn.Module, example: Tensor) -> Cost:
 
 
 def kept_fractions(model: nn.Module, masks: Masks) -> dict[str, float]:
-    """The kept fraction under three denominators; what has no mask is kept.
+    """The fraction of kept entries, with three denominators; parameters without a mask are kept.
 
     Args:
         model: The network that the masks belong to.
-        masks: Of weights, keyed by parameter name.
+        masks: Masks of weights, keyed by parameter name.
 
     Returns:
-        `masked`: over the masked weights; `convolutions`: over all convolution weights;
-        `parameters`: over all parameters.
+        Fractions in [0, 1] by denominator: `masked` weights, all weights of `convolutions`, all
+        `parameters`.
     """
     sizes = {name: param.numel() for name, param in model.named_parameters()}
     cut = {name: mask.numel() - int(mask.count_nonzero()) for name, mask in masks.items()}

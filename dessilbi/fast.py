@@ -1,9 +1,9 @@
 """The fast form of one step: torch's fused SGD kernel on W, and few passes over V.
 
 Gamma exists only as the residual W - Gamma of a few blocks at a time. On the CPU the lists are cut
-into blocks that stay in the cache; elsewhere all is done at once. In small networks calls cost more
-than arithmetic: a list is updated by one call, and numbers per group of weights lie in one vector
-for all tensors (`dessilbi.magnitudes`).
+into blocks that stay in the cache; on other devices a list is one block. In small networks calls cost
+more than arithmetic: one call updates a whole list, and the numbers of all groups of weights lie in one
+vector (`dessilbi.magnitudes`).
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -27,16 +27,16 @@ BLOCK_SIZE = 1 << 19
 
 
 def fast_step(columns: Columns, settings: Settings, kept: Plan | None = None) -> Plan | None:
-    """The same step as `dessilbi.reference.reference_step`.
+    """Take the step that `dessilbi.reference.reference_step` specifies.
 
     Args:
         columns: The tensors of a parameter group.
-        settings: Its numbers.
-        kept: What the last step of this group has returned.
+        settings: The numbers of the group.
+        kept: The return value of the last step of this group.
 
     Returns:
-        A plan for the next step where making one takes longer than the arithmetic: in small
-        networks, whose tensors are all alike.
+        A plan for the next step of a small network, where a new plan costs more than the arithmetic;
+        None for other networks.
     """
     if kept is None or not kept.serves(columns):
         kept = Plan(columns, BLOCK_SIZE) if columns.is_small(BLOCK_SIZE) else None
@@ -47,7 +47,7 @@ def fast_step(columns: Columns, settings: Settings, kept: Plan | None = None) ->
     for part in columns.of_one_kind():
         params = part.params
         narrow = params[0].dtype != state_dtype(params[0])
-        if narrow:  # stepped as a copy in the dtype of the state, and rounded once
+        if narrow:  # copies in the dtype of the state take the step and are rounded once
             part.params = widen(params)
         whole = bool(part.duals) and settings.scaling != "none"  # eq. 15 counts over a layer
         _run(Plan(part, BLOCK_SIZE, whole=whole), settings)
@@ -61,7 +61,7 @@ def joint_step(joint: JointPlan, settings: Sequence[Settings]) -> None:
 
     Args:
         joint: The tensors.
-        settings: Of each group; without `scaling` and `coupling_in_momentum`.
+        settings: The numbers of each group, without `scaling` and `coupling_in_momentum`.
     """
     common, whole = settings[0], joint.whole
     residuals: list[Tensor] = []
@@ -82,7 +82,7 @@ def joint_step(joint: JointPlan, settings: Sequence[Settings]) -> None:
 
 def _run(plan: Plan, settings: Settings) -> None:
     if not plan.split or settings.coupling_in_momentum:
-        increment_version(plan.params)  # which the fused kernel does not do
+        increment_version(plan.params)  # the fused kernel does not increment it
     if not plan.split:
         for block in plan.blocks:
             _update_weights(block, settings)
@@ -123,7 +123,7 @@ def _scaled_step(columns: Columns, settings: Settings) -> None:
         _write_gammas(gammas, columns, sizes.flat.clamp(min=1.0), sizes, settings)
     selected = sizes.like().count(gammas)
     residuals = list(torch._foreach_sub(params, gammas))
-    if settings.scaling == "released":  # by the size of the new weights
+    if settings.scaling == "released":  # beta takes the size of the new weights
         _update_weights(columns, settings, residuals)
         sizes.measure(params)
     betas = betas_of(selected, sizes, settings)
@@ -137,7 +137,7 @@ def _scaled_step(columns: Columns, settings: Settings) -> None:
 def _write_gammas(
     gammas: list[Tensor], columns: Columns, scale: Tensor, sizes: Magnitudes, settings: Settings
 ) -> None:
-    """`Gamma <- kappa scale prox(V)`, scale one number per group."""
+    """`Gamma <- kappa scale prox(V)`, where scale is one number per group."""
     duals, scale = columns.duals, settings.kappa * scale
     factors = sizes.like().measure(duals, entries=False)
     factors.shrink_(settings.lam)
@@ -155,7 +155,7 @@ def _write_gammas(
 def _update_weights(
     columns: Columns, settings: Settings, residuals: list[Tensor] | None = None
 ) -> None:
-    """The step of W, given W - Gamma from before it."""
+    """The step of W, given the residuals W - Gamma from before the step."""
     params, grads = columns.params, columns.grads
     scale_(params, 1.0 - settings.shrinkage)
     if residuals is None:
@@ -171,7 +171,7 @@ def _update_weights(
 
 
 def _sgd_(columns: Columns, grads: list[Tensor], settings: Settings) -> None:
-    """`v <- tau v + g + beta W;  W <- W - kappa lr v` as `torch.optim.SGD` has it."""
+    """`v <- tau v + g + beta W;  W <- W - kappa lr v`, as in `torch.optim.SGD`."""
     params, rate = columns.params, settings.kappa * settings.lr
     if not settings.momentum and not settings.coupled_decay:
         torch._foreach_add_(params, grads, alpha=-rate)
@@ -192,7 +192,7 @@ def _sgd_(columns: Columns, grads: list[Tensor], settings: Settings) -> None:
             dampening=0.0,
             nesterov=settings.nesterov,
             maximize=False,
-            is_first_step=False,  # the zero buffer is already there
+            is_first_step=False,  # the buffer exists and holds zeros
         )
     if rest[0]:
         _foreach_sgd_(*rest, settings=settings)

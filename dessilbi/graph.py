@@ -1,8 +1,8 @@
-"""Which layers of a network share their channels: the traced graph, seen as channel spaces.
+"""The traced graph of a network, with the channel spaces that its layers share.
 
-A space is a set of tensors that must have the same channels: a convolution's output, what norm
-layers and activations make of it, and whatever it is added to on a residual stream. Removing or
-adding a channel means changing every layer that produces, normalises or reads the space.
+A space is a set of tensors that must have the same channels: a convolution's output, the outputs of
+norm layers and activations behind it, and all summands of a residual stream that it belongs to. The
+removal of a channel changes every layer that produces, normalises or reads the space.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ from dessilbi.spaces import Walk
 
 __all__ = ["ChannelGraph", "Space"]
 
-#: Why nothing is removed where made-up inputs of several shapes disagree.
+#: Reason for which channels stay where made-up inputs of several shapes give different spaces.
 UNSURE = "what its channels are depends on the shape of the inputs: pass example="
 
 
 class ChannelGraph:
     """The traced graph of a network and the space that each of its tensors belongs to.
 
-    Layers that the graph does not understand (concatenation, grouped convolution, layers called
-    twice, norms across channels) fix the spaces that they touch, so that nothing is changed there.
-    The graph is that of evaluation mode.
+    Operations that the graph does not understand (concatenation, grouped convolution, layers called
+    twice, norms across channels) fix the spaces that they read or produce: the channels of these spaces
+    stay. The network is traced in evaluation mode.
 
     Args:
         model: A network that `torch.fx` can trace.
-        example: A batch of inputs, or a tuple of them, or a `Probe`; None to make one up as soon as
-            shapes are asked for.
+        example: A batch of inputs, a tuple of inputs, or a `Probe`; with None inputs are made up when
+            shapes are needed.
 
     Attributes:
         nodes: The graph's nodes in the order of evaluation.
 
     Raises:
-        ValueError: The network cannot be traced, or layers compute their weights. Later, where
-            shapes are needed: see `Probe`, and if a value is changed in place and used later.
+        ValueError: The network cannot be traced, or layers compute their weights. Attributes that need
+            shapes raise the errors of `Probe`, and an error if a value is changed in place and used
+            later.
     """
 
     def __init__(self, model: nn.Module, example: Example | Probe | None = None) -> None:
@@ -63,7 +64,7 @@ class ChannelGraph:
 
     @cached_property
     def _walk(self) -> Walk:
-        """The walk with the first shapes; removal is ruled out where others disagree."""
+        """The walk with the first shapes; spaces that walks with other shapes lack are fixed."""
         walk, *others = [Walk(self.model, self.nodes, shapes) for shapes in self.shapes]
         for other in others:
             known = {space.signature() for space in _spaces_of(other) if space.fixed is None}
@@ -83,12 +84,12 @@ class ChannelGraph:
         return None if placed is None else placed.space
 
     def layout(self, node: fx.Node) -> Layout | None:
-        """Where in a tensor its channels are; None where it has none that are known."""
+        """Where in a tensor its channels are; None for a tensor without known channels."""
         placed = self._walk.placed.get(node)
         return None if placed is None else placed.layout
 
     def keeps_zeros(self, node: fx.Node) -> bool:
-        """Whether the node maps channels that are zero to such channels, all in their places."""
+        """Whether the node keeps all channels in their order and maps zero channels to zero channels."""
         return node in self._walk.kept
 
     def same_shape(self, first: fx.Node, second: fx.Node) -> bool:
@@ -140,11 +141,11 @@ class ChannelGraph:
         return layer is not None and is_altered(layer)
 
     def is_shared(self, node: fx.Node) -> bool:
-        """Whether the layer of a node is called again, or its tensors are used apart from it."""
+        """Whether the layer of a node is called twice, or its tensors are used outside of it."""
         return str(node.target) in self._walk.shared
 
     def norm_after(self, node: fx.Node) -> fx.Node | None:
-        """The norm layer that alone receives the output of a node, activations passed over."""
+        """The norm layer that is the only reader of a node's output, directly or behind activations."""
         while len(node.users) == 1:
             (node,) = node.users
             if self.is_norm(node):

@@ -1,4 +1,4 @@
-"""Growing a network: where most filters are selected, new ones are appended (section 5.3)."""
+"""Growing a network: layers of which most filters are selected get new filters (section 5.3)."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LINEAR_DEVIATION = 0.01
 
 
 def vgg_growth(width: int) -> int:
-    """Eight filters more, or a tenth: the published rule for VGG16."""
+    """The published rule for VGG16: 8 filters or a tenth more, whichever is more."""
     return max(width + 8, width * 11 // 10)
 
 
 def resnet_growth(width: int) -> int:
-    """Four filters more, or a tenth: the published rule for ResNet56."""
+    """The published rule for ResNet56: 4 filters or a tenth more, whichever is more."""
     return max(width + 4, width * 11 // 10)
 
 
@@ -58,9 +58,9 @@ def grown_widths(
 ) -> dict[str, int]:
     """New widths of the convolutions whose ratio has reached the threshold, by layer name.
 
-    Empty when nothing is to grow: the published stopping rule. Layers that cannot grow, such as the
-    last one, are left out; on a residual stream one layer at the threshold is enough. For `example`
-    see `grow`.
+    An empty result ends the growth: that is the published stopping rule. Layers that cannot grow, such
+    as the last layer, are left out. A residual stream grows as soon as one of its layers has reached
+    the threshold. For `example` see `grow`.
     """
     graph = ChannelGraph(model, example)
     return {
@@ -79,29 +79,26 @@ def grow(
     generator: torch.Generator | None = None,
     example: Example | None = None,
 ) -> nn.Module:
-    """A copy of the network with wider layers; old filters come first in each.
+    """A copy of the network with wider layers; the old filters come first in each layer.
 
-    What was frozen stays frozen.
-
-    New filters are He-normal in convolutions (fan out) and N(0, 0.01^2) in Linear layers, their
-    biases zero, new norm scales 1 and shifts 0.
+    New filters are He-normal (fan out) in convolutions and N(0, 0.01^2) in Linear layers; new biases are
+    0, new norm scales 1 and shifts 0. Frozen parameters stay frozen.
 
     Args:
         model: A network that `torch.fx` can trace.
         widths: New number of outputs of each layer that grows. Layers on one residual stream grow
             together, to the largest of their widths.
-        mode: `"reset"`, as published: what reads the new filters starts at random, so the outputs
-            change, and the running statistics of all norm layers start anew; V, Gamma and momentum
-            of all layers start at zero with a new optimiser. `"preserve"`: what reads the new
-            filters starts at zero, so the outputs stay, and statistics stay; take the optimiser's
-            state over with `carry_state`.
-        generator: For the new entries, on the CPU.
-        example: A batch of inputs, see `dessilbi.shrink`; on it, outputs of the mode `"preserve"`
-            are compared. Without one, features are preferred to tokens.
+        mode: `"reset"`, as published: weights that read the new filters are random, so the outputs
+            change, and the running statistics of all norm layers are reset; a new optimiser starts with
+            V, Gamma and momentum at zero. `"preserve"`: weights with which old filters read the new ones
+            are zero, so outputs and statistics stay; `carry_state` copies the optimiser's state.
+        generator: Random generator of the new entries, on the CPU.
+        example: A batch of inputs, see `dessilbi.shrink`, on which the outputs of the mode
+            `"preserve"` are compared. Made-up inputs are features rather than tokens.
 
     Raises:
-        ValueError: Unknown mode, an unknown layer, a smaller width, or channels that cannot grow;
-            the network cannot be followed, or its outputs would not stay (see `dessilbi.shrink`).
+        ValueError: The mode or a layer is unknown, a width is smaller than now, channels cannot grow,
+            the network cannot be traced, or its outputs would change (see `dessilbi.shrink`).
     """
     check_choice("mode", mode, GrowthMode)
     probe = Probe(model, example)
@@ -143,12 +140,12 @@ def grow(
 def carry_state(
     model: nn.Module, optimizer: DessiLBI, grown: nn.Module, new_optimizer: DessiLBI
 ) -> None:
-    """Take V, Gamma and momentum over into the optimiser of a grown network; new entries are zero.
+    """Copy V, Gamma and momentum into the optimiser of a grown network; new entries are zero.
 
     Args:
         model: The network before growing.
         optimizer: Its optimiser.
-        grown: `grow(model, widths, mode="preserve")`.
+        grown: The network that `grow(model, widths, mode="preserve")` returned.
         new_optimizer: A new optimiser of the grown network, changed in place.
     """
     params = dict(grown.named_parameters())
@@ -187,7 +184,7 @@ def _widen(
     deviation = LINEAR_DEVIATION if isinstance(layer, nn.Linear) else math.sqrt(2.0 / fan_out)
     weight = (deviation * torch.randn(shape, generator=generator)).to(old)
     if mode == "preserve":
-        weight.narrow(axis, 0, old.shape[axis]).zero_()  # old filters do not see new inputs
+        weight.narrow(axis, 0, old.shape[axis]).zero_()  # old filters ignore new inputs
     _put(layer, "weight", _into_corner(weight, old))
     if isinstance(layer.bias, Tensor):
         bias = layer.bias.detach()
@@ -209,7 +206,7 @@ def _widen_norms(model: nn.Module, widths: Mapping[str, int], *, reset: bool) ->
 
 
 def _put(layer: nn.Module, name: str, value: Tensor) -> None:
-    """A new parameter or buffer; a frozen one stays frozen."""
+    """Replace a parameter or buffer by a new value; a frozen parameter stays frozen."""
     old = getattr(layer, name)
     if isinstance(old, nn.Parameter):
         value = nn.Parameter(value, requires_grad=old.requires_grad)

@@ -1,7 +1,7 @@
-"""Where the channels of a tensor lie, and where nodes that keep them take them to.
+"""The axis on which the channels of a tensor lie, and how nodes of a graph move it.
 
-The channels of an image are its axis 1, those of tokens the last one; a flattening puts other axes
-beside them. Everything here goes by the real shapes of the tensors, never by convention.
+The channels of an image lie on axis 1, those of tokens on the last axis, and a flattening joins them
+with other axes. All rules use the actual shapes of tensors and no convention.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Layout:
     """Channel c is at the indices `(o * channels + c) * inner + i` of one axis.
 
     Attributes:
-        axis: Of the tensor, from 0.
-        outer: How often all channels follow each other.
-        inner: How many entries of one channel lie side by side.
+        axis: Axis of the tensor, from 0.
+        outer: Number of times that the sequence of all channels repeats.
+        inner: Number of entries of one channel that lie side by side.
     """
 
     axis: int
@@ -41,14 +41,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Move:
-    """A node that takes one tensor with channels to another.
+    """A node that maps one tensor with channels to another tensor.
 
     Attributes:
-        layout: Of the tensor that it takes.
-        channels: How many there are.
-        before: Shape of the tensor that it takes.
-        after: Shape of the one that it gives.
-        own_size: Nodes that are the number of channels, hence follow a removal.
+        layout: Layout of the input.
+        channels: Number of channels.
+        before: Shape of the input.
+        after: Shape of the output.
+        own_size: Nodes whose value is the number of channels, so that it follows a removal.
     """
 
     layout: Layout
@@ -61,7 +61,7 @@ class Move:
 def moved(layer: nn.Module | None, node: fx.Node, move: Move) -> Layout | None:
     """The layout behind a node that maps zero channels to zero channels and keeps all of them.
 
-    None where the node is no such node: it mixes channels, is not known, or fixes their number.
+    The result is None for a node that mixes channels, fixes their number, or is unknown.
     """
     layout = move.layout
     if is_pointwise(layer, node) or scale_factor(node) is not None:
@@ -101,7 +101,7 @@ _KEYS = {
 
 
 def _options(layer: nn.Module | None, node: fx.Node) -> tuple[str, Mapping[str, Any]] | None:
-    """Name and arguments of a node that moves axes; None where it has others."""
+    """Name and arguments of a node that moves axes; None for other nodes and unknown arguments."""
     if isinstance(layer, nn.Flatten):
         return "flatten", {"start_dim": layer.start_dim, "end_dim": layer.end_dim}
     if isinstance(layer, nn.Unflatten):
@@ -155,7 +155,7 @@ def _unflatten(move: Move, given: Mapping[str, Any]) -> Layout | None:
     if move.layout.axis != dim:
         later = len(sizes) - 1 if move.layout.axis > dim else 0
         return replace(move.layout, axis=move.layout.axis + later)
-    # The other axes are as they were; None stands for them.
+    # None stands for the axes that do not change.
     return _divided(move, [*[None] * dim, *sizes, *[None] * (len(move.before) - dim - 1)])
 
 
@@ -187,11 +187,11 @@ def _unsqueeze(move: Move, given: Mapping[str, Any]) -> Layout | None:
 def _squeeze(move: Move, given: Mapping[str, Any]) -> Layout | None:
     dims = given.get("dim")
     dims = [dims] if isinstance(dims, int) else dims
-    if not _are_axes(dims):  # without axes it depends on which of them have length 1
+    if not _are_axes(dims):  # without arguments, lengths decide which axes go
         return None
     rank = len(move.before)
     if move.layout.axis in {dim % rank for dim in dims}:
-        return None  # with a single channel left, the axis would go
+        return None  # if a removal leaves one channel, the axis would go
     return _without(move.layout, {dim % rank for dim in dims if move.before[dim] == 1})
 
 

@@ -20,13 +20,13 @@ from dessilbi.resizing import NORM_TENSORS, output_axis, resize
 def load_shrunk(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Make a network as small as a saved one and load its state, in place.
 
-    Saved are plain tensors, `torch.save(shrink(model).state_dict(), path)`: what is missing or
-    smaller there is removed here, and layers get the biases that `compact` gave them. Layers taken
-    out with `bypass_layer` have to be taken out of the fresh network by hand, because nothing in
-    the state tells them from removed branches.
+    The state is a dictionary of plain tensors, such as `torch.save(shrink(model).state_dict(), path)`
+    writes. Layers that are missing or smaller in the state are removed or made smaller, and layers get
+    the biases that `compact` gave them. Take layers that `bypass_layer` has removed out of the fresh
+    network before, because the state does not distinguish them from removed branches.
 
     Args:
-        model: The full network, freshly built; as it was if the state is refused.
+        model: The full network, freshly built. A call that raises an error does not change it.
         state: State dict of its shrunk copy.
 
     Raises:
@@ -47,7 +47,7 @@ def _adapt(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     if strange:
         raise RuntimeError(
             f"the state is not that of a shrunk copy of this network, which has no {strange[0]!r} "
-            f"({len(strange)} such)"
+            f"({len(strange)} unknown names)"
         )
     layers = {
         name: layer
@@ -71,7 +71,7 @@ def _adapt(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _check_sizes(name: str, layer: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Refuse tensors of which no layer of this kind could consist."""
+    """Raise RuntimeError if the saved tensors of a layer have shapes that do not fit together."""
     weight = state.get(f"{name}.weight")
     if isinstance(layer, WEIGHT_LAYERS):
         own: Tensor = layer.weight  # pyright: ignore[reportAssignmentType]
@@ -114,17 +114,17 @@ def _remove(model: nn.Module, gone: set[str]) -> None:
             raise RuntimeError(f"the state lacks layer {name!r}, which the network does not call")
         whole = _ends_written(model, called[name], gone)
         replace_removed(model, [name], whole=whole)
-    # Norm layers without a tensor of their own are in no state: they go with what they read.
+    # A norm layer without tensors is in no state; it is removed if its input is removed.
     for node in nodes:
         if isinstance(called_layer(model, node), _BatchNorm) and _reads_nothing(model, node):
             model.set_submodule(str(node.target), nn.Identity())
 
 
 def _ends_written(model: nn.Module, node: fx.Node, gone: set[str]) -> bool:
-    """Whether the sum behind a removed branch is written into it.
+    """Whether the addition behind a removed branch writes into the branch.
 
     Raises:
-        RuntimeError: The layer is on no branch that could have been removed.
+        RuntimeError: No shortcut passes the layer by, so that it could not have been removed.
     """
     last = node
     while len(last.users) == 1:
@@ -137,8 +137,8 @@ def _ends_written(model: nn.Module, node: fx.Node, gone: set[str]) -> bool:
             break
         last = user
     raise RuntimeError(
-        f"the state lacks layer {node.target!r}, which no shortcut passes by: it is not that of a "
-        "shrunk copy of this network (layers of a chain are taken out with bypass_layer before)"
+        f"the state lacks layer {node.target!r}, which no shortcut passes by: the state is not that of "
+        "a shrunk copy of this network (take layers of a chain out with bypass_layer before)"
     )
 
 

@@ -1,8 +1,8 @@
-"""Numbers per group of weights - norms, factors of the shrinkage - in one vector for many tensors.
+"""One number per group of weights (a norm, a factor of the prox), in one vector for many tensors.
 
-A step needs a handful of operations on those numbers. They are so few that calling an operation once
-per tensor costs more than its arithmetic; on one vector, of which every tensor has a view, it is
-called once.
+A step needs a few operations on these numbers. A network has so few groups that one call per tensor
+would cost more than its arithmetic. So the numbers lie in one vector, of which every tensor has a view,
+and each operation is called once.
 """
 
 # pyright: reportPrivateImportUsage=false
@@ -26,17 +26,18 @@ from dessilbi.settings import Settings
 
 
 class Magnitudes:
-    """Room for one number per group of some tensors: per filter, say, or per entry.
+    """A vector with one number per group of some tensors, for example per filter or per entry.
 
     Args:
-        tensors: They are of one dtype and one device.
-        penalties: Of each tensor; `L12` says what a group is, for others it is an entry.
+        tensors: Tensors of one dtype and one device.
+        penalties: Penalty of each tensor. `L12` says what a group is; for other penalties a group is a
+            single entry.
 
     Attributes:
         flat: All numbers, one tensor after the other.
-        parts: Views of it, of the shapes of the tensors with the axes of a group reduced to 1.
+        parts: Views of `flat`, one for each tensor, of its shape with the axes of a group reduced to 1.
         counts: Number of groups in each tensor.
-        grouped: Whether the groups of each tensor are more than its entries.
+        grouped: For each tensor, whether its groups hold more than one entry.
     """
 
     def __init__(self, tensors: Sequence[Tensor], penalties: Sequence[Penalty]) -> None:
@@ -59,14 +60,14 @@ class Magnitudes:
         return [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
 
     def like(self) -> Magnitudes:
-        """Room for another number per group."""
+        """An uninitialised vector for the same groups."""
         other = copy.copy(self)
         other.flat = torch.empty_like(self.flat)
         other.parts = self.views(other.flat)
         return other
 
     def measure(self, tensors: Sequence[Tensor], *, entries: bool = True) -> Magnitudes:
-        """Fill in the norms of groups and, with `entries`, the absolute values; return self."""
+        """Write the norms of groups and, with `entries`, absolute values of single entries; return self."""
         for x, part, dims in zip(tensors, self.parts, self._dims, strict=True):
             if dims is not None:
                 vector_norm(x, dim=dims, keepdim=True, out=part)
@@ -81,7 +82,7 @@ class Magnitudes:
                 shrink_factor_(part, lam * weight)
             return
         threshold = lam * self._weights[0]
-        if threshold > 0:  # the same in fewer calls: 0 has the factor max(1 - inf, 0)
+        if threshold > 0:  # as shrink_factor_ in fewer calls: a norm of 0 gives max(1 - inf, 0)
             self.flat.reciprocal_().mul_(-threshold).add_(1.0).relu_()
         else:
             shrink_factor_(self.flat, threshold)
@@ -111,8 +112,8 @@ def betas_of(selected: list[Tensor], sizes: Magnitudes, settings: Settings) -> l
 
 
 def _counts(tensors: list[Tensor]) -> list[Tensor]:
-    """The number of entries of each that are not zero, in their own dtype."""
-    # The "norm" of order 0. As integers, counts would make shares float32 whatever the state is.
+    """The number of non-zero entries of each tensor, as scalars of the tensor's dtype."""
+    # The norm of order 0 counts in the dtype of the state; integer counts would give float32 shares.
     return list(torch._foreach_norm(tensors, 0))
 
 
@@ -133,7 +134,7 @@ def _layout(penalty: Penalty, shape: torch.Size) -> tuple[tuple[int, ...] | None
 def _grouping(
     group: Group, shape: torch.Size
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...], bool, bool]:
-    """Axes, reduced shape; whether the axes are the last ones, and all but the first."""
+    """Axes of a group, reduced shape, whether the axes are the last ones, and all but the first."""
     dims = group_dims(group, shape)
     if group_size(dims, shape) == 1:
         return None, tuple(shape), False, False

@@ -1,7 +1,7 @@
-"""Masking filters after the norm layer: weights, bias, scale and shift of a filter become zero.
+"""Masking of filters behind the norm layer: weights, bias, scale and shift of a filter become zero.
 
-A filter that is masked in its weight alone still contributes its bias, or the shift of the norm
-layer behind it: a constant image, which removal cannot take away without changing the outputs.
+A filter whose weights alone are masked still outputs a constant image, its bias or the shift of the norm
+layer behind it, and a removal of the filter would change the outputs of the network.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dessilbi.resizing import clear_outputs, output_channels
 
 @torch.no_grad()
 def mask_filters(model: nn.Module, keep: Masks, *, example: Example | None = None) -> None:
-    """Set to zero, in place, all that the filters not kept contribute.
+    """Set the contributions of all filters that are not kept to zero, in place.
 
     Args:
         model: A network that `torch.fx` can trace.
-        keep: Bool tensor `(outputs,)` per weight, keyed by its name (see `filter_masks`). A layer
-            of which nothing is kept cuts the rest of its branch off, up to the addition of a
-            shortcut: a residual block becomes its shortcut.
-        example: A batch of inputs, for a network of which no input can be made up; see
-            `dessilbi.shrink`. Without one, features are preferred to tokens.
+        keep: Bool tensors `(outputs,)`, keyed by the name of the weight (see `filter_masks`). A layer
+            without kept filters silences the rest of its branch up to the addition of a shortcut: a
+            residual block becomes its shortcut.
+        example: A batch of inputs, see `dessilbi.shrink`. Made-up inputs are features rather than
+            tokens.
 
     Raises:
-        ValueError: The network cannot be followed (see `dessilbi.shrink`). A key names no weight of a
-            Linear or Conv layer, a mask has another length, or nothing is kept of a layer that no
-            shortcut passes by, or of all that an addition adds.
+        ValueError: The network cannot be traced (see `dessilbi.shrink`), a key names no weight of a
+            Linear or Conv layer, a mask has another length, or no filter is kept of a layer that no
+            shortcut passes by, or of all summands of an addition.
     """
     graph = ChannelGraph(model, example)
     nodes = {str(node.target): node for node in graph.nodes if node.op == "call_module"}
@@ -39,7 +39,7 @@ def mask_filters(model: nn.Module, keep: Masks, *, example: Example | None = Non
     for summands in silent_sums(model, keep):
         names = " and ".join(repr(name) for summand in summands for name in summand)
         raise ValueError(
-            f"nothing is kept of {names}, which leaves nothing of their sum (keep a filter of one)"
+            f"no filter is kept of {names}, so that their sum is zero (keep a filter of one of them)"
         )
     dead = {name.removesuffix(".weight"): ~mask for name, mask in keep.items()}
     for name in [name for name, mask in dead.items() if mask.all()]:
@@ -52,16 +52,17 @@ def mask_filters(model: nn.Module, keep: Masks, *, example: Example | None = Non
 
 
 def silent_sums(model: nn.Module, keep: Masks) -> list[list[list[str]]]:
-    """The additions of a network of which masks would leave nothing.
+    """The additions of a network whose summands would all be zero under masks.
 
-    Behind such an addition the network is the same for every input. `mask_filters` refuses it.
+    The output behind such an addition is the same for every input, so `mask_filters` refuses the masks.
 
     Args:
         model: A network that `torch.fx` can trace.
         keep: See `mask_filters`.
 
     Returns:
-        For each of them and each of its summands the names of the layers of which nothing is kept.
+        For each of these additions and each of its summands, the names of the layers without kept
+        filters.
     """
     graph = ChannelGraph(model)
     empty = {name.removesuffix(".weight") for name, mask in keep.items() if not mask.any()}
@@ -74,11 +75,12 @@ def silent_sums(model: nn.Module, keep: Masks) -> list[list[list[str]]]:
 
 
 def align_filters(model: nn.Module, keep: Masks, *, example: Example | None = None) -> Masks:
-    """Masks with which whatever no layer keeps of a residual stream can be removed.
+    """Masks that agree on each residual stream, so that every masked channel can be removed.
 
-    Layers that add to the same stream share its channels. One of them that is masked alone would
-    stay as wide as it is, with filters that no training can bring back. So each keeps a channel
-    that any of them keeps; layers of which nothing is kept, whose branches go, have no say.
+    Layers that add to one residual stream share its channels. A channel that only some of these layers
+    mask could not be removed, and no training could bring the masked filters back. So every layer keeps
+    a channel that at least one of them keeps. Layers without kept filters keep none, because their
+    branches are removed.
 
     Args:
         model: A network that `torch.fx` can trace.
@@ -99,7 +101,7 @@ def align_filters(model: nn.Module, keep: Masks, *, example: Example | None = No
 
 
 def _layers_on_branch(graph: ChannelGraph, last: fx.Node, empty: set[str]) -> list[str]:
-    """Those of the empty layers that a summand passes, back to where its branch begins."""
+    """Names of the `empty` layers on the branch that ends in a summand."""
     found: list[str] = []
     node = last
     while len(node.users) == 1 and not graph.is_addition(node) and node.op != "placeholder":
@@ -112,10 +114,10 @@ def _layers_on_branch(graph: ChannelGraph, last: fx.Node, empty: set[str]) -> li
 
 
 def rest_of_branch(graph: ChannelGraph, node: fx.Node) -> list[fx.Node]:
-    """What lies between a layer and the addition that its output flows into.
+    """The nodes between a layer and the addition that receives its output.
 
     Raises:
-        ValueError: There is no such addition: the layer is part of a chain.
+        ValueError: No addition receives the output, because the layer is part of a chain.
     """
     found: list[fx.Node] = []
     last = node
@@ -126,13 +128,13 @@ def rest_of_branch(graph: ChannelGraph, node: fx.Node) -> list[fx.Node]:
         found.append(user)
         last = user
     raise ValueError(
-        f"nothing is kept of {node.target!r} and no shortcut passes it by "
+        f"no filter is kept of {node.target!r}, and no shortcut passes the layer by "
         "(keep a filter, or take the layer out with bypass_layer)"
     )
 
 
 def _silence(graph: ChannelGraph, node: fx.Node, dead: Tensor) -> None:
-    """Zero these outputs of a layer, and scale and shift of the norm layer behind it."""
+    """Set `dead` outputs of a layer, and their scale and shift in the norm layer behind it, to zero."""
     layer, norm = graph.layer(node), graph.norm_after(node)
     assert layer is not None
     clear_outputs(layer, dead)

@@ -1,4 +1,4 @@
-"""What single nodes of a traced graph do to channels."""
+"""Classes of single nodes of a traced graph by their effect on channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINTWISE_MODULES = (
     *(nn.Tanh, nn.Softsign, nn.Hardswish, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink),
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
 )
-#: Functions and methods that do the same.
+#: Functions and methods that map zero to zero, entry by entry.
 POINTWISE_CALLS = frozenset(
     {
         *(torch.relu, torch.relu_, torch.tanh, torch.selu, torch.celu),
@@ -31,7 +31,7 @@ POINTWISE_CALLS = frozenset(
         *("relu", "relu_", "tanh", "tanh_", "contiguous", "clone"),
     }
 )
-#: Pooling over the last axes, and over how many of them.
+#: Pooling layers, with the number of last axes over which they pool.
 POOLING_MODULES: dict[type[nn.Module], int] = {
     **dict.fromkeys((nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d), 1),
     **dict.fromkeys((nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), 2),
@@ -55,13 +55,13 @@ NEGATIONS = frozenset({operator.neg, torch.neg, "neg", "neg_"})
 
 
 class Nothing(nn.Module):
-    """In the place of a removed layer on a branch that is added to others: contributes zero.
+    """Takes the place of a removed layer on a branch of a sum and outputs zero.
 
     Args:
-        whole: Give zeros of the shape of the inputs, for a sum that is written into the branch.
+        whole: Output zeros of the shape of the inputs, for an addition that writes into the branch.
     """
 
-    whole = False  # networks pickled before the option have none
+    whole = False  # for networks that were pickled before the option existed
 
     def __init__(self, *, whole: bool = False) -> None:
         super().__init__()
@@ -73,12 +73,13 @@ class Nothing(nn.Module):
 
 
 class PaddedShortcut(nn.Module):
-    """The shortcut without weights: every `stride`-th pixel, and zeros or fewer channels around.
+    """A shortcut without weights, which takes every `stride`-th pixel and pads or crops channels.
 
-    It lets the layers on both sides grow by themselves, which a fixed padding does not.
+    Layers before and behind the shortcut can grow independently, because the padding follows the
+    number of input channels.
 
     Args:
-        outputs: Channels to pad or crop to, the old ones in the middle.
+        outputs: Number of output channels; the input channels lie in the middle.
         stride: Step in both directions of the image.
     """
 
@@ -88,15 +89,15 @@ class PaddedShortcut(nn.Module):
         self.stride = stride
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map `(batch, channels, h, w)` to `(batch, outputs, h / stride, w / stride)`."""
+        """Map `(batch, channels, h, w)` to `(batch, outputs, ceil(h / stride), ceil(w / stride))`."""
         missing = self.outputs - inputs.shape[1]
-        before = missing // 2  # negative: so many channels are cut off in front
+        before = missing // 2  # a negative number of channels is cropped in front
         picture = inputs[:, :, :: self.stride, :: self.stride]
         return functional.pad(picture, (0, 0, 0, 0, before, missing - before))
 
 
 class _Proxy(fx.Proxy):
-    """Records `+=` and its like as what they are, changes in place; torch records `+`."""
+    """Records `+=` and other in-place operators as changes in place; torch records `+`."""
 
     def __iadd__(self, other: object) -> fx.Proxy:
         return self._in_place(operator.iadd, other)
@@ -130,10 +131,10 @@ class _Proxy(fx.Proxy):
 
 
 class Tracer(fx.Tracer):
-    """Takes the layers of this module, and those that compute as torch's, as they are.
+    """A tracer with the layers of this module, and layers that compute as torch's, as leaves.
 
-    A class of one's own that is derived from a layer of torch and has another `forward` is looked
-    into: it need not do with its weight what the layer does.
+    A subclass of a torch layer with its own `forward` is traced through, because it may use its weight
+    in another way than torch.
     """
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -148,7 +149,7 @@ class Tracer(fx.Tracer):
 
 
 def computes_as_torch(layer: nn.Module) -> bool:
-    """Whether `forward` is that of torch, or of a layer of `bregman` that gives the same."""
+    """Whether `forward` is torch's own, or that of a layer of `bregman`, which gives the same outputs."""
     names = ("forward", "_conv_forward")
     methods = [getattr(type(layer), name) for name in names if hasattr(type(layer), name)]
     return not any(name in layer.__dict__ for name in names) and all(
@@ -167,7 +168,7 @@ def is_call(node: fx.Node) -> bool:
 
 
 def pooled_axes(layer: nn.Module | None, node: fx.Node) -> int:
-    """Over how many of the last axes a node pools; 0 where it is no pooling of known kind."""
+    """The number of last axes over which a node pools; 0 if it is no known pooling."""
     if layer is not None:
         return next((n for kind, n in POOLING_MODULES.items() if isinstance(layer, kind)), 0)
     return POOLING_CALLS.get(node.target, 0) if is_call(node) else 0
@@ -207,7 +208,7 @@ class Summand:
 
 
 def summands(node: fx.Node) -> tuple[Summand, Summand] | None:
-    """What a node adds up, a subtraction being an addition with -1; None for any other node."""
+    """The two summands of an addition or subtraction (factor -1); None for any other node."""
     minus = node.target in SUBTRACTIONS
     if not is_call(node) or not (minus or node.target in ADDITIONS):
         return None

@@ -41,46 +41,48 @@ class DessiLBI(PenalisedOptimizer):
         V     <- V + (alpha / nu) (W - Gamma)                                 (9b, pre-update W)
         Gamma <- kappa prox_{lam Omega}(V)                                    (9c)
 
-    Gamma is zero at first and its groups become non-zero one after the other: those whose weights
-    keep a direction while training come first. V - Gamma / kappa is a subgradient of lam Omega at
-    Gamma at all times (not with a `scaling`, which changes Gamma). Parameters with
-    `penalty="none"` take the plain step with rate kappa alpha.
+    Gamma is zero at first, and its groups become non-zero one after the other: groups whose weights
+    keep a direction during training come first. Without `scaling`, V - Gamma / kappa is a subgradient of
+    lam Omega at Gamma at all times. Parameters with `penalty="none"` take plain steps of SGD with the
+    learning rate kappa alpha.
 
     Args:
         params: Parameters, named parameters, or groups of them, e.g. of
             `bregman.penalize(model, FILTER_RULES, lam=1.0)`. Biases and scales of normalisation
-            layers belong into a group with `penalty="none"`.
+            layers belong in a group with `penalty="none"`.
         lr: Learning rate alpha. A tensor of one number is read at every step: keep it on the CPU.
         kappa: Factor of the steps of W and of Gamma, > 0.
-        nu: Looseness of the coupling, > 0: the larger, the freer W is of Gamma.
+        nu: Looseness of the coupling, > 0: a larger nu ties W less to Gamma.
         penalty: Name of Omega: `none`, `l1`, `l12`, `nonnegative`, `nuclear`.
         group: For `l12`: what forms one group (see `bregman.groups`). With `"filter"`, a 2-D weight
-            is penalised entry by entry. Of no meaning for other penalties.
+            is penalised entry by entry. Other penalties need None.
         group_weight: `"none"`: every group counts with 1, as lam = 1 of the paper requires;
-            `"sqrt"`: with the square root of its size.
-        lam: Weight of Omega; `threshold_on_schedule` says what it means on a schedule.
+            `"sqrt"`: a group counts with the square root of its size.
+        lam: Weight of Omega; `threshold_on_schedule` gives the threshold of selection that follows.
         momentum: tau, in [0, 1), undamped as in `torch.optim.SGD`.
         nesterov: Look ahead along the momentum, as `torch.optim.SGD` does.
-        weight_decay: beta.
+        weight_decay: beta, >= 0.
         coupling_in_momentum: True: eq. 12a as printed, the coupling goes through the momentum and
-            acts 1 / (1 - tau) times as strongly. False: as published code and tables have it.
+            acts 1 / (1 - tau) times as strongly. False: the coupling is added to the momentum, as in the
+            published code and tables.
         decoupled_weight_decay: True: eq. 13b as printed, W loses the share beta at every step
             whatever the learning rate. False: decay is part of the gradient, as in the tables.
-        scaling: `"magnitude"`: eqs. 14-15; `"released"`: the published code's form of them, which
-            multiplies the steps of V by at most 0.01; see `dessilbi.scaling`.
-        scaling_floor: For `magnitude`: least value of `1 - #supp Gamma / #supp W` in eq. 15.
+        scaling: `"none"`; `"magnitude"`: eqs. 14-15; `"released"`: the form of these equations in the
+            published code, which multiplies the steps of V by at most 0.01; see `dessilbi.scaling`.
+        scaling_floor: Smallest value of `1 - #supp Gamma / #supp W` in eq. 15 with `magnitude`, in
+            [0, 1).
         foreach: False: the single-tensor reference; None or True: fused kernels where torch has
             them.
 
     Raises:
         ValueError: A value is out of range, or the penalty does not fit a parameter.
 
-    Steps are added to W itself. In bfloat16 or float16, those below half a unit in its last place
-    are lost: a warning says so, and float32 parameters under autocast do not lose them.
+    Steps are added to W itself. A bfloat16 or float16 W loses steps below half a unit in its last place,
+    and a warning says so; float32 parameters under autocast do not lose them.
 
     A gradient that is not finite spreads to W at once, where the loss shows it, and through V to
-    Gamma. To look for it would make every step wait for the device, so that `gamma`, and with it
-    masks, views and paths, refuses it instead; with penalty `nuclear` the step does.
+    Gamma. A check would make every step wait for the device. So `gamma`, and with it masks, views and
+    paths, raises an error when Gamma is not finite; with penalty `nuclear` the step raises it.
 
     State per parameter: `dual` (V) where there is a penalty, `momentum_buffer` with momentum, and
     `gamma` with `scaling="magnitude"`; float32 or wider. Otherwise Gamma is computed from V.
@@ -133,24 +135,23 @@ class DessiLBI(PenalisedOptimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._plans, self._joint, self._seen = {}, None, ()  # of the groups that were
+        self._plans, self._joint, self._seen = {}, None, ()  # plans refer to the old groups
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; see `PenalisedOptimizer.add_param_group`."""
         if param_group.get("penalty", self.defaults["penalty"]) != "l12":
-            param_group.setdefault("group", None)  # the default is not meant for it
+            param_group.setdefault("group", None)  # the default "filter" is for l12 only
         super().add_param_group(param_group)
 
     @torch.no_grad()
     def gamma(self, param: Tensor) -> Tensor:
         """Gamma of a parameter: a new tensor of its shape; zeros before the first step.
 
-        Waits for the device: whoever reads what is selected (masks, views, paths) is told here that
-        there is nothing to read.
+        The host waits for the device, because Gamma is checked for NaN and infinity.
 
         Raises:
             ValueError: The parameter is not in the optimiser, or carries no penalty.
-            RuntimeError: Gamma is not finite, as it becomes two steps after a gradient that is not.
+            RuntimeError: Gamma is not finite: it becomes so two steps after a gradient that is not finite.
         """
         group, state = self._penalised(param)
         if not state:
@@ -186,7 +187,7 @@ class DessiLBI(PenalisedOptimizer):
         """The parameter group that holds a parameter.
 
         Raises:
-            ValueError: No group holds it.
+            ValueError: No group holds the parameter.
         """
         for group in self.param_groups:
             if any(param is other for other in group["params"]):
@@ -251,7 +252,7 @@ class DessiLBI(PenalisedOptimizer):
             return
         settings = tuple(Settings.of(group) for group, *_ in collected)
         columns = [self._columns(*one) for one in collected]
-        if settings != self._seen:  # quick where they are the same objects
+        if settings != self._seen:  # a comparison of identical objects is fast
             self._seen, self._can_join = settings, can_join(settings)
         if not self._can_join:
             joint = None

@@ -1,9 +1,9 @@
 """Steps of a Bregman optimiser on parts of its parameters, with the parts of their state.
 
-Entries of other parts stand still, with their duals and moments. A group of `l12` that reaches beyond
-its part counts as a whole: its threshold is that of all its entries, and its norm includes the duals
-that stand still. When such a group grows or shrinks, so do its weights outside of the part, because
-they are the prox of those duals at all times.
+Entries outside of the parts do not change, nor do their duals and moments. A group of `l12` that reaches
+beyond its part counts as a whole: its threshold is that of all its entries, and its norm includes the
+duals outside of the part. When the factor of such a group changes, its weights outside of the part
+change, too, because weights are the prox of their duals at all times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bregman.l12 import L12, shrink_factor_
 from bregman.optimizer import group_penalty, zero_state
 from dessilbi.slices import Slice
 
-#: What the groups of the smaller optimiser do not take over from those of the larger at every step.
+#: Options that the groups of the partial optimiser do not copy from the whole one at every step.
 _OWN = frozenset({"params", "param_names", "penalty", "group", "foreach"})
 
 
@@ -31,13 +31,13 @@ class PartOfGroups:
     """The penalty `l12` on a part of a tensor.
 
     Args:
-        penalty: Of the whole tensor.
+        penalty: Penalty of the whole tensor.
         where: The part.
-        dual: Of the whole tensor.
+        dual: Dual of the whole tensor.
 
     Attributes:
         dims: Axes that form a group.
-        factor: By what the latest prox multiplied each group; None before the first.
+        factor: Factors by which the latest prox multiplied the groups; None before the first prox.
     """
 
     def __init__(self, penalty: L12, where: Slice, dual: Tensor) -> None:
@@ -49,11 +49,11 @@ class PartOfGroups:
         self.factor: Tensor | None = None
 
     def beside(self, where: Slice) -> Slice:
-        """All entries of the groups of which the part holds some."""
+        """The slice of all entries of the groups of which the part holds some entries."""
         return where.along(self.dims, other=True)
 
     def prox_into(self, x: Tensor, lam: float, out: Tensor) -> None:
-        """Write the part of the prox of the whole into `out`."""
+        """Write the part of the prox of the whole tensor into `out`."""
         norms = vector_norm(x, dim=self.dims, keepdim=True).hypot(self._elsewhere)
         self.factor = shrink_factor_(norms, lam * self._weight)
         torch.mul(x, self.factor, out=out)
@@ -65,10 +65,10 @@ class Part:
 
     Attributes:
         whole: The parameter.
-        where: Which part of it.
+        where: The slice that the part takes of it.
         param: The part as a parameter of its own.
-        group: Of the smaller optimiser.
-        penalty: Where groups reach beyond the part.
+        group: Group of the part in the partial optimiser.
+        penalty: Penalty of the part if its groups reach beyond it, else None.
     """
 
     whole: Tensor
@@ -79,13 +79,13 @@ class Part:
 
 
 class PartialOptimizer:
-    """Steps like those of an optimiser, on parts of its parameters.
+    """Takes the steps of an optimiser on parts of its parameters.
 
-    Parameters that have no state yet, for want of a gradient, are left out.
+    Parameters without state, because they had no gradient yet, are left out.
 
     Args:
-        optimizer: Whose options hold, as they are at each step.
-        parts: Of each parameter the part, as a parameter, and where it is.
+        optimizer: The whole optimiser; its options are read at each step.
+        parts: For each parameter its part, as a parameter, and the slice that the part takes.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class PartialOptimizer:
             own = [self._part(param, *parts[param], group) for param in members]
             joint = {**group, "params": [p.param for p in own if p.penalty is None]}
             single = [
-                # a penalty of a part has the fast form only
+                # PartOfGroups has only prox_into, which the reference form does not call
                 {**group, "params": [p.param], "penalty": p.penalty, "foreach": None}
                 for p in own
                 if p.penalty
@@ -114,12 +114,12 @@ class PartialOptimizer:
                 part.group = next(g for g in (joint, *single) if _holds(g, part.param))
                 state[part.param] = self._state_of(part)
                 self.parts[part.whole] = part
-        self._small = object.__new__(type(optimizer))  # as an optimiser that is unpickled
+        self._small = object.__new__(type(optimizer))  # without __init__, as unpickling does
         defaults = dict(optimizer.defaults)
         self._small.__setstate__({"defaults": defaults, "state": state, "param_groups": groups})
 
     def zero_grad(self) -> None:
-        """Forget the gradients of the parts."""
+        """Drop the gradients of the parts."""
         self._small.zero_grad()
 
     def step(self) -> None:

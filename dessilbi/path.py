@@ -1,4 +1,4 @@
-"""The order in which structure was selected along the path: first selection, then size of V."""
+"""The order in which groups were selected during training: by first selection, then by size of V."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dessilbi.settings import split_penalty
 
 
 class SelectionPath:
-    """When each group of Gamma first became non-zero.
+    """Records the time at which each group of Gamma first became non-zero.
 
     Args:
         model: The network that the optimiser trains.
-        optimizer: Its Gamma is looked at whenever `record` is called.
+        optimizer: The optimiser whose Gamma `record` reads.
 
     Attributes:
-        first: Per parameter with a penalty, by name: the time of each group's first selection,
-            infinite for groups not selected yet. Float64 on the CPU, of the shape of the weight
-            with the axes of a group reduced to length 1.
+        first: For each parameter with a penalty, by name, the time of each group's first selection,
+            infinite for groups not selected yet. Tensors are float64 on the CPU, of the shape of the
+            weight with the axes of a group reduced to length 1.
     """
 
     def __init__(self, model: nn.Module, optimizer: DessiLBI) -> None:
@@ -38,10 +38,10 @@ class SelectionPath:
 
     @torch.no_grad()
     def record(self, time: float) -> None:
-        """Note what is selected now and was not before.
+        """Note the time for all groups that are selected now and were not selected before.
 
         Args:
-            time: Epoch, step or `sum lr / nu`; must not fall from call to call.
+            time: Epoch, step or `sum lr / nu`; it must not fall from call to call.
         """
         for name, param in self._params.items():
             first = self.first[name]
@@ -52,8 +52,8 @@ class SelectionPath:
     def order(self, name: str) -> Tensor:
         """Indices of the groups of one parameter, the most important first.
 
-        By first selection; at equal times, and among those never selected, by the norm of V. Groups
-        are numbered in the order of the weight's axes.
+        Groups are sorted by first selection, and by the norm of V at equal times and among groups never
+        selected. Groups are numbered in the order of the weight's axes.
         """
         param = self._params[name]
         sizes = self._sizes(param, self._optimizer.dual(param)).flatten().cpu()
@@ -70,7 +70,7 @@ class SelectionPath:
         return {name: first.clone() for name, first in self.first.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from saved times.
+        """Continue from saved times.
 
         Raises:
             ValueError: The times are those of other parameters.

@@ -23,24 +23,24 @@ def exciting_images(
 ) -> torch.Tensor:
     """Images in [0, 1] that maximise the mean output of single filters, by gradient ascent.
 
-    Adam from noise that is always the same; pixels stay in [0, 1]. The noise takes the whole range and
-    the best of several starts counts: where all units before a filter are off, as they are for sparse
-    filters on even grey, no gradient reaches the image. A filter that stays off on all starts keeps its
-    noise.
+    Adam starts from uniform noise in [0, 1] with a fixed seed, and pixels stay in [0, 1]. The best of
+    several starts counts, because no gradient reaches the image where all units before a filter are off,
+    as they are for sparse filters on an even grey image. The image of a filter that is off on all starts
+    stays noise.
 
     Args:
-        network: takes images in [0, 1]; left as it was.
-        layer: name of a Linear or convolution layer in it.
-        filters: which of its outputs, one image each.
-        input_shape: channels, height and width.
-        steps: of the ascent.
-        starts: ascents for each filter.
+        network: A network that takes images in [0, 1]; it is not changed.
+        layer: Name of a Linear or convolution layer of the network.
+        filters: Indices of the layer's outputs; each gets one image.
+        input_shape: Channels, height and width.
+        steps: Number of steps of the ascent.
+        starts: Number of ascents for each filter.
 
     Returns:
-        ``(filters, channels, height, width)`` on the CPU.
+        Images ``(filters, channels, height, width)`` on the CPU.
 
     Raises:
-        AttributeError: no such layer.
+        AttributeError: The network has no such layer.
     """
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(0)

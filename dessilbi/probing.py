@@ -1,8 +1,8 @@
-"""Inputs on which a network is tried, and the shapes that its tensors then have.
+"""Inputs on which a network is compared, and the shapes of its tensors for these inputs.
 
-Shapes are found on torch's `meta` device, which computes no values and costs next to nothing. Where
-no example is given, inputs are tried that the first layer could read: images of several sizes,
-features, tokens. What the network accepts is kept, so that removal can hold for all of it.
+Shapes are found on torch's `meta` device, which computes no values and costs next to nothing. Without an
+example, inputs are tried that the first layer could read: images of several sizes, features, tokens. All
+kinds of inputs that the network accepts are kept, so that a removal is right for each of them.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from dessilbi.candidates import candidate_shapes
 from dessilbi.layouts import Shape
 from dessilbi.nodes import Tracer
 
-#: What a call is given: one tensor per input of the network.
+#: Arguments of a forward pass: one tensor per input of the network.
 Inputs = tuple[Tensor, ...]
 Example = Tensor | tuple[Tensor, ...]
 
-#: How many different shapes are kept for one number of axes.
+#: Number of shapes that are kept for one number of axes.
 _KEPT = 2
-#: What a forward raises on inputs that it does not accept.
+#: Errors that a forward pass raises on inputs that it does not accept.
 ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
 
 
 NO_INPUTS = (
-    "no inputs could be made up for this network, on which to compare it: pass example=, a batch of "
-    "its inputs"
+    "no inputs could be made up on which this network can be compared: pass example=, a batch of its "
+    "inputs"
 )
 
 
 class Probe:
-    """Batches on which a network is compared with what is made of it.
+    """Batches on which a network is compared with its smaller copies.
 
     Args:
-        model: Looked at, not changed.
-        example: A batch of inputs, a tuple of them for a network with several inputs; None for made
-            up ones.
+        model: The network, which is not changed.
+        example: A batch of inputs, or a tuple of inputs for a network with several; None for made-up
+            inputs.
 
     Attributes:
-        inputs: Batches that the network accepts, the one that describes it best first.
-        given: Whether the first one is the user's.
+        inputs: Batches that the network accepts; shapes are taken from the first one.
+        given: Whether the user gave an example.
 
     Raises:
-        ValueError: The network cannot be traced, does not accept the example, or none is given and
-            none could be made up.
+        ValueError: The network cannot be traced or does not accept the example, or no example is given
+            and no inputs could be made up.
     """
 
     def __init__(self, model: nn.Module, example: Example | None = None) -> None:
@@ -65,7 +65,7 @@ class Probe:
 
     @property
     def compared(self) -> list[Inputs]:
-        """The batches on which values are compared: of images of two sizes the smaller ones."""
+        """The batches on which outputs are compared: the smallest made-up ones of each rank."""
         smallest: dict[int, Inputs] = {}
         for batch in sorted(self.inputs, key=lambda batch: batch[0].numel()):
             smallest.setdefault(batch[0].dim(), batch)
@@ -76,16 +76,16 @@ def trace(model: nn.Module) -> list[fx.Node]:
     """The nodes of a network's graph in evaluation mode, in the order of evaluation.
 
     Raises:
-        ValueError: It cannot be traced, or layers compute their weights.
+        ValueError: The network cannot be traced, or layers compute their weights.
     """
     return list(traced(shadow(model)).graph.nodes)
 
 
 def traced(model: nn.Module) -> fx.GraphModule:
-    """A network as a graph, its layers being those of the network.
+    """The graph module of a network, which shares the network's layers.
 
     Raises:
-        ValueError: It cannot be traced.
+        ValueError: The network cannot be traced.
     """
     try:
         return fx.GraphModule(model, Tracer().trace(model))
@@ -115,33 +115,33 @@ def run_shapes(model: nn.Module, nodes: Sequence[fx.Node], inputs: Inputs) -> di
 
     Args:
         model: The network, not changed.
-        nodes: Of its graph.
+        nodes: Nodes of the network's graph.
         inputs: One batch.
 
     Raises:
         ValueError: The network changes in place a value that it uses later.
-        RuntimeError: It does not accept the inputs (or another error of its forward).
+        RuntimeError: The network does not accept the inputs; other errors of its forward pass, too.
     """
     try:
         return _Shapes(shadow(model), nodes).shapes_of(inputs)
     except ChangedInPlaceError:
         raise
     except ERRORS:
-        # Some operations need values; the network itself shows then whether it accepts the inputs.
+        # Some operations need values: a copy of the network runs instead of the shadow.
         return _Shapes(copy.deepcopy(model).eval(), nodes).shapes_of(inputs)
 
 
 class ChangedInPlaceError(ValueError):
-    """A forward changes in place a value that it uses later."""
+    """A forward pass changes a value in place and uses it later."""
 
 
 class _Shapes(fx.Interpreter):
-    """Runs a graph, notes shapes, and watches what is changed in place."""
+    """Runs a graph, notes shapes, and raises an error if a changed value is used later."""
 
     def __init__(self, model: nn.Module, nodes: Sequence[fx.Node]) -> None:
         super().__init__(fx.GraphModule(model, nodes[0].graph))
         self._model, self._nodes = model, nodes
-        self.extra_traceback = False  # an error of ours would otherwise be wrapped into a report
+        self.extra_traceback = False  # otherwise torch wraps errors of this class
         self._found: dict[str, Shape] = {}
 
     @torch.no_grad()
@@ -152,7 +152,7 @@ class _Shapes(fx.Interpreter):
         return {n: self._found[n.name] for n in self._nodes if n.name in self._found}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Compute a node's value; whatever is used afterwards must be as it was."""
+        """Compute a node's value; values that later nodes use must not change."""
         finished = set(self.user_to_last_uses.get(n, []))
         needed = {
             node: value._version
@@ -163,8 +163,8 @@ class _Shapes(fx.Interpreter):
         for node, version in needed.items():
             if self.env[node]._version != version:
                 raise ChangedInPlaceError(
-                    f"{n.name!r} changes in place what {node.name!r} has given, which is used "
-                    "later: write this part of the forward without changes in place"
+                    f"{n.name!r} changes the output of {node.name!r} in place, which is used later: "
+                    "write this part of the forward without changes in place"
                 )
         if isinstance(value, Tensor):
             self._found[n.name] = tuple(value.shape)
@@ -172,7 +172,7 @@ class _Shapes(fx.Interpreter):
 
 
 def first_line(error: BaseException) -> str:
-    """The part of a message that says what is wrong."""
+    """The first line of an error's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -203,7 +203,7 @@ def _given_inputs(model: nn.Module, nodes: list[fx.Node], example: Example) -> l
         raise ValueError(message) from error
     if any(tensor.dim() == 0 or len(tensor) != 1 for tensor in inputs):
         return [inputs]
-    # A single sample hides what is broadcast along the batch: compare several, too.
+    # With a single sample, a broadcast along the batch goes unnoticed: compare several samples, too.
     several = tuple(torch.cat([tensor, tensor.flip(-1), tensor]) for tensor in inputs)
     accepted = _accepts(_Shapes(shadow(model), nodes), several)
     return [several, inputs] if accepted else [inputs]
@@ -224,7 +224,7 @@ def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
     found: set[Shape] = set()
     tried = _Shapes(shadow(model), nodes)
     for shape in candidate_shapes(model, nodes):
-        if shape is None and found:  # the usual ones are through
+        if shape is None and found:  # later shapes are tried only if none was accepted
             break
         if shape is None:
             continue
@@ -238,7 +238,7 @@ def _made_up(model: nn.Module, nodes: list[fx.Node]) -> list[Inputs]:
 
 
 def _noise(shape: Shape) -> Tensor:
-    """Normal noise, the samples on different scales."""
+    """Normal noise of which each sample has another scale, from 0.1 to 10."""
     generator = torch.Generator().manual_seed(0)
     scales = torch.logspace(-1, 1, shape[0]).view(-1, *[1] * (len(shape) - 1))
     return scales * torch.randn(shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Running statistics of norm layers, measured anew: a cut changes what the layers read."""
+"""New running statistics for norm layers whose inputs a removal of units has changed."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 def recalibrate(network: nn.Module, images: Tensor | Iterable[Tensor]) -> None:
     """Replace the running statistics of all BatchNorm layers by those of some inputs, in place.
 
-    A cut that changes what a network computes (`bypass_layer`, masks, growing) leaves statistics of
-    inputs that the norm layers no longer see. Means and variances (unbiased, as in training) are
-    averaged over the batches, each weighted by its number of samples; nothing else is changed, and
-    dropout stays off.
+    A change of a network (`bypass_layer`, masks, growing) leaves its norm layers with statistics of
+    inputs that they no longer get. Means and variances (unbiased, as in training) are averaged over the
+    batches, each weighted by its number of samples. Parameters do not change, and dropout stays off.
 
     Args:
-        network: Layers without running statistics are left alone.
+        network: The network. Its layers without running statistics do not change.
         images: One batch of inputs, or several, on the network's device.
 
     Raises:
-        ValueError: There is no batch, or statistics would not be finite; the network is as it was.
+        ValueError: There is no batch, or statistics would not be finite. The network does not change
+            then.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and _tracks(m)]
     before = [{name: getattr(norm, name).clone() for name in _STATISTICS} for norm in norms]
@@ -58,11 +58,14 @@ def _measure(network: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tens
             norm.momentum = len(batch) / seen
         network(batch)
     if not seen:
-        raise ValueError("no images were given to recalibrate the norm layers with")
+        raise ValueError("no images to recalibrate the norm layers (must be one batch or more)")
     for norm in norms:
         for name in ("running_mean", "running_var"):
             if not getattr(norm, name).isfinite().all():
-                raise ValueError("the statistics of a norm layer on these images are not finite")
+                raise ValueError(
+                    "the statistics of a norm layer on these images are not finite (the images or "
+                    "the weights hold NaN or infinity, or a channel has one value only)"
+                )
 
 
 def _tracks(norm: _BatchNorm) -> bool:

@@ -10,7 +10,7 @@ from dessilbi.settings import Settings, Slot
 
 
 def reference_step(slots: list[Slot], settings: Settings) -> None:
-    """Eqs. 9a-c, 12-15: everything on the right is from before the step."""
+    """Eqs. 9a-c, 12-15: all tensors on their right-hand sides are those before the step."""
     for slot in slots:
         before = slot.param.to(state_dtype(slot.param), copy=True)
         gradient = slot.grad + settings.coupled_decay * before

@@ -1,9 +1,9 @@
 """Physical removal: a network without the filters and branches that contribute nothing.
 
-Only exact zeros are taken away, so the outputs stay: what is zero is found by following the masks
-(see `dessilbi.masking`) through the traced graph. A channel goes when it is zero wherever a layer
-reads it; on a residual stream that means that every summand is zero there. The result is compared
-with the original in any case.
+Only channels that are exactly zero are removed, so the outputs do not change. The zeros are found by
+following masked filters (see `dessilbi.masking`) through the traced graph. A channel is removed if it is
+zero wherever a layer reads it; on a residual stream every summand must be zero. The result is always
+compared with the original.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ __all__ = ["OutputsChangedError", "compare_outputs", "fixed_layers", "shrink"]
 def shrink(model: nn.Module, *, example: Example | None = None) -> nn.Module:
     """A physically smaller copy of a masked network, with the same outputs.
 
-    Branches that add nothing to a shortcut become `dessilbi.nodes.Nothing`, then channels that are
-    zero leave every layer that makes, normalises or reads them. At least one channel of each layer
+    Layers of branches that add zero to a shortcut become `dessilbi.nodes.Nothing`. Then zero channels are
+    removed from every layer that produces, normalises or reads them. At least one channel of each layer
     stays. Optimisers still hold the parameters of the old network. Strided 1 x 1 convolutions become
-    `bregman.modules.Conv2d`, which compute the same safely with few channels.
+    `bregman.modules.Conv2d`, which is safe with few channels.
 
     The copy is compared with the original in evaluation mode and double precision.
 
     Args:
-        model: Masked by `mask_filters`; not changed.
-        example: The input batch on which the outputs are compared (a tuple of them for a network
-            with several inputs); of several samples, if it can be. Without one, inputs are made up
-            from the first layer; where the network accepts inputs of several kinds, such as features
-            and tokens, only what can go for all of them goes.
+        model: A network masked by `mask_filters`; it is not changed.
+        example: The input batch on which the outputs are compared, if possible of several samples; a
+            tuple of tensors for a network with several inputs. Without an example, inputs are made up
+            from the first layer. If the network accepts inputs of several kinds, such as features and
+            tokens, only channels that can be removed for all kinds are removed.
 
     Raises:
         ValueError: The network cannot be traced, computes its weights, changes values in place that
-            it uses later, or does not accept the example; there is none and none can be made up; or
-            the outputs would differ by more than rounding (`OutputsChangedError`).
+            it uses later, or does not accept the example; there is no example and none can be made up;
+            or the outputs would differ by more than rounding (`OutputsChangedError`).
     """
     original = Original(model, example)
     small = shrunk(original.copied, original.probe)
@@ -55,7 +55,7 @@ def shrink(model: nn.Module, *, example: Example | None = None) -> nn.Module:
 
 @torch.no_grad()
 def shrunk(model: nn.Module, probe: Probe) -> nn.Module:
-    """What `shrink` gives, not yet compared."""
+    """The smaller copy that `shrink` returns, without the comparison of outputs."""
     small = copy.deepcopy(model)
     for layer in small.modules():
         make_safe(layer)
@@ -69,7 +69,7 @@ def shrunk(model: nn.Module, probe: Probe) -> nn.Module:
 
 
 def fixed_layers(model: nn.Module, *, example: Example | None = None) -> dict[str, str]:
-    """Why filters of a layer can never be removed, for the layers of which that is true.
+    """The layers whose filters can never be removed, by name, each with the reason.
 
     Args:
         model: A network that `torch.fx` can trace.
@@ -97,7 +97,7 @@ def _remove(model: nn.Module, space: Space, dead: Tensor) -> None:
     if not dead.any():
         return
     dead = dead.clone()
-    dead[0] &= not bool(dead.all())  # a layer without any channel has no meaning
+    dead[0] &= not bool(dead.all())  # torch has no layers with 0 channels
     for name in space.producers:
         layer = model.get_submodule(name)
         select_outputs(layer, _index(layer, dead))

@@ -1,4 +1,4 @@
-"""Linear, Conv and BatchNorm layers with other numbers of channels, changed in place."""
+"""In-place changes of the number of channels of Linear, Conv and BatchNorm layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bregman.modules import make_safe
 
-#: What a BatchNorm layer keeps per channel.
+#: Tensors of a BatchNorm layer with one entry per channel.
 NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -41,11 +41,11 @@ def select_inputs(layer: nn.Module, index: Tensor, channels: int, *, outer: int 
     """Keep these input channels of a Linear or Conv layer, in this order.
 
     Args:
-        layer: Behind a flattening, a Linear layer reads several entries of each channel.
+        layer: The layer. Behind a flattening, a Linear layer reads several entries of each channel.
         index: Channels to keep.
-        channels: Number of channels there are.
-        outer: How often all channels follow each other; with 1 the entries of each channel lie side
-            by side.
+        channels: Number of channels before.
+        outer: Number of times that the sequence of all channels repeats; with 1 the entries of each
+            channel lie side by side.
     """
     axis = 1 - output_axis(layer)
     weight = _weight(layer)
@@ -56,7 +56,7 @@ def select_inputs(layer: nn.Module, index: Tensor, channels: int, *, outer: int 
 
 
 def by_output(layer: nn.Module) -> Tensor:
-    """The weight as ``(outputs, entries of an output)``; grouped transposed layers, too."""
+    """The weight as ``(outputs, entries of an output)``, also of grouped transposed layers."""
     weight = _weight(layer)
     if not isinstance(layer, _ConvTransposeNd):
         return weight.flatten(1)
@@ -99,7 +99,7 @@ def resize(layer: nn.Module, name: str, shape: torch.Size) -> None:
 
 
 def sync_sizes(layer: nn.Module) -> None:
-    """Make the sizes that a layer says it has those of its tensors."""
+    """Set the size attributes of a layer to the sizes of its tensors."""
     if isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
     elif isinstance(layer, _ConvNd):
@@ -107,7 +107,7 @@ def sync_sizes(layer: nn.Module) -> None:
         outputs, inputs = layer.weight.shape[axis], layer.weight.shape[1 - axis]
         layer.out_channels = outputs * (layer.groups if axis else 1)
         layer.in_channels = inputs * (1 if axis else layer.groups)
-        make_safe(layer)  # which few channels may have made necessary
+        make_safe(layer)  # the layer may have few channels now
     elif isinstance(layer, _BatchNorm):
         for tensor in (layer.weight, layer.running_mean):
             if isinstance(tensor, Tensor):
@@ -125,7 +125,7 @@ def _weight(layer: nn.Module) -> Tensor:
 
 
 def _replace(layer: nn.Module, name: str, value: Tensor) -> None:
-    """A new parameter or buffer of this value (an optimiser still holds the old one)."""
+    """Replace a parameter or buffer by this value (an optimiser still holds the old one)."""
     old = getattr(layer, name)
     if isinstance(old, nn.Parameter):
         setattr(layer, name, nn.Parameter(value, requires_grad=old.requires_grad))

@@ -1,6 +1,6 @@
-"""Magnitude scaling of V and Gamma: eqs. 14-15, and what the published code makes of them.
+"""Magnitude scaling of V and Gamma: eqs. 14-15, and their form in the published code.
 
-With `norm(W_j)` the absolute value of a weight or the norm of a group, per layer:
+`norm(W_j)` is the absolute value of a weight or the norm of a group; # counts within one layer:
 
 | scaling     | beta, factor of the step of V                          | epsilon, factor of Gamma |
 |-------------|--------------------------------------------------------|--------------------------|
@@ -8,10 +8,10 @@ With `norm(W_j)` the absolute value of a weight or the norm of a group, per laye
 | `magnitude` | min(1, 1/norm(W_j)) max(1 - #supp Gamma/#supp W, floor)| norm(W_j)                |
 | `released`  | min(1, 1/norm(W_j)) min(1 - #supp Gamma/#W, 0.01)      | max(norm(W_j), 1)        |
 
-`magnitude` takes the W from before the step, as eqs. 14-15 print it, and # counts weights or
-groups. Its Gamma cannot be found again from V one step later, so it is stored. `released` takes the
-W from after the step. Its 0.01 is a cap where the paper speaks of a floor: V moves a hundred times
-more slowly until 99 % of a layer is selected, which the thresholds of Table 2 need.
+`magnitude` takes the W from before the step, as eqs. 14-15 print it. # counts weights or groups. Gamma
+of `magnitude` cannot be computed from V one step later, so it is stored. `released` takes the W from
+after the step. In `released` 0.01 is a cap, whereas the paper speaks of a floor: V moves a hundred times
+more slowly until 99 % of a layer is selected, and the thresholds of Table 2 need this slow motion.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def beta(sizes: Tensor, selected: Tensor, settings: Settings) -> Tensor:
 
     Args:
         sizes: `magnitudes` of W from before the step (`magnitude`) or after it (`released`).
-        selected: Number of weights or groups that Gamma held before the step, see `support_size`.
-        settings: Its `scaling`, not `"none"`, chooses the formula.
+        selected: Number of weights or groups with a non-zero Gamma before the step (`support_size`).
+        settings: Settings whose `scaling`, which must not be `"none"`, chooses the formula.
     """
     if settings.scaling == "magnitude":
         share = selected / torch.count_nonzero(sizes).clamp(min=1)
@@ -57,7 +57,7 @@ def beta(sizes: Tensor, selected: Tensor, settings: Settings) -> Tensor:
 
 def support_size(gamma: Tensor, penalty: Penalty) -> Tensor:
     """Number of weights or groups at which Gamma is not zero, in the dtype of Gamma."""
-    # As an integer it would make the shares float32, whatever the dtype of the state.
+    # An integer count would give shares in float32, whatever the dtype of the state.
     return torch.count_nonzero(magnitudes(gamma, penalty)).to(gamma.dtype)
 
 

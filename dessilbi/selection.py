@@ -1,9 +1,9 @@
-"""Which filters of a network to keep once Gamma has selected some: eqs. 21 and 22 made removable.
+"""Choice of the filters of a network to keep, from the support of Gamma (eqs. 21 and 22).
 
-The support of Gamma says which filters were selected. Not every filter outside of it can be taken
-out: filters on a residual stream come and go together, and a chain of layers must not be cut.
-`choose_filters` turns the support into masks that `dessilbi.mask_filters` and `dessilbi.shrink` can
-follow, and names the layers that are to be bypassed before.
+The support of Gamma says which filters were selected. Not every other filter can be removed: filters on
+a residual stream must be removed together, and a chain of layers must not be cut. `choose_filters`
+turns the support into masks for `dessilbi.mask_filters` and `dessilbi.shrink`, and names the layers to
+bypass before.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from dessilbi.supports import filter_masks
 
 
 class EmptySelectionError(ValueError):
-    """Gamma is empty: nothing was selected."""
+    """Gamma is empty: no filter was selected."""
 
 
 @dataclass(frozen=True)
 class FilterChoice:
-    """What is to be kept of a network.
+    """The filters of a network to keep, and the layers to bypass.
 
     Attributes:
-        keep: a bool mask ``(filters,)`` for the weight of each layer that loses filters, by name.
-        bypassed: names of the layers that go as a whole, their input passed on.
+        keep: Bool masks ``(filters,)`` by name of the weight, for layers that may lose filters.
+        bypassed: Names of the layers that are removed as a whole, so that their input is passed on.
     """
 
     keep: dict[str, Tensor]
@@ -53,26 +53,28 @@ def choose_filters(
 ) -> FilterChoice:
     """Masks of the filters that Gamma has selected, completed so that removal changes no output.
 
-    Filters that cannot be removed, such as those on a residual stream with padded shortcuts, are
-    kept; of a stream with convolutions as shortcuts every layer keeps what one of them keeps. A
-    layer of a residual branch without support takes the branch with it, unless nothing would be left
-    beside it; one of a chain is bypassed or keeps its strongest filter.
+    Filters that cannot be removed, such as those on a residual stream with padded shortcuts, are kept.
+    On a stream whose shortcuts are convolutions, all layers keep a filter that one of them keeps. A
+    layer without support keeps its strongest filter. With `layers` the layer is removed instead where
+    possible: in a residual branch, together with the branch, unless the sum behind it would be zero; in
+    a chain, by a bypass.
 
     Args:
-        model: A network that `torch.fx` can trace; it is left as it is.
-        optimizer: Its optimiser.
-        layers: Bypass layers of a chain that have no support, where their shape allows it.
-        cap: Keep at most this share of each layer, the first selected first.
-        path: Which filters were selected when; needed for a cap.
+        model: A network that `torch.fx` can trace; it is not changed.
+        optimizer: The optimiser that trained the network.
+        layers: Whether layers without support are removed where the network allows it.
+        cap: Largest share of the filters of a layer that are kept, in (0, 1]; None: no limit.
+        path: The times of selection. Under a cap, the filters that were selected first are kept; without
+            a path, those with the largest norm of V.
         example: A batch of inputs, see `dessilbi.shrink`.
 
     Raises:
-        EmptySelectionError: Nothing is selected at all.
-        ValueError: The cap is not in (0, 1], or the network cannot be followed.
+        EmptySelectionError: No filter is selected.
+        ValueError: The cap is not in (0, 1], or the network cannot be traced.
     """
     masks = filter_masks(model, optimizer, cap=cap, path=path)
     if not any(bool(mask.any()) for mask in masks.values()):
-        raise EmptySelectionError("Gamma is empty: nothing was selected")
+        raise EmptySelectionError("Gamma is empty: no filter was selected (train longer)")
     fixed = fixed_layers(model, example=example)
     keep: dict[str, Tensor] = {}
     bypassed: list[str] = []
@@ -104,7 +106,7 @@ def strongest_filter(model: nn.Module, optimizer: DessiLBI, layer: str) -> Tenso
 
 
 def in_chain(model: nn.Module, layer: str) -> bool:
-    """Whether nothing passes a layer by: taking it out needs a bypass."""
+    """Whether no shortcut passes a layer by, so that its removal needs a bypass."""
     graph = ChannelGraph(model)
     node = next(node for node in graph.nodes if node.target == layer)
     try:
@@ -115,9 +117,9 @@ def in_chain(model: nn.Module, layer: str) -> bool:
 
 
 def _rescue_sums(model: nn.Module, optimizer: DessiLBI, keep: dict[str, Tensor]) -> None:
-    """Give a filter to a summand of every sum of which nothing would be left."""
+    """Keep a filter in the layers of one summand of every sum that would be zero, in place."""
     while sums := silent_sums(model, keep):
-        # The summand for which the fewest layers have to get a filter: a shortcut, mostly.
+        # Choose the summand with the fewest layers without filters, which is mostly a shortcut.
         summand: Collection[str] = min(sums[0], key=len)
         for layer in summand:
             keep[f"{layer}.weight"] = strongest_filter(model, optimizer, layer)

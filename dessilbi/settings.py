@@ -19,7 +19,7 @@ _ENTRYWISE = L1()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a parameter group says about the step; see `dessilbi.DessiLBI` for the meaning."""
+    """The options of a parameter group; see `dessilbi.DessiLBI` for their meaning."""
 
     lr: float
     kappa: float
@@ -45,7 +45,7 @@ class Settings:
 
     @property
     def shrinkage(self) -> float:
-        """The share of W that eq. 13b takes off per step, whatever the learning rate."""
+        """The share of W that eq. 13b subtracts at each step, whatever the learning rate."""
         return self.weight_decay if self.decoupled_weight_decay else 0.0
 
 
@@ -59,7 +59,7 @@ def _settings(*values: Any) -> Settings:
 
 
 def can_join(settings: tuple[Settings, ...]) -> bool:
-    """Whether groups can be stepped by the same calls: plain steps that agree in all but lam."""
+    """Whether one set of calls can step all groups: no scaling, and options that differ in lam only."""
     first = settings[0]
     if first.scaling != "none" or first.coupling_in_momentum:
         return False
@@ -68,7 +68,7 @@ def can_join(settings: tuple[Settings, ...]) -> bool:
 
 @dataclass(slots=True)
 class Slot:
-    """One parameter.
+    """The tensors of one parameter in a step.
 
     Attributes:
         param: W.
@@ -90,8 +90,8 @@ class Slot:
 def split_penalty(group: dict[str, Any], param: Tensor) -> Penalty:
     """Omega of one parameter: with `group="filter"` a 2-D weight is penalised entry by entry.
 
-    So the paper has it (section 3.2): filters in convolutions, single weights in fully connected
-    layers. Rows of a Linear layer are groups with `group="row"`.
+    The paper penalises filters in convolutions and single weights in fully connected layers
+    (section 3.2). With `group="row"` the rows of a Linear layer are groups.
     """
     if group["penalty"] == "l12" and group["group"] == "filter" and param.dim() == 2:
         return _ENTRYWISE

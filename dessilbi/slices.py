@@ -1,4 +1,4 @@
-"""Parts of tensors: what a smaller network takes from a larger one, and puts back."""
+"""Slices of tensors, which a smaller network takes from a larger one and writes back."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Slice:
     """Some of the indices along some axes of a tensor.
 
     Attributes:
-        index: Of an axis, the indices that are taken, ascending; all of every other axis.
+        index: For each of these axes, the indices that are taken, ascending. All indices of the other
+            axes are taken.
     """
 
     index: dict[int, Tensor] = field(default_factory=dict)
 
     def along(self, axes: tuple[int, ...], *, other: bool = False) -> Slice:
-        """The same along these axes, or along all other axes, alone."""
+        """The slice with only these axes of this one, or only the other axes."""
         return Slice({axis: ix for axis, ix in self.index.items() if (axis in axes) != other})
 
     def take(self, whole: Tensor) -> Tensor:
@@ -93,9 +94,9 @@ class Axis:
     """An axis of a tensor along which the channels of a space lie.
 
     Attributes:
-        name: Of the tensor.
-        axis: Of it.
-        places: `(channels, entries)`, where on the axis each channel is.
+        name: Name of the tensor.
+        axis: Index of the axis.
+        places: `(channels, entries)`, the positions of each channel on the axis.
     """
 
     name: str
@@ -104,7 +105,7 @@ class Axis:
 
 
 def channel_axes(active: ActiveUnits) -> dict[Space, list[Axis]]:
-    """All axes of parameters and buffers that are channels of a space, for those that may be cut."""
+    """For each space of which channels may be left out, the axes of tensors that hold its channels."""
     return {space: _axes_of(active, space) for space in active.spaces}
 
 
@@ -134,11 +135,11 @@ def _axes_of(active: ActiveUnits, space: Space) -> list[Axis]:
 
 
 def network_slices(axes: Mapping[Space, Sequence[Axis]], kept: Kept) -> dict[str, Slice]:
-    """What stays of each parameter and buffer of a network, by name; the whole of those not named.
+    """The slices of parameters and buffers that stay, by name; tensors without a slice stay whole.
 
     Args:
-        axes: Of each space, see `channel_axes`.
-        kept: Which channels of it stay.
+        axes: Axes of each space, see `channel_axes`.
+        kept: Bool masks of the channels that stay in each space.
     """
     slices: dict[str, Slice] = {}
     for space, mask in kept.items():

@@ -1,7 +1,7 @@
 """Channel spaces: which tensors of a traced network must have the same channels.
 
-The walk goes through the nodes in the order of evaluation, with the shape that each tensor really
-has. What it does not understand fixes the spaces that it touches, so that nothing is changed there.
+The walk goes through the nodes in the order of evaluation, with the actual shape of each tensor. A node
+that the walk does not understand fixes the spaces of its inputs, so that their channels stay.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dessilbi.resizing import input_channels, output_channels
 
 @dataclass
 class Placed:
-    """A tensor: its space, and where in it the channels are (None: not known)."""
+    """The space of a tensor, and the layout of its channels (None: not known)."""
 
     space: Space
     layout: Layout | None = None
@@ -38,13 +38,13 @@ class Walk:
     """One walk through a graph with given shapes.
 
     Args:
-        model: Whose modules the nodes call.
+        model: The network whose modules the nodes call.
         nodes: The graph's nodes in the order of evaluation.
-        shapes: Of every node that is a tensor.
+        shapes: The shape of every node that is a tensor.
 
     Attributes:
-        placed: For every tensor its space, None for zeros left by a removed layer.
-        kept: Nodes that map zero channels to zero channels and keep all of them.
+        placed: For every tensor its space and layout; None for zeros that a removed layer leaves.
+        kept: Nodes that map zero channels to zero channels and keep all channels.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Walk:
             self.placed[node] = self._place(node)
 
     def _size_of(self, node: fx.Node) -> list[tuple[fx.Node, int | None]]:
-        """The tensors, and axes (None: all), of which a number is the size."""
+        """The tensors and axes (None: all axes) whose size a node gives."""
         source = node.all_input_nodes[0]
         known = self._sized.get(source)
         if known is None:
@@ -132,7 +132,7 @@ class Walk:
         return Placed(target, Layout(axis))
 
     def _reads(self, layer: nn.Module, name: str, source: fx.Node) -> bool:
-        """Note a layer as a reader of all channels; False where the tensor is none of channels."""
+        """Note a layer as a reader of all channels; False if its input does not hold whole channels."""
         placed = self.placed[source]
         if placed is None:
             return True
@@ -202,7 +202,7 @@ class Walk:
         return placed.layout.plain and placed.layout.axis == axis
 
     def _union(self, node: fx.Node, first: fx.Node, second: fx.Node) -> Placed | None:
-        """One space in place of two; zeros of removed layers join any."""
+        """Merge the spaces of two summands; zeros of removed layers fit any space."""
         if first not in self.placed or second not in self.placed:
             return self._opaque(node, self._misunderstood(node, None))
         pair = [self.placed[first], self.placed[second]]
@@ -229,7 +229,7 @@ class Walk:
         return Placed(one.space, Layout(back + len(after), one.layout.outer, one.layout.inner))
 
     def _aligned(self, first: fx.Node, second: fx.Node, after: Shape) -> bool:
-        """Whether channel c of one is added to channel c of the other, whatever is broadcast."""
+        """Whether channel c of one summand is added to channel c of the other, under broadcasting."""
         found = []
         for node in (first, second):
             placed, shape = self.placed[node], self.shapes[node]

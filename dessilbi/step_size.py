@@ -1,4 +1,4 @@
-"""How large the learning rate may be, and what nu and lam mean on a schedule of learning rates."""
+"""The largest learning rate, and the threshold of selection that nu and lam give on a schedule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dessilbi.scaling import RELEASED_CAP
 def augmented_lipschitz(lipschitz: float, *, nu: float) -> float:
     """Lipschitz constant of the gradient of `L(W) + |W - Gamma|^2 / (2 nu)` in (W, Gamma).
 
-    It is the largest eigenvalue of `[[Lip + 1/nu, -1/nu], [-1/nu, 1/nu]]`, that is
+    The constant is the largest eigenvalue of `[[Lip + 1/nu, -1/nu], [-1/nu, 1/nu]]`, that is
     `Lip/2 + 1/nu + sqrt(Lip^2/4 + 1/nu^2)`. Theorem 1 prints Lip + 1/nu, which is smaller.
 
     Args:
@@ -31,8 +31,8 @@ def augmented_lipschitz(lipschitz: float, *, nu: float) -> float:
 def largest_step(lipschitz: float, *, nu: float, kappa: float = 1.0) -> float:
     """`2 / (kappa lambda_max)`: below it, the Lyapunov function of Lemma B.4 falls at every step.
 
-    For full gradients without momentum; the printed bound `2 / (kappa (Lip + 1/nu))` is too large
-    and lets the iteration diverge on a quadratic.
+    The bound holds for full gradients without momentum. The printed bound `2 / (kappa (Lip + 1/nu))` is
+    too large: with it, the iteration may diverge on a quadratic.
 
     Raises:
         ValueError: A value is out of range.
@@ -59,19 +59,19 @@ def threshold_on_schedule(
     lam: float = 1.0,
     scaling: str = "none",
 ) -> list[float]:
-    """The mean that a weight, or the norm of a group's mean, must exceed to be selected in time.
+    """The threshold that the norm of a group's mean weight must exceed to be selected, over a schedule.
 
     While Gamma = 0, V is `(c / nu) sum_k lr_k W_k`, so a group is selected as soon as the norm of
     its average of W over training, weighted with the learning rates, exceeds
-    `lam nu / (c sum_k lr_k)`. c is 1, or 0.01 with `scaling="released"`. With a scaling this holds
-    for groups whose norm is at most 1, and for `"magnitude"` it is the threshold of a layer in
-    which nothing is selected yet.
+    `lam nu / (c sum_k lr_k)`. c is 1, or 0.01 with `scaling="released"`. With a scaling the formula holds
+    for groups whose norm is at most 1, and with `"magnitude"` for a layer in which no group is selected
+    yet.
 
     Args:
         schedule: Pairs of a learning rate and the number of steps taken with it, in order.
         nu: Looseness of the coupling.
-        lam: Weight of the penalty; with square-root group weights, times the root of the size.
-        scaling: As of `DessiLBI`.
+        lam: Weight of the penalty; with square-root group weights, lam times the root of the size.
+        scaling: See `DessiLBI`.
 
     Returns:
         The threshold at the end of each piece of the schedule; infinite while no step was taken.

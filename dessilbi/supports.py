@@ -1,4 +1,4 @@
-"""What Gamma has selected: masks of weights, filters and layers (eqs. 21, 22), and a network's views.
+"""The support of Gamma as masks of weights, filters and layers (eqs. 21, 22), and as networks.
 
 A mask of weights has the shape of its weight and is keyed by the parameter's name, as in
 `bregman.masks`. A mask of filters has one entry per output channel.
@@ -29,7 +29,7 @@ def weight_masks(
 
     Args:
         model: The network that the optimiser trains.
-        optimizer: Says what is selected.
+        optimizer: The optimiser that holds Gamma.
         convolutions_only: Leave out Linear layers, as the paper's winning tickets do.
     """
     return {
@@ -48,14 +48,14 @@ def filter_masks(
     path: SelectionPath | None = None,
     linear: bool = False,
 ) -> Masks:
-    """The filters of which Gamma holds anything: eq. 22.
+    """The filters in which Gamma has a non-zero entry: eq. 22.
 
     Args:
         model: The network that the optimiser trains.
-        optimizer: Says what is selected.
-        cap: At most `ceil(cap * filters)` of each layer are kept (0.6 in the paper's Table 3).
-        path: Under a cap, those that were selected first stay. Without a path, or at equal times,
-            those with the largest norm of V.
+        optimizer: The optimiser that holds Gamma.
+        cap: At most `ceil(cap * filters)` filters of each layer are kept (0.6 in the paper's Table 3).
+        path: Under a cap, the filters that were selected first are kept. Without a path, or at equal
+            times, those with the largest norm of V are kept.
         linear: Whether the neurons of Linear layers count as filters, too.
 
     Returns:
@@ -76,7 +76,7 @@ def filter_masks(
             limit = math.ceil(round(cap * selected.numel(), 9))  # 0.6 * 5 is a little above 3
             scores = _per_output(optimizer.dual(weight), axis)
             times = torch.zeros(len(selected)) if path is None else path.first_filters(name, axis)
-            # What has left Gamma again takes no place, however early it came.
+            # A filter whose Gamma is zero again takes no place, however early it was selected.
             times = times.to(selected.device).masked_fill(~selected, math.inf)
             selected &= _leading(scores, times, limit)
         masks[name] = selected
@@ -84,7 +84,7 @@ def filter_masks(
 
 
 def layer_support(model: nn.Module, optimizer: DessiLBI) -> dict[str, bool]:
-    """Whether anything of a layer is selected; layers without support are to be removed."""
+    """For each layer, by name of its weight, whether Gamma has a non-zero entry in it."""
     return {name: bool(mask.any()) for name, mask in weight_masks(model, optimizer).items()}
 
 
@@ -106,7 +106,7 @@ def gamma_view(model: nn.Module, optimizer: DessiLBI) -> nn.Module:
 def support_view(model: nn.Module, optimizer: DessiLBI) -> nn.Module:
     """A copy of the network whose weights W are zero where Gamma is: `W 1[Gamma != 0]`.
 
-    For whole filters, with what follows them: `mask_filters` on a copy.
+    To mask whole filters with their norm layers, call `mask_filters` on a copy.
     """
     twin = copy.deepcopy(model)
     apply_masks(twin, weight_masks(model, optimizer))

@@ -1,4 +1,4 @@
-"""Winning tickets: train a masked network from an earlier state, and masks to compare with.
+"""Winning tickets: training of a masked network from an earlier state, and baseline masks.
 
 A ticket found by DessiLBI is `weight_masks(model, optimizer)` at an early epoch. Baselines keep as
 many entries of the same weights: the largest at the end of training (one-shot), the largest round
@@ -20,10 +20,10 @@ from bregman.validation import check_choice, check_density
 
 
 class Ticket:
-    """A network that is kept on its masks: call `project` after every step of its optimiser.
+    """A network whose masked weights stay zero: call `project` after every step of its optimiser.
 
-    There are no hooks and gradients are left alone; an optimiser that carries momentum may move a
-    masked weight, and `project` puts it back to zero before anybody sees it.
+    The class uses no hooks and does not change gradients. An optimiser with momentum may move a masked
+    weight, and `project` sets the weight to zero before the next forward pass.
 
     Args:
         model: The network to train.
@@ -47,15 +47,15 @@ class Ticket:
 
     @torch.no_grad()
     def project(self) -> None:
-        """Set to zero what the masks cut off."""
+        """Set the weights that the masks do not keep to zero."""
         for param, cut in self._cut:
             param.masked_fill_(cut, 0.0)
 
     def rewind(self, state: Mapping[str, Tensor]) -> None:
-        """Go back to a state of the network, at initialisation or at an early epoch, and project.
+        """Load an earlier state of the network, from initialisation or an early epoch, and project.
 
         Args:
-            state: `model.state_dict()` of then, copied; norm statistics go back with the weights.
+            state: A copy of the earlier `model.state_dict()`, which includes norm statistics.
         """
         self._model.load_state_dict(state)
         self.project()
@@ -70,18 +70,19 @@ def budget(masks: Masks) -> int:
 def largest_within(model: nn.Module, within: Masks, keep: int) -> Masks:
     """The largest entries by magnitude, counted over all layers together.
 
-    With `within` all true this is one-shot pruning; with the masks of the last round, iterative.
+    With `within` all true the result is one-shot pruning; with the masks of the last round it is a round
+    of iterative pruning.
 
     Args:
         model: The network whose weights are compared.
-        within: What may be kept, keyed by parameter name.
-        keep: How many entries to keep, for instance `budget(masks)` of a ticket.
+        within: Masks of the entries that may be kept, keyed by parameter name.
+        keep: Number of entries to keep, for instance `budget(masks)` of a ticket.
 
     Raises:
-        ValueError: `keep` is more than `within` keeps, or negative.
+        ValueError: `keep` is negative, or more than `within` keeps.
     """
     params = dict(model.named_parameters())
-    # Entries outside come last, also behind weights that happen to be zero.
+    # Entries outside of `within` come last, behind weights that are zero.
     sizes = {
         name: params[name].abs().masked_fill(~mask.to(params[name].device), -1.0)
         for name, mask in within.items()
@@ -92,15 +93,15 @@ def largest_within(model: nn.Module, within: Masks, keep: int) -> Masks:
 def random_masks(
     masks: Masks, *, generator: torch.Generator | None = None, scope: str = "layer"
 ) -> Masks:
-    """Masks at random that keep as many entries as the given ones.
+    """Random masks that keep as many entries as the given masks.
 
     Args:
-        masks: Say how many entries are kept.
-        generator: On the CPU.
-        scope: `"layer"`: as many in each layer; `"global"`: as many in total.
+        masks: Masks whose numbers of kept entries count.
+        generator: Random generator on the CPU.
+        scope: `"layer"`: as many entries in each layer; `"global"`: as many in total.
 
     Raises:
-        ValueError: Unknown scope.
+        ValueError: The scope is unknown.
     """
     check_choice("scope", scope, Scope)
     scores = {name: torch.rand(mask.shape, generator=generator) for name, mask in masks.items()}
@@ -113,7 +114,7 @@ def random_masks(
 
 
 def round_densities(density: float, rounds: int) -> list[float]:
-    """Densities after each round of iterative pruning: an equal share of what is left goes each time.
+    """Densities after each round of iterative pruning, which removes an equal share in each round.
 
     Raises:
         ValueError: The density is not in (0, 1], or there is no round.

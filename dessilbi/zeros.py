@@ -1,4 +1,4 @@
-"""Which channels of the tensors in a traced network are always zero, read off its parameters."""
+"""The channels of a traced network's tensors that are zero for all inputs, from its parameters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dessilbi.resizing import by_output
 
 
 def zero_channels(graph: ChannelGraph) -> dict[fx.Node, Tensor]:
-    """For every tensor with known channels, a bool tensor `(channels,)` on the CPU.
+    """For every tensor with known channels, a bool tensor `(channels,)` on the CPU, True at zeros.
 
-    Zeros that a removed branch leaves have the shape `(1,)`.
+    The bool tensor of zeros that a removed branch leaves has the shape `(1,)`.
     """
     zeros: dict[fx.Node, Tensor] = {}
     for node in graph.nodes:
@@ -37,7 +37,7 @@ def _zeros(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> 
         return (layer.weight.detach().cpu() == 0) & (layer.bias.detach().cpu() == 0)  # pyright: ignore[reportCallIssue]
     if not graph.keeps_zeros(node):
         return nothing
-    # An activation, or a sum: sizes among the inputs stand for nothing here.
+    # An activation or a sum; inputs that are sizes do not count.
     found = torch.tensor([True])
     for source in node.all_input_nodes:
         if graph.is_tensor(source):
@@ -46,7 +46,7 @@ def _zeros(graph: ChannelGraph, node: fx.Node, zeros: dict[fx.Node, Tensor]) -> 
 
 
 def zero_outputs(layer: nn.Module, *, bias: bool = True) -> Tensor:
-    """Where all weights of an output (and its bias) are zero, ``(outputs,)``."""
+    """Whether all weights of an output (and its bias) are zero, bool ``(outputs,)``."""
     rows = ~by_output(layer).any(dim=1)
     if bias and isinstance(layer.bias, Tensor):
         return rows & (layer.bias.detach() == 0)
