@@ -1,8 +1,8 @@
 """Lifted Bregman training of neural networks: no activation is ever differentiated.
 
-Activations are proximal maps and bring their Bregman losses; a `LiftedNetwork` ties the outputs of
-its layers to auxiliary variables by such losses, and solvers move variables and parameters in
-convex blocks. Depends on torch and `bregman` only. Part of bregbench.
+Every activation is a proximal map and defines a Bregman loss. A `LiftedNetwork` ties the outputs of
+its layers to auxiliary variables by these losses, and solvers minimise over variables and parameters
+in convex blocks. The package depends on torch and `bregman` only. Part of bregbench.
 
 Source: Wang, Benning, "Lifted Bregman training of neural networks", JMLR 24(232), 2023.
 

@@ -1,4 +1,4 @@
-"""What an activation is: the proximal map of a convex function Psi, and the loss that comes with it.
+"""Activations as proximal maps of convex functions Psi, and the Bregman losses that Psi defines.
 
 Wang and Benning, "Lifted Bregman training of neural networks", JMLR 24(232), 2023, section 3.
 """
@@ -14,10 +14,10 @@ from torch.autograd.function import once_differentiable
 
 
 class Activation(nn.Module, ABC):
-    r"""sigma = prox_Psi as a module, with everything that lifted training asks of Psi.
+    r"""sigma = prox_Psi as a module, with the functions of Psi that lifted training uses.
 
-    The first axis counts samples, all others are features; values are summed over features, so
-    that they have shape (samples,). With the conjugate pair
+    The first axis counts samples, all others are features. Functions with values in the real numbers
+    sum over features and return the shape (samples,). With the conjugate pair
 
         kernel(x) = |x|^2 / 2 + Psi(x),        phi = kernel*,        grad phi = sigma,
 
@@ -42,7 +42,7 @@ class Activation(nn.Module, ABC):
 
     @abstractmethod
     def prox(self, v: Tensor, t: float | Tensor) -> Tensor:
-        """`argmin_x |x - v|^2 / 2 + t Psi(x)` for t > 0 (at t = 1 that is sigma(v))."""
+        """`argmin_x |x - v|^2 / 2 + t Psi(x)` for t > 0; at t = 1 the minimiser is sigma(v)."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class Activation(nn.Module, ABC):
 
     @abstractmethod
     def _finite_kernel(self, x: Tensor) -> Tensor:
-        """`kernel(x)` for feasible x, anything that is no error elsewhere; shape (samples,)."""
+        """`kernel(x)` for feasible x and any number, without an error, for other x; shape (samples,)."""
 
     @abstractmethod
     def _finite_loss(self, x: Tensor, z: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class Activation(nn.Module, ABC):
     def bregman_loss(self, x: Tensor, z: Tensor) -> Tensor:
         """B(x, z) of eq. (12): zero where x = sigma(z), and at least |x - sigma(z)|^2 / 2.
 
-        Differentiable in z with the gradient sigma(z) - x of Lemma 8, written down and not traced
-        through sigma; differentiable in x where the kernel is.
+        The loss is differentiable in z. Its gradient is the formula sigma(z) - x of Lemma 8, and
+        autograd does not trace sigma. The loss is differentiable in x where the kernel is.
 
         Args:
             x: Activations, (samples, ...); samples outside dom Psi cost infinity.

@@ -1,8 +1,8 @@
 """The convex sub-problems by ADMM: appendix B.2 and Example 4, with corrected updates.
 
-Both split off z = f(x, Theta), so that one step is a least-squares problem with a fixed matrix and
-the other a prox of phi, which the extended Moreau identity turns into a prox of Psi. The misprints
-are listed in docs/methods/lifted.md. Dense layers, Bregman penalties.
+Both sub-problems split off z = f(x, Theta), so that one step is a least-squares problem with a fixed
+matrix and the other step is a prox of phi, which the extended Moreau identity turns into a prox of Psi.
+docs/methods/lifted.md lists the misprints of the paper. Layers must be dense, penalties Bregman's.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from lifted.affine import DenseMap
 from lifted.lift import Lift
 from lifted.penalties import BregmanPenalty
 
-#: relative size of the term that makes the normal equations solvable; it moves no minimiser
+#: Relative size of the term that makes the normal equations solvable; the term moves no minimiser.
 RIDGE = 1e-6
 
 
 def admm_parameters(
     lift: Lift, number: int, iterations: int, *, delta: float = 1.0, rho: float = 0.0
 ) -> None:
-    """Minimise over Theta_l: eq. (37a) over a batch, plus rho/2 |Theta - Theta^k|^2.
+    """Minimise eq. (37a) over a batch plus rho/2 |Theta - Theta^k|^2 over Theta_l, in place.
 
     Args:
         lift: The variables.
-        number: Which layer.
+        number: Index of the layer, from 0.
         iterations: ADMM iterations.
         delta: Weight of the augmented term.
         rho: Proximal weight next to the batch mean.
@@ -38,7 +38,7 @@ def admm_parameters(
     rows = x if affine.linear.bias is None else torch.cat([x, torch.ones_like(x[:, :1])], 1)
     theta = _stack(affine)
     anchor = theta.clone()
-    # In units of delta: the pull to the anchor and, relative to the last iterate, the ridge.
+    # Both terms are divided by delta: `pull` draws to the anchor, `ridge` to the last iterate.
     pull = rho * lift.samples / (lift.network.lam[number] * delta)
     normal = rows.T @ rows
     ridge = RIDGE * normal.diagonal().mean()
@@ -56,17 +56,17 @@ def admm_parameters(
 
 
 def admm_auxiliary(lift: Lift, number: int, iterations: int, *, delta: float = 1.0) -> None:
-    """Minimise over one auxiliary variable, eqs. (37b), (37c), with a copy v = x below the layer.
+    """Minimise over one auxiliary variable x, eqs. (37b), (37c); the layer above reads a copy v = x.
 
     Args:
         lift: The variables.
-        number: Which of them.
+        number: Index of the variable, from 0.
         iterations: ADMM iterations.
         delta: Weight of the augmented terms.
 
     Raises:
-        ValueError: The layer above is not dense or is residual, the penalty is not the Bregman
-            penalty, or a regulariser is iterative.
+        ValueError: The variable's layer or the layer above is not dense or is residual, the penalty
+            is not the Bregman penalty, or a regulariser is iterative.
     """
     affine = _dense(lift, number + 1)
     _dense(lift, number)
@@ -75,7 +75,7 @@ def admm_auxiliary(lift: Lift, number: int, iterations: int, *, delta: float = 1
     term = lift.network.regularisers.get(number)
     if term is not None and not term.in_energy:
         raise ValueError(
-            "ADMM with an iterative regulariser (use 'gradient', its steps are mirror)"
+            "ADMM cannot take an iterative regulariser (use inner='gradient' with mirror steps)"
         )
     matrix = affine.linear.weight
     pull, target = weight * lift.preactivation(number), above * lift.target(number + 1)
@@ -102,16 +102,20 @@ def admm_auxiliary(lift: Lift, number: int, iterations: int, *, delta: float = 1
 
 
 def _cholesky(matrix: Tensor) -> Tensor:
-    """The factor of a matrix that is positive definite by its making: no check, which would wait."""
+    """The Cholesky factor of a positive definite matrix, unchecked: a check waits for the device."""
     return torch.linalg.cholesky_ex(matrix).L
 
 
 def _dense(lift: Lift, number: int) -> DenseMap:
     layer = lift.network.layers[number]
     if not isinstance(layer.affine, DenseMap) or layer.sign or lift.layer_input(number).ndim != 2:
-        raise ValueError(f"ADMM needs dense layers, layer {number + 1} is not (use 'gradient')")
+        raise ValueError(
+            f"ADMM needs dense layers, and layer {number + 1} is not dense (use inner='gradient')"
+        )
     if not isinstance(lift.penalty(number), BregmanPenalty):
-        raise ValueError("ADMM needs the Bregman penalty (use 'gradient' for others)")
+        raise ValueError(
+            "ADMM needs the Bregman penalty (use inner='gradient' for other penalties)"
+        )
     return layer.affine
 
 

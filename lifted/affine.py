@@ -1,7 +1,7 @@
-"""What a solver needs of the map f(x, Theta), affine in x and linear in Theta.
+"""The map f(x, Theta) of a layer, affine in x and linear in Theta, as solvers use it.
 
-z = f(x, Theta) is all that stands between two auxiliary variables. Solvers apply it, its adjoint in
-x, and its adjoint in Theta (J_f^x and J_f^Theta of eq. (17)), and ask for norms to choose steps.
+The pre-activation z = f(x, Theta) connects two auxiliary variables. Solvers apply f, its adjoint in x
+and its adjoint in Theta (J_f^x and J_f^Theta of eq. (17)), and choose step sizes by its norms.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AffineMap(ABC):
     @property
     @abstractmethod
     def parameters(self) -> list[nn.Parameter]:
-        """Theta: what training may change."""
+        """Theta: the parameters that training may change."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class AffineMap(ABC):
 
     @abstractmethod
     def adjoint(self, residual: Tensor, x: Tensor) -> Tensor:
-        """The derivative of `<residual, f(x, Theta)>` in x; x is looked at for its shape only."""
+        """The derivative of `<residual, f(x, Theta)>` in x, of which only the shape of x is read."""
 
     @abstractmethod
     def gradients(self, x: Tensor, residual: Tensor) -> list[Tensor]:
@@ -36,7 +36,7 @@ class AffineMap(ABC):
 
     @abstractmethod
     def input_norm(self, x: Tensor) -> Tensor:
-        """A bound on the squared norm of x -> f(x, Theta) per sample; for x of this shape."""
+        """A bound on the squared norm of the linear part of x -> f(x, Theta), for one sample of x."""
 
     @abstractmethod
     def parameter_norm(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class DenseMap(AffineMap):
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
-        # Looking a parameter up as an attribute costs as much as a small product does.
+        # The look-up of a parameter as an attribute costs as much as a small matrix product.
         self._own = linear._parameters
 
     @property
@@ -82,7 +82,7 @@ class DenseMap(AffineMap):
         return squared_norm(_rows(x)) + self.bias_norm(x)
 
     def bias_norm(self, x: Tensor) -> int:
-        """What the column of ones adds, |[X, 1]|^2 <= |X|^2 + rows: weight and bias share a step."""
+        """The number of rows if there is a bias, else 0: |[X, 1]|^2 <= |X|^2 + rows."""
         return 0 if self.linear.bias is None else x.numel() // x.shape[-1]
 
     def add_gradients_(self, x: Tensor, residual: Tensor) -> None:

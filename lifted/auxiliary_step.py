@@ -1,15 +1,16 @@
-"""Steps in one auxiliary variable with everything else fixed: eq. (17b) and its mirror form.
+"""Steps in one auxiliary variable, all other variables fixed: eq. (17b) and its mirror form.
 
-In aux[l] = x the energy is `w (kernel(x) - <x, a>) + S(x) + R(x)` per sample: w the weight, a the
-pre-activation from below, S the smooth penalties above with Lipschitz constant L. With
-kappa = c w / (L + c w) both forms are a relaxation towards `d = a - grad S(x) / w`:
+As a function of aux[l] = x the energy is `w (kernel(x) - <x, a>) + S(x) + R(x)` per sample, with the
+weight w, the pre-activation a from below, the penalties S of the layers above, whose gradient has the
+Lipschitz constant L, and the regulariser R. With kappa = c w / (L + c w) both forms relax towards
+`d = a - grad S(x) / w`:
 
     prox:    v = (1 - kappa) x + kappa d,   x <- prox_{kappa Psi + (kappa / w) R}(v)
     mirror:  p <- (1 - kappa) p + kappa d,  x <- sigma(p)
 
-The first is the printed step, with step size c / L. The second takes |.|^2 / 2 + Psi instead of
+The prox form is the printed step, with step size c / L. The mirror form takes |.|^2 / 2 + Psi instead of
 |.|^2 / 2 as the Bregman function and needs sigma only, so it serves activations without a formula
-for the prox of a multiple of Psi. Both have the minimiser as their only fixed point.
+for the prox of a multiple of Psi. The minimiser is the only fixed point of either form.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from lifted.regularisers import L1Regulariser
 
 
 def choose_form(lift: Lift, number: int, form: str) -> str:
-    """`prox` or `mirror` for one variable; `auto` takes the prox where it is a formula.
+    """`prox` or `mirror` for one variable; `auto` takes `prox` where the prox is a formula.
 
     Raises:
-        ValueError: An unknown form, or the prox form with an iterative regulariser.
+        ValueError: The form is unknown, or is `prox` while the variable has an iterative regulariser.
     """
     check_choice("x_step", form, XStep)
     term = lift.network.regularisers.get(number)
@@ -36,7 +37,9 @@ def choose_form(lift: Lift, number: int, form: str) -> str:
     if form == "auto":
         return "prox" if _kernel(lift, number).closed_prox and not iterative else "mirror"
     if form == "prox" and iterative:
-        raise ValueError("x_step 'prox' with an iterative regulariser (use 'auto' or 'mirror')")
+        raise ValueError(
+            "Invalid x_step: 'prox' cannot take an iterative regulariser (use 'auto' or 'mirror')"
+        )
     return form
 
 
@@ -45,8 +48,8 @@ def lipschitz(lift: Lift, number: int, norms: dict[int, Tensor] | None = None) -
 
     Args:
         lift: The variables.
-        number: Which of them.
-        norms: Squared norms by layer, where they are known already.
+        number: Index of the variable, from 0.
+        norms: Squared norms by layer; the norms of absent layers are computed.
     """
     known = norms or {}
     parts = []
@@ -59,22 +62,22 @@ def lipschitz(lift: Lift, number: int, norms: dict[int, Tensor] | None = None) -
 
 
 def relaxation(lift: Lift, number: int, bound: Tensor, scale: float, form: str) -> Tensor:
-    """kappa, from the Lipschitz constant and c = `scale`; mirror steps are safe up to c = 1."""
+    """The relaxation kappa for the Lipschitz constant `bound` and c = `scale`; mirror: c <= 1."""
     weight = (min(scale, 1.0) if form == "mirror" else scale) * _weight(lift, number)
     return weight / (bound + weight)
 
 
 class AuxiliaryBlock:
-    """Steps in one auxiliary variable; what stays the same from step to step is looked up once.
+    """Steps in one auxiliary variable; constants of the steps are looked up once.
 
     Args:
         lift: The variables.
-        number: Which of them.
+        number: Index of the variable, from 0.
         form: `prox` or `mirror`.
 
     Attributes:
-        number: The same.
-        form: The same.
+        number: Index of the variable, from 0.
+        form: `prox` or `mirror`.
     """
 
     def __init__(self, lift: Lift, number: int, form: str) -> None:
@@ -90,11 +93,11 @@ class AuxiliaryBlock:
         self._lift.set_aux(self.number, *self.update(kappa))
 
     def update(self, kappa: Tensor, *, push: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """What one step makes of the variable and of its dual (None in prox form), without doing it.
+        """The variable and its dual (None in prox form) after one step; the lift does not change.
 
         Args:
-            kappa: Relaxation.
-            push: Heavy-ball term, added to the point that the step starts from.
+            kappa: Relaxation, as `relaxation` returns it.
+            push: Heavy-ball term, which is added to the point that the step starts from.
         """
         lift, number, kernel, term = self._lift, self.number, self._kernel, self._term
         anchor = self._anchor(self._activation, lift.preactivation(number))
@@ -113,8 +116,8 @@ def _iterative(
 ) -> tuple[Tensor, Tensor]:
     """The mirror step whose Bregman function is kernel + R.
 
-    Its dual is a subgradient of that sum: it splits into `inner`, a subgradient of the kernel at
-    the new x, and one of R.
+    The dual is a subgradient of kernel + R at the new x: the sum of `inner`, a subgradient of the
+    kernel, and a subgradient of R.
     """
     inner = term.shift(point, 1 - kappa, kernel)
     return kernel(inner), (point - kappa * inner) / (1 - kappa)

@@ -15,16 +15,17 @@ from lifted.solver import Solver, StepResult, check_batch
 class BackPropagation(Solver):
     """Gradient descent through all layers; the one solver that differentiates activations.
 
-    SGD-BP with one iteration on batches, GD-BP with one iteration on all samples, ISGD-BP with N
-    iterations on `loss + rho/2 |Theta - Theta^k|^2`. Regularisers of auxiliary variables act on the
-    forward pass.
+    The solver is SGD-BP with one iteration on batches, GD-BP with one iteration on all samples, and
+    ISGD-BP with N iterations on `loss + rho/2 |Theta - Theta^k|^2`. Regularisers of auxiliary variables
+    act on the hidden outputs of the forward pass.
 
     Args:
         network: The network.
         lr: Learning rate.
         iterations: Gradient steps per batch.
-        rho: Proximal weight next to a mean; with `reduction="sum"` next to a sum.
-        reduction: `mean` over the batch, or `sum`, with which the paper's rate of 1e-3 fits.
+        rho: Proximal weight next to the mean loss, or next to the sum with `reduction="sum"`.
+        reduction: `mean` or `sum` of the loss over the batch; the paper's learning rate of 1e-3 fits
+            the sum.
 
     Raises:
         ValueError: An argument is out of range, or a regulariser is iterative, which needs steps in
@@ -47,8 +48,8 @@ class BackPropagation(Solver):
         check_choice("reduction", reduction, Reduction)
         if not all(term.in_energy for term in network.regularisers.values()):
             raise ValueError(
-                "back-propagation with an iterative regulariser (use mode='variational', or a solver "
-                "with auxiliary variables)"
+                "back-propagation cannot take an iterative regulariser (use mode='variational', or a "
+                "solver with auxiliary variables)"
             )
         self.lr, self.iterations, self.rho, self.reduction = lr, iterations, rho, reduction
 
@@ -82,7 +83,7 @@ class BackPropagation(Solver):
 def differentiable_loss(
     network: LiftedNetwork, inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean loss, mean regulariser and outputs of the ordinary network, with a graph."""
+    """Mean loss, mean regulariser and outputs of the forward pass, with an autograd graph."""
     x = z = inputs
     penalties = [inputs.new_zeros(())]
     for number, layer in enumerate(network.layers):

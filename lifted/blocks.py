@@ -15,17 +15,17 @@ from lifted.sweeps import fit_parameters, sweep_auxiliary
 class BlockCoordinate(FullBatchSolver):
     """Minimises over one convex block after the other: parameters, odd variables, even variables.
 
-    Within a block nothing depends on anything else in it. One step is one pass over the blocks.
+    Variables of one block do not depend on each other. One step is one pass over the blocks.
 
     Args:
         network: The network.
         parameter_steps: Iterations on the parameter block; 1 makes the block explicit, as in (38).
-        auxiliary_steps: Iterations on each block of auxiliary variables; likewise.
+        auxiliary_steps: Iterations on each block of auxiliary variables; 1 makes the blocks explicit.
         blocks: `odd_even` (36), or `each`: x_1, x_2, ... one at a time (35).
         inner: `gradient`: proximal gradient steps; `admm`: ADMM iterations (dense layers only).
-        delta: ADMM's weight.
-        rho: Proximal weight on parameters, relative to the start of the block.
-        step_scale: Steps in units of 1 / (Lipschitz constant), below 2.
+        delta: Weight of ADMM's augmented terms, > 0.
+        rho: Weight of the proximal term that draws parameters to their values before the step.
+        step_scale: Step size in units of 1 / (Lipschitz constant), in (0, 2).
         x_step: `prox`, `mirror` or `auto`.
 
     Raises:
@@ -68,7 +68,7 @@ class BlockCoordinate(FullBatchSolver):
         count = len(lift.aux)
         if self.blocks == "each":
             groups = [[number] for number in range(count)]
-        else:  # x_1, x_3, ... have even numbers here
+        else:  # x_1, x_3, ... have even indices, which count from 0
             groups = [list(range(0, count, 2)), list(range(1, count, 2))]
         for group in groups:
             self._solve_auxiliary(lift, group)

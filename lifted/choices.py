@@ -1,4 +1,4 @@
-"""The words that settings of this package may have; a member equals its word, so either is taken."""
+"""Closed sets of words for settings of this package; a member equals its word, so both are accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class PenaltyName(StrEnum):
-    """What ties a hidden output to the layer below: (13), (7) or (6) of the paper."""
+    """The penalty that ties a hidden output to the layer below: (13), (7) or (6) of the paper."""
 
     bregman = "bregman"
     classical = "classical"
@@ -14,14 +14,14 @@ class PenaltyName(StrEnum):
 
 
 class RegulariserMode(StrEnum):
-    """Where the l1 norm of a code acts: in the energy (26), (27), or in the iteration."""
+    """Whether the l1 norm of a layer's output is part of the energy (26), (27) or of the iteration."""
 
     variational = "variational"
     iterative = "iterative"
 
 
 class Convention(StrEnum):
-    """What the paper's tau^k means: `lifted.paper_rho`."""
+    """The meaning of the paper's tau^k: see `lifted.paper_rho`."""
 
     sum = "sum"
     literal = "literal"
@@ -37,7 +37,7 @@ class Order(StrEnum):
 
 
 class XStep(StrEnum):
-    """Step in auxiliary variables: proximal (17b), mirror, or proximal where that is a formula."""
+    """Step in auxiliary variables: proximal (17b), mirror, or `auto`: proximal where it is a formula."""
 
     auto = "auto"
     prox = "prox"
@@ -45,7 +45,7 @@ class XStep(StrEnum):
 
 
 class Sweep(StrEnum):
-    """Whether blocks see each other's new values at once."""
+    """Whether a block is updated from the old (jacobi) or the new values of the blocks before it."""
 
     jacobi = "jacobi"
     gauss_seidel = "gauss_seidel"
@@ -74,7 +74,7 @@ class Blocks(StrEnum):
 
 
 class Inner(StrEnum):
-    """What solves a block."""
+    """The iteration that minimises over a block: proximal gradient steps or ADMM."""
 
     gradient = "gradient"
     admm = "admm"

@@ -26,10 +26,10 @@ class ProximalGradient(FullBatchSolver):
         sweep: `gauss_seidel` or `jacobi` (all blocks from old values, as printed; can be parallel).
         acceleration: `none`; `nesterov`: step from an extrapolated point, with the weights of
             FISTA; `heavy_ball`: add a multiple of the last move.
-        momentum: That multiple, in [0, 1).
-        step_scale: Steps in units of 1 / (Lipschitz constant) of one block. Every single step
-            descends below 2; Jacobi steps and acceleration want at most 1.
-        rho: Damping, added to the curvature of parameter steps.
+        momentum: The multiple of the last move that `heavy_ball` adds, in [0, 1).
+        step_scale: Step size in units of 1 / (Lipschitz constant) of one block, in (0, 2). The energy
+            falls in each step of a single block; Jacobi steps and acceleration need a value <= 1.
+        rho: Damping, which is added to the curvature of parameter steps.
         x_step: `prox`, `mirror` or `auto`.
 
     Raises:
@@ -75,7 +75,7 @@ class ProximalGradient(FullBatchSolver):
         (gauss_seidel_step if self.sweep == "gauss_seidel" else jacobi_step)(lift, rule)
 
     def _variables(self, lift: Lift) -> list[Tensor]:
-        """Everything that moves: per auxiliary variable what its step moves, then parameters."""
+        """The variables that steps move: the dual or the value of each hidden layer, then parameters."""
         free = [
             lift.dual[n] if choose_form(lift, n, self.x_step) == "mirror" else lift.aux[n]
             for n in range(len(lift.aux))
@@ -91,7 +91,7 @@ class ProximalGradient(FullBatchSolver):
         return Pushes(moves[: self.network.depth - 1], parameters)
 
     def _extrapolate(self, lift: Lift, moves: list[Tensor]) -> None:
-        """Move everything on by the FISTA weight; the next prox restores the domains."""
+        """Add the FISTA weight times the last move to all variables; the next prox restores domains."""
         self._last = [x.clone() for x in self._variables(lift)]
         following = (1 + math.sqrt(1 + 4 * self._inertia**2)) / 2
         weight, self._inertia = (self._inertia - 1) / following, following

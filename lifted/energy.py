@@ -16,7 +16,7 @@ class Energy(NamedTuple):
     Attributes:
         total: Loss + weighted penalties + variational regularisers.
         loss: The Bregman loss of the last layer at the auxiliary variables.
-        penalties: The penalty of each hidden layer without its weight; 0 where it is consistent.
+        penalties: The penalty of each hidden layer without its weight; 0 where x = sigma(z).
         regulariser: The terms on auxiliary variables that belong to the energy.
     """
 
@@ -44,7 +44,7 @@ def energy(lift: Lift) -> Energy:
         if term.in_energy
     ]
     regulariser = torch.stack(terms).sum() if terms else values.new_zeros(())
-    # The weights stay numbers: a tensor of them would have to wait for its way to a GPU.
+    # The weights stay Python numbers, because the copy of a tensor to a GPU would have to be awaited.
     weighted = [weight * value for weight, value in zip(network.lam, values, strict=True)]
     total = torch.stack(weighted).sum() + regulariser
     return Energy(total, values[-1], values[:-1], regulariser)

@@ -48,7 +48,7 @@ class Tanh(Activation):
 class Sigmoid(Activation):
     """sigma(z) = 1 / (1 + exp(-z)); kernel(x) = x log x + (1 - x) log(1 - x) on [0, 1].
 
-    As a loss: binary cross-entropy with logits, summed over features.
+    The Bregman loss is binary cross-entropy with logits, summed over features.
     """
 
     nonnegative = True
@@ -60,7 +60,7 @@ class Sigmoid(Activation):
         return sum_features(z.relu() + torch.log1p(torch.exp(-z.abs())))
 
     def prox(self, v: Tensor, t: float | Tensor) -> Tensor:
-        # Optimality: (1 - t) x + t logit(x) = v; with x = (1 + tanh q) / 2 the tanh's equation.
+        # Optimality: (1 - t) x + t logit(x) = v. With x = (1 + tanh q) / 2 `solve_tanh` solves it.
         return (2 * solve_tanh(1 - t, 4 * t, 2 * v - (1 - t))).sigmoid()
 
     def project(self, x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Sigmoid(Activation):
 class Softmax(Activation):
     """sigma = softmax along `dim`; kernel(x) = sum x log x on the unit simplex.
 
-    As a loss: the Kullback-Leibler divergence of x from softmax(z), which for one-hot x is
+    The Bregman loss is the Kullback-Leibler divergence of x from softmax(z), which for one-hot x is
     cross-entropy with logits.
 
     Args:
@@ -111,7 +111,7 @@ class Softmax(Activation):
         return (ordered - shift).relu().movedim(-1, self.dim)
 
     def feasible(self, x: Tensor) -> Tensor:
-        # A sum of rounded numbers is no exact 1.
+        # A sum of rounded numbers is 1 only up to a tolerance.
         tolerance = 8 * torch.finfo(x.dtype).eps * max(8, x.shape[self.dim])
         one = (x.sum(self.dim, keepdim=True) - 1).abs() <= tolerance
         return all_features(x >= 0) & all_features(one)

@@ -1,7 +1,7 @@
-"""Explicit-implicit variants of eq. (24), and parameters that any optimiser of torch moves.
+"""Explicit-implicit variants of eq. (24), whose explicit steps any optimiser of torch may take.
 
-Wang and Benning (2023), end of section 4.2.3; with `bregman.LinBreg` as the optimiser, the iterative
-regularisation of parameters of section 4.1.2.
+Source: Wang and Benning (2023), end of section 4.2.3. With `bregman.LinBreg` as the optimiser, the
+solver regularises parameters iteratively, as in section 4.1.2.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class ExplicitImplicit(Solver):
         network: The network.
         explicit: `parameters`: solve for X at Theta^k, then take one gradient step in Theta;
             `auxiliary`: one sweep over X, then N steps in every Theta_l.
-        optimizer: Takes the explicit parameter steps, from gradients that this solver writes:
-            `LinBreg(penalize(network, lam=...), lr=...)` gives sparse (l1) or low-rank (nuclear)
-            parameters. None: a gradient step of length step_scale / (Lipschitz constant + rho).
+        optimizer: Optimiser that takes the explicit parameter steps, from gradients that this solver
+            writes: `LinBreg(penalize(network, lam=...), lr=...)` gives sparse (l1) or low-rank (nuclear)
+            parameters. None: a gradient step of size step_scale / (Lipschitz constant + rho).
         optimizer_steps: Steps of the optimiser per batch, at the same X.
         rho: Proximal weight; unused with an optimiser.
         iterations: N.
-        step_scale: Steps in units of 1 / (Lipschitz constant), below 2.
+        step_scale: Step size in units of 1 / (Lipschitz constant), in (0, 2).
         x_step: `prox`, `mirror` or `auto`.
 
     Raises:
-        ValueError: An argument is out of range, or an optimiser for implicit parameters.
+        ValueError: An argument is out of range, or an optimiser is given while parameters are implicit.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class ExplicitImplicit(Solver):
         check_count("optimizer_steps", optimizer_steps)
         check_step_scale(step_scale)
         if optimizer is not None and explicit != "parameters":
-            raise ValueError("an optimizer takes explicit steps (use explicit='parameters')")
+            raise ValueError(
+                f"Invalid explicit: {explicit!r} (must be 'parameters' when an optimizer is given)"
+            )
         self.explicit, self.optimizer, self.optimizer_steps = explicit, optimizer, optimizer_steps
         self.rho, self.iterations = rho, iterations
         self.step_scale, self.x_step = step_scale, x_step
@@ -85,12 +87,14 @@ class ExplicitImplicit(Solver):
         if self.optimizer is not None:
             for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(rate * factor)  # a compiled step, say, holds on to it
+                    group["lr"].fill_(
+                        rate * factor
+                    )  # in place: a compiled step refers to the tensor
                 else:
                     group["lr"] = rate * factor
 
     def notes(self) -> list[str]:
-        """Warns of a variational R(Theta), which networks pay for with consistency (4.1.2)."""
+        """A warning if parameters are penalised in the energy: x = sigma(z) fails then (4.1.2)."""
         groups = self.optimizer.param_groups if self.optimizer else []
         penalised = isinstance(self.optimizer, ProxSGD | ProxAdam) and any(
             group["penalty"] != "none" and group["lam"] > 0 for group in groups
@@ -98,7 +102,7 @@ class ExplicitImplicit(Solver):
         if penalised or any(group.get("weight_decay", 0) for group in groups):
             return [
                 "a penalty on the parameters is part of the energy: x = sigma(z) no longer holds at "
-                "a minimiser (LinBreg regularises iteratively and keeps it)"
+                "a minimiser (LinBreg regularises iteratively and keeps x = sigma(z))"
             ]
         return []
 

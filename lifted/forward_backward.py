@@ -22,11 +22,11 @@ class Pushes:
 
 @dataclass(frozen=True)
 class StepRule:
-    """How long steps are.
+    """Step sizes and forms of all blocks.
 
     Attributes:
-        scale: In units of 1 / (Lipschitz constant).
-        rho: Added to the curvature of the parameter step: 1 / rho bounds its length.
+        scale: Step size in units of 1 / (Lipschitz constant), in (0, 2).
+        rho: Number that is added to the curvature of parameter steps: scale / rho bounds their size.
         form: `auto`, `prox` or `mirror`.
         pushes: Heavy-ball terms.
     """
@@ -44,7 +44,7 @@ class StepRule:
         return AuxiliaryBlock(lift, number, form).update(kappa, push=push)
 
     def move_parameters(self, lift: Lift, number: int, x: Tensor, residual: Tensor) -> None:
-        """One gradient step on a layer, at an input and residual computed before."""
+        """One gradient step on a layer at the given input and residual, in place."""
         affine = lift.network.layers[number].affine
         if not affine.parameters:
             return
@@ -59,7 +59,7 @@ class StepRule:
 
 
 def jacobi_step(lift: Lift, rule: StepRule) -> None:
-    """All blocks from the old values of all others, as eq. (17) is printed."""
+    """Update every block from the old values of all other blocks, as eq. (17) is printed."""
     updates = [rule.aux_update(lift, number) for number in range(len(lift.aux))]
     depth = range(lift.network.depth)
     old = [(lift.layer_input(number), lift.residual(number)) for number in depth]
@@ -70,7 +70,7 @@ def jacobi_step(lift: Lift, rule: StepRule) -> None:
 
 
 def gauss_seidel_step(lift: Lift, rule: StepRule) -> None:
-    """Theta_L, x_{L-1}, Theta_{L-1}, ...: every block sees what has moved before it."""
+    """Update Theta_L, x_{L-1}, Theta_{L-1}, ...: a block sees the new values of the blocks before it."""
     for number in reversed(range(lift.network.depth)):
         rule.move_parameters(lift, number, lift.layer_input(number), lift.residual(number))
         if number:

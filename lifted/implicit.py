@@ -17,22 +17,26 @@ from lifted.sweeps import fit_parameters, sweep_auxiliary
 
 
 class ImplicitStochastic(Solver):
-    """Solves every batch's lifted problem with a pull to where the batch began.
+    """Solves the lifted problem of every batch with a proximal term at the parameters before it.
 
-    Per batch, auxiliary variables start from a forward pass and are forgotten afterwards:
+    For every batch, auxiliary variables start from a forward pass and are dropped afterwards. The
+    problem of a batch is
 
         min over Theta, X   mean over the batch of E(Theta, X) + rho/2 |Theta - Theta^k|^2
 
     Args:
         network: The network.
-        rho: Proximal weight; a learning rate is 1/rho. `paper_rho` converts the paper's tau^k.
+        rho: Proximal weight; 1/rho plays the part of a learning rate. `paper_rho` converts the paper's
+            tau^k.
         iterations: N, steps per block.
         order: `layer`: from the top down, N pairs of steps in (Theta_l, x_{l-1}) before the next
             layer, as Algorithm 1 is written; `sweep`: N sweeps, each from the top down; or
             `alternating`: N sweeps over X with Theta^k, then N steps in every Theta_l, the cheapest.
-        step_scale: Steps in units of 1 / (Lipschitz constant), below 2; mirror steps use at most 1.
-        x_step: `prox` (printed), `mirror` (needs sigma only), `auto`: prox where it is a formula.
-        gram: Whether parameter steps may run in Gram form; off for comparison only.
+        step_scale: Step size in units of 1 / (Lipschitz constant), in (0, 2); mirror steps use at
+            most 1.
+        x_step: `prox` (as printed), `mirror` (needs sigma only), or `auto`: `prox` where the prox is a
+            formula, else `mirror`.
+        gram: Whether parameter steps may run in Gram form; False serves comparisons.
 
     Raises:
         ValueError: An argument is out of range.
@@ -130,7 +134,7 @@ class _Pair:
             self._block.finish()
 
     def _lipschitz(self) -> Tensor:
-        """The bound for the layers above x_{l-1}; one dense layer is followed at every step."""
+        """L of the layers above x_{l-1}: bounded at every step for one dense layer, else refreshed."""
         below = self._number - 1
         affine = self._lift.network.layers[self._number].affine
         if isinstance(affine, DenseMap) and len(self._lift.reached(below)) == 1:

@@ -15,7 +15,7 @@ from lifted.piecewise import ReLU, SoftThreshold
 from lifted.residual import Residual
 from lifted.vjp import VectorJacobianMap
 
-#: linear modules; those without parameters may join one that has some
+#: Linear modules. A layer joins at most one module with parameters and any number without.
 LINEAR_MODULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
     nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
@@ -35,16 +35,18 @@ class Layer:
 
 
 def convert_activation(module: nn.Module) -> Activation | None:
-    """The activation of this package for one of torch; None if there is no such map.
+    """The activation of this package that computes what a module of torch computes; None if none does.
 
     Raises:
-        ValueError: A softmax without a dimension.
+        ValueError: The module is a softmax without a dimension.
     """
     if isinstance(module, Activation):
         return module
     if isinstance(module, nn.Softmax):
         if module.dim is None:
-            raise ValueError("nn.Softmax without dim (say which axis holds the classes)")
+            raise ValueError(
+                "Invalid nn.Softmax: dim=None (must be the axis that holds the classes)"
+            )
         return Softmax(module.dim)
     if isinstance(module, nn.Softshrink):
         return SoftThreshold(module.lambd)
@@ -56,7 +58,7 @@ def convert_module(module: nn.Module) -> nn.Module:
     """A module with its activations converted, residual branches included.
 
     Raises:
-        ValueError: The module is neither affine, nor a proximal activation, nor a residual of them.
+        ValueError: The module is neither affine, nor a proximal activation, nor a residual block.
     """
     if isinstance(module, Residual):
         branch = [convert_module(inner) for inner in module.branch]
@@ -80,8 +82,8 @@ def cut_into_layers(modules: Iterable[nn.Module], loss: Activation | None) -> tu
         loss: Activation that belongs to the loss, for a chain that ends without one.
 
     Raises:
-        ValueError: An activation without an affine map before it, two parametric modules in one
-            layer, a chain that ends with a residual block, or loss and final activation at once.
+        ValueError: An activation has no affine map before it, a layer has two modules with parameters,
+            the chain ends with a residual block, or there are a loss and a final activation at once.
     """
     layers: list[Layer] = []
     pending: list[nn.Module] = []
@@ -100,8 +102,8 @@ def cut_into_layers(modules: Iterable[nn.Module], loss: Activation | None) -> tu
         layers.append(Layer(_affine(pending), loss))
     elif pending or not layers or layers[-1].sign or loss is not None:
         raise ValueError(
-            "a network must end with an affine layer and a loss, or with an activation and no "
-            "further loss; not with a residual block"
+            "a network must end with an affine layer and a loss, or with an activation and without "
+            "loss=..., but not with a residual block"
         )
     return tuple(layers)
 

@@ -1,9 +1,9 @@
-"""The lifted variables of one batch, and everything a block of them sees of its neighbours.
+"""The lifted variables of one batch, and the gradients that each block receives from its neighbours.
 
 Layers count from 0: layer l maps its input x(l) to z_l = f_l(x(l)), and aux[l] stands for
 sigma_l(z_l); x(0) is the data, x(l + 1) = aux[l]. After a residual layer x(l + 1) = x(l) + sign
-aux[l]: with the branch output as the variable, dom Psi constrains one variable at a time and the
-energy stays convex in each.
+aux[l]. The variable of a residual layer is the output of its branch, so that dom Psi constrains one
+variable at a time and the energy stays convex in each variable.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _LOSS = BregmanPenalty()
 class Lift:
     """Auxiliary variables that start from a forward pass (Algorithm 1, line 4).
 
-    Pre-activations are kept until something that they depend on has changed.
+    Pre-activations are cached until a variable or a parameter that they depend on changes.
 
     Args:
-        network: Its present parameters are used and may change later; see `parameters_changed`.
+        network: The network. Call `parameters_changed` after a change of its parameters.
         inputs: x_0, (samples, ...).
         targets: y in the domain of the loss, (samples, ...).
 
     Attributes:
         aux: One tensor per hidden layer.
         dual: For mirror steps: a subgradient of the kernel at each auxiliary variable.
-        outputs: What the network's forward pass returned, before any change.
+        outputs: Outputs of the forward pass, before any change.
     """
 
     def __init__(self, network: LiftedNetwork, inputs: Tensor, targets: Tensor) -> None:
@@ -55,7 +55,7 @@ class Lift:
         self.outputs = final(z) if network.ends_with_activation else z
 
     def layer_input(self, number: int) -> Tensor:
-        """x(l), what layer l is applied to."""
+        """x(l), the input of layer l."""
         x = self._inputs[number]
         if x is None:
             layer = self.network.layers[number - 1]
@@ -77,11 +77,11 @@ class Lift:
         return z
 
     def target(self, number: int) -> Tensor:
-        """What sigma_l(z_l) is compared with: an auxiliary variable, or the data."""
+        """The tensor that the penalty compares with sigma_l(z_l): an auxiliary variable or targets."""
         return self.aux[number] if number < len(self.aux) else self.targets
 
     def penalty(self, number: int) -> Penalty:
-        """The network's penalty, and the loss in the last layer."""
+        """The network's penalty for a hidden layer, the loss for the last layer."""
         return self.network.penalty if number < len(self.aux) else _LOSS
 
     def residual(self, number: int) -> Tensor:
@@ -89,9 +89,9 @@ class Lift:
         return self.residual_map(number)(self.preactivation(number))
 
     def residual_map(self, number: int) -> Callable[[Tensor], Tensor]:
-        """`residual(number)` as a function of z_l that makes a new tensor, at the present target.
+        """`residual(number)` as a function of z_l at the present target; it returns a new tensor.
 
-        For loops in which the target stays: everything but arithmetic is done once.
+        A loop with a fixed target does all look-ups once by this function.
         """
         weight, target = self.network.lam[number], self.target(number)
         activation = self.network.layers[number].activation

@@ -15,14 +15,15 @@ from lifted.solver import Solver
 
 
 class Multipliers:
-    """Proximal ascent in the weights, next to any solver.
+    """Proximal ascent in the weights lambda_l, next to any solver with penalties.
 
-    `lambda_l <- lambda_l + rate * (mean of B_l)`, with the penalties that the solver left behind.
-    Since B >= 0 the weights only ever grow: a penalty continuation rather than a saddle point.
+    An update is `lambda_l <- lambda_l + rate * (mean of B_l)`, where B_l is the penalty of layer l after
+    a step of the solver. Since B_l >= 0 the weights never fall: the method is a penalty continuation
+    and does not search a saddle point.
 
     Args:
-        solver: Its network's weights are changed; its batches are observed.
-        rate: tau of B.3.
+        solver: The solver whose steps are observed and whose network's weights change.
+        rate: tau of appendix B.3, > 0.
 
     Raises:
         ValueError: The rate is not positive, or the solver has no penalties.
@@ -31,17 +32,20 @@ class Multipliers:
     def __init__(self, solver: Solver, *, rate: float) -> None:
         check_positive("rate", rate)
         if isinstance(solver, BackPropagation):
-            raise ValueError("multipliers around back-propagation, which has no penalties")
+            raise ValueError(
+                "Invalid solver: BackPropagation has no penalties (must be a solver with auxiliary "
+                "variables)"
+            )
         self.solver, self.rate = solver, float(rate)
         self._sum: Tensor | None = None
         self._batches = 0
         solver.observers.append(self._observe)
 
     def update(self) -> list[float]:
-        """Raise the weights by what was observed since the last call; returns the new ones.
+        """Raise the weights by the penalties observed since the last call; return the new weights.
 
-        All processes of a `DataParallel` raise them alike, and must call this together. Reads the
-        host: meant for the end of an epoch, or for every step of a deterministic solver.
+        All processes of a `DataParallel` must call this method together, and all get equal weights. The
+        host waits for the device: call it once an epoch, or after each step of a deterministic solver.
         """
         lam = self.solver.network.lam
         if self._sum is not None:
@@ -52,7 +56,7 @@ class Multipliers:
         return lam[:-1]
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights, and what was observed since they last changed."""
+        """The weights, and the sum and number of penalties observed since the last update."""
         observed = {"sum": self._sum, "batches": self._batches}
         return {"lam": list(self.solver.network.lam)} | observed
 

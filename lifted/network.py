@@ -1,6 +1,6 @@
-"""Networks that can be trained lifted and used like any other.
+"""Networks for lifted training, which are ordinary modules of torch at the same time.
 
-Wang and Benning (2023), eqs. (13), (25), (26).
+Source: Wang and Benning (2023), eqs. (13), (25), (26).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from lifted.residual import Residual
 
 
 class LiftedNetwork(nn.Module):
-    """A chain of affine maps and proximal activations, with what its lifted energy needs.
+    """A chain of affine maps and proximal activations with the weights and terms of its lifted energy.
 
-    The parameters are those of the given network, under their old names: state dictionaries go
-    both ways. Activations of torch are replaced by those of this package.
+    The parameters are those of the given network, under their old names, so that either network loads
+    the state dict of the other. Activations of torch are replaced by those of this package.
 
     Args:
         network: Linear and convolutional layers, average pooling, flattening, proximal activations
-            and `Residual` blocks. If it ends with an activation, that one belongs to the loss.
+            and `Residual` blocks. A final activation belongs to the loss.
         loss: Activation sigma_L whose Bregman loss compares targets with the last pre-activation:
             `Identity()` is half the squared error, `Softmax()` cross-entropy on logits. Default:
-            the final activation, or `Identity()` where there is none. It is not part of `forward`.
+            the final activation, or `Identity()` where there is none. `forward` does not apply `loss`.
         lam: Weights lambda_l of the penalties of the hidden layers: one number, or one per layer.
         penalty: `bregman` (13), `classical` (7) or `mac` (6); see `lifted.penalties`.
         regularisers: Terms on the outputs of hidden layers, by layer number from 1.
@@ -40,10 +40,10 @@ class LiftedNetwork(nn.Module):
             or `loss` is given next to a final activation.
 
     Attributes:
-        layers: The layers l = 1..L, counted from 0 here.
-        lam: Weights per layer; the last one, of the loss, is 1.
-        reached: Per hidden layer, the layers whose input contains its output: the next one, and
-            more across residual layers.
+        layers: The layers l = 1..L, with indices from 0.
+        lam: Weights of all layers; the last one, of the loss, is 1.
+        reached: For each hidden layer, the layers whose input contains its output: the next layer, and
+            further ones across residual layers.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LiftedNetwork(nn.Module):
         self.regularisers = self._by_layer(regularisers or {})
 
     def forward(self, x: Tensor) -> Tensor:
-        """The ordinary network: (samples, ...) to (samples, outputs)."""
+        """The forward pass of the ordinary network: (samples, ...) to (samples, outputs)."""
         for name in self._names:
             x = self.get_submodule(name)(x)
         return x
@@ -89,7 +89,7 @@ class LiftedNetwork(nn.Module):
 
     @torch.no_grad()
     def check_targets(self, targets: Tensor) -> None:
-        """Raise ValueError unless the loss is finite for these targets; looks at the host."""
+        """Raise ValueError unless the loss is finite for these targets; the host waits for the device."""
         activation = self.layers[-1].activation
         if not activation.feasible(targets).all():
             raise ValueError(

@@ -1,7 +1,7 @@
 """Newton iterations for the proximal maps of scaled entropies, which have no formula.
 
-Every start is on the side from which Newton's method is monotone on a convex or concave function,
-so no safeguard and no look at the host is needed; the number of iterations is fixed.
+Every iteration starts on the side of the root from which Newton's method is monotone for a convex or
+concave function. It needs no safeguard, and a fixed number of iterations avoids host synchronisation.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ ITERATIONS = 30
 def solve_tanh(a: float | Tensor, b: float | Tensor, w: Tensor) -> Tensor:
     """The p with `a tanh(p) + b p = w`, for b > 0 and a + b > 0.
 
-    On p > 0 the left side is concave where a > 0 and convex where a < 0; `w / (a + b)` lies on the
-    right side of the root in both cases.
+    For p > 0 the function `a tanh(p) + b p` is concave if a > 0 and convex if a < 0. In both cases
+    Newton's method from `w / (a + b)` is monotone.
     """
     size = w.abs()
     p = size / (a + b)
@@ -38,8 +38,8 @@ def solve_exp(t: float | Tensor, w: Tensor) -> Tensor:
 def entropy_prox(v: Tensor, t: float | Tensor, dim: int) -> Tensor:
     """`argmin |x - v|^2 / 2 + t (sum x log x - |x|^2 / 2)` over the unit simplex along `dim`.
 
-    Optimality reads `(1 - t) x_i + t log x_i = v_i - mu` with the mu that makes sum x = 1. That sum
-    is convex and decreasing in mu, and at least 1 at the start, where the largest entry is 1.
+    Optimality reads `(1 - t) x_i + t log x_i = v_i - mu` with the mu for which sum x = 1. The sum of x
+    is convex and decreasing in mu; it is at least 1 at the first mu, for which the largest entry is 1.
     """
     mu = v.amax(dim, keepdim=True) - (1 - t)
     for _ in range(ITERATIONS):

@@ -1,4 +1,4 @@
-"""Cheap bounds on squared spectral norms, for safe steps; no look at the host."""
+"""Cheap bounds on squared spectral norms, for safe step sizes, without host synchronisation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-#: up to this size the bound by squaring a Gram matrix is cheaper than a power iteration
+#: Up to this size the bound by squaring a Gram matrix is cheaper than a power iteration.
 SMALL = 256
 POWER_ITERATIONS = 15
-#: a power iteration approaches the squared norm from below
+#: Factor of the result of a power iteration, which approaches the squared norm from below.
 POWER_MARGIN = 1.1
-#: steps between two computations of the norm of something that moves
+#: Steps between two computations of the norm of a matrix that changes with every step.
 REFRESH = 8
 
 
@@ -31,7 +31,7 @@ def gram_norm(gram: Tensor) -> Tensor:
 
 
 def squared_norm(matrix: Tensor) -> Tensor:
-    """A bound on the squared spectral norm of (rows, columns): safe when small, else estimated."""
+    """A bound on the squared spectral norm of a matrix; an estimate if both sides exceed `SMALL`."""
     rows, columns = matrix.shape
     if min(rows, columns) <= SMALL:
         return gram_norm(matrix @ matrix.T if rows <= columns else matrix.T @ matrix)
@@ -57,8 +57,8 @@ def power_norm(normal: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
 class DriftingNorm:
     """A bound on the squared norm of a matrix that moves a little with every call.
 
-    Every few calls the bound is computed anew; in between, |A| <= |A_0| + |A - A_0|_F covers the
-    movement at a fraction of the cost.
+    Every few calls the bound is computed anew. Between two computations, |A| <= |A_0| + |A - A_0|_F
+    bounds the norm at a fraction of the cost, where A_0 is the matrix of the last computation.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Data-parallel implicit steps: every worker solves its own batch, then parameters are averaged.
 
-Wang and Benning (2023), section 4.2.2 and eq. (23): the proximal term pulls to the average of the
-round before, which is where every worker starts.
+Source: Wang and Benning (2023), section 4.2.2 and eq. (23). The proximal term of every worker is
+centred at the average of the last round, from which every worker starts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class DataParallel(Solver):
     """A solver per process, on the batch of that process; all processes step together.
 
     Args:
-        solver: Without memory between batches, such as `ImplicitStochastic`; on equal networks.
+        solver: A solver without memory between batches, such as `ImplicitStochastic`. The networks of
+            all processes must be equal.
         group: Process group; None is the default group, which must be initialised.
     """
 
@@ -32,7 +33,7 @@ class DataParallel(Solver):
 
     @torch.no_grad()
     def step(self, inputs: Tensor, targets: Tensor, indices: Tensor | None = None) -> StepResult:
-        """A step on this process's batch, then the average; loss and outputs are local."""
+        """Take a step on this process's batch, then average parameters; loss and outputs are local."""
         result = self.solver.step(inputs, targets, indices)
         for parameter in self.network.parameters():
             self.mean_over_processes(parameter)
@@ -64,10 +65,10 @@ class DataParallel(Solver):
 
 @torch.no_grad()
 def parallel_round(solver: Solver, batches: Sequence[tuple[Tensor, Tensor]]) -> list[StepResult]:
-    """What `DataParallel` does in one step with these batches on as many processes, in this one.
+    """Compute in one process what one step of `DataParallel` computes, with one process per batch.
 
     Args:
-        solver: Without memory between batches.
+        solver: A solver without memory between batches.
         batches: Inputs and targets per worker.
 
     Returns:
@@ -77,7 +78,7 @@ def parallel_round(solver: Solver, batches: Sequence[tuple[Tensor, Tensor]]) -> 
         ValueError: There is no batch.
     """
     if not batches:
-        raise ValueError("no batches (one per worker is needed)")
+        raise ValueError("Invalid batches: none (must be one for each worker)")
     parameters: list[nn.Parameter] = list(solver.network.parameters())
     start = [p.clone() for p in parameters]
     sums = [torch.zeros_like(p) for p in parameters]

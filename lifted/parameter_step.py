@@ -19,15 +19,15 @@ from lifted.affine import DenseMap
 from lifted.lift import Lift
 from lifted.norms import REFRESH, DriftingNorm, gram_norm
 
-#: keeps the step finite where inputs vanish and rho is 0
+#: Keeps the step size finite where inputs vanish and rho is 0.
 FLOOR = 1e-12
 
 
 class ParameterBlock(Protocol):
-    """Gradient steps on the parameters of one layer, anchored where the block was made."""
+    """Gradient steps on the parameters of one layer; Theta^k are the parameters at construction."""
 
     def run(self, steps: int) -> None:
-        """So many steps, seen by the pre-activations of the lift."""
+        """Take a number of steps; the pre-activations of the lift follow them."""
         ...
 
     def finish(self) -> None:
@@ -36,11 +36,11 @@ class ParameterBlock(Protocol):
 
 
 class DirectBlock:
-    """The reference: gradients on the parameters themselves, of any affine map.
+    """The reference form: gradient steps on the parameters themselves, for any affine map.
 
     Args:
         lift: The variables.
-        number: Which layer.
+        number: Index of the layer, from 0.
         rho: Proximal weight.
         scale: Step size in units of 1 / (Lipschitz constant), in (0, 2).
         moving: Whether the layer's input changes between steps.
@@ -77,7 +77,7 @@ class DirectBlock:
         lift.parameters_changed(number)
 
     def finish(self) -> None:
-        """Nothing to do: every step wrote the parameters."""
+        """Do nothing, because every step writes the parameters."""
 
     def _step_size(self, x: Tensor) -> Tensor:
         if self._drift is not None and x.ndim == 2:
@@ -89,10 +89,11 @@ class DirectBlock:
 
 
 class GramBlock:
-    """The same iterates for a dense layer with a fixed input, in |B| x outputs numbers.
+    """The iterates of `DirectBlock` for a dense layer with a fixed input X, in |B| x outputs numbers.
 
-    They never leave Theta^k + X^T A, so the loop runs on A with the Gram matrix K = X X^T, whose
-    norm is the step size's. The bias is the weight of one more input that is always 1, hence K + 1.
+    All iterates have the form Theta^k + X^T A, so the loop updates A with the Gram matrix K = X X^T,
+    whose norm also gives the step size. The bias is the weight of one more input, which is always 1, so
+    every entry of K grows by 1.
     """
 
     def __init__(self, lift: Lift, number: int, *, rho: float, scale: float) -> None:
@@ -126,7 +127,7 @@ class GramBlock:
 def parameter_block(
     lift: Lift, number: int, *, rho: float, scale: float, moving: bool = False, gram: bool = True
 ) -> ParameterBlock:
-    """The cheaper of the two forms; the Gram form needs a dense layer and an input that stays."""
+    """The Gram form for a dense layer with a fixed input and a small batch, else the direct form."""
     affine = lift.network.layers[number].affine
     x = lift.layer_input(number)
     if (
@@ -141,6 +142,6 @@ def parameter_block(
 
 
 def step_size(lift: Lift, number: int, norm: Tensor, *, rho: float, scale: float) -> Tensor:
-    """`scale / (lambda |[X, 1]|^2 / |B| + rho)`: rho is the curvature of the proximal term."""
+    """`scale / (c |[X, 1]|^2 / |B| + rho)`, c the curvature of the penalty, rho of the proximal term."""
     factor = lift.curvature(number) / (lift.samples * scale)
     return (norm * factor + (rho + FLOOR) / scale).reciprocal()

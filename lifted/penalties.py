@@ -1,8 +1,8 @@
-"""How a hidden layer is tied to the one below: Bregman (13), classical lifted (7), MAC-QP (6).
+"""Penalties that tie a hidden layer to the layer below: Bregman (13), classical (7), MAC-QP (6).
 
-The last layer always carries the loss, a Bregman loss. Paper convention: (6) and (7) have no factor
-1/2, whereas the Bregman penalty is at least half the squared distance; a weight of 1/2 on (6) or (7)
-compares with a weight of 1 on (13).
+The last layer always carries a Bregman loss. As in the paper, (6) and (7) have no factor 1/2, whereas
+the Bregman penalty is at least half the squared distance: a weight of 1/2 on (6) or (7) corresponds to
+a weight of 1 on (13).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lifted.piecewise import Identity
 class Penalty(ABC):
     """P(x, z) between an auxiliary variable x and the pre-activation z = f(x below).
 
-    As a function of x it is `scale * (kernel(x) - <x, anchor(z)>)` up to a constant, with the
-    kernel of an activation; a step in x needs nothing else.
+    As a function of x, P is `scale * (kernel(x) - <x, anchor(z)>)` up to a constant, with the kernel of
+    an activation. A step in x uses these three parts only.
 
     Attributes:
-        scale: The factor in front; also the Lipschitz constant of `residual` in z.
+        scale: The factor of kernel and anchor, and the Lipschitz constant of `residual` in z.
     """
 
     scale: float = 1.0
@@ -36,10 +36,10 @@ class Penalty(ABC):
 
     @abstractmethod
     def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
-        """The gradient of P in z."""
+        """The gradient of P in z, of the shape of z."""
 
     def anchor(self, activation: Activation, z: Tensor) -> Tensor:
-        """What the kernel's subgradient at x is pulled to."""
+        """The subgradient of the kernel at the minimiser of P in x, of the shape of z."""
         return z
 
     def kernel(self, activation: Activation) -> Activation:
@@ -48,17 +48,17 @@ class Penalty(ABC):
 
 
 class BregmanPenalty(Penalty):
-    """B(x, z) of eq. (12): zero only where x = sigma(z), yet convex in x and in z."""
+    """B(x, z) of eq. (12): zero only where x = sigma(z), convex in x, and convex in z."""
 
     def value(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
         return activation.bregman_loss(x, z)
 
     def residual(self, activation: Activation, x: Tensor, z: Tensor) -> Tensor:
-        return activation.forward(z) - x  # a call of the module costs as much as a small ReLU
+        return activation.forward(z) - x  # `activation(z)` would cost as much again as a small ReLU
 
 
 class ClassicalPenalty(Penalty):
-    """|x - z|^2 over x in dom Psi, plus 2 Psi(x): trains an affine network (section 2.3.2)."""
+    """|x - z|^2 + 2 Psi(x) for x in dom Psi; lifted training with it fits an affine network (2.3.2)."""
 
     scale = 2.0
 
@@ -70,10 +70,10 @@ class ClassicalPenalty(Penalty):
 
 
 class QuadraticPenalty(Penalty):
-    """MAC-QP, |x - sigma(z)|^2: the one penalty that has to differentiate the activation.
+    """MAC-QP, |x - sigma(z)|^2: the only penalty whose gradient differentiates the activation.
 
-    It is not convex in z; `scale` bounds the curvature for ReLU with x >= 0, and near x = sigma(z)
-    otherwise.
+    The penalty is not convex in z. `scale` bounds its curvature for ReLU with x >= 0; for other
+    activations it does so near x = sigma(z) only.
     """
 
     scale = 2.0
@@ -106,7 +106,7 @@ def make_penalty(name: str) -> Penalty:
     """The penalty called `bregman`, `classical` or `mac`.
 
     Raises:
-        ValueError: Unknown name.
+        ValueError: The name is unknown.
     """
     check_choice("penalty", name, PenaltyName)
     return _PENALTIES[name]

@@ -13,7 +13,7 @@ from lifted.activation import Activation, all_features, sum_features
 
 
 class Identity(Activation):
-    """sigma(z) = z, Psi = 0: as a loss, half the squared error."""
+    """sigma(z) = z, Psi = 0; the Bregman loss is half the squared error."""
 
     closed_prox = True
 
@@ -69,10 +69,10 @@ class ReLU(Activation):
 
 
 class SoftThreshold(Activation):
-    """sigma(z) = sign(z) max(abs(z) - alpha, 0), Psi = alpha |x|_1: exact zeros.
+    """sigma(z) = sign(z) max(abs(z) - alpha, 0), Psi = alpha |x|_1; outputs have exact zeros.
 
     Args:
-        alpha: The threshold.
+        alpha: The threshold, >= 0.
 
     Raises:
         ValueError: alpha is negative or not finite.

@@ -1,8 +1,8 @@
 """Sparse auxiliary variables: the l1 norm of one layer's output, in the energy or iteratively.
 
-Wang and Benning (2023), section 4.1.3 and eqs. (26), (27). Neither changes the optimality condition
-of the parameters, so networks stay consistent; a regulariser of the parameters would not
-(section 4.1.2), which is why those go through linearised Bregman iterations instead.
+Source: Wang and Benning (2023), section 4.1.3 and eqs. (26), (27). Neither form changes the optimality
+condition of the parameters, so x = sigma(z) still holds at a minimiser. A regulariser of the parameters
+in the energy would break it (section 4.1.2); `LinBreg` regularises parameters iteratively instead.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class L1Regulariser:
 
     Attributes:
         lam: The weight, alpha in eq. (26).
-        mode: `variational` adds it to the energy. `iterative` adds it to the Bregman function of the
-            iteration and leaves the energy, hence its minimisers, alone; it needs mirror steps.
+        mode: `variational` adds the term to the energy. `iterative` adds the term to the Bregman function
+            of mirror steps and leaves the energy and its minimisers as they are.
 
     Raises:
         ValueError: lam is not positive, or the mode is unknown.
@@ -47,9 +47,9 @@ class L1Regulariser:
         return self.lam * sum_features(x.abs())
 
     def shift(self, v: Tensor, t: float | Tensor, kernel: Activation) -> Tensor:
-        """The prox of `t lam |.|_1` at v, to be followed by a prox of Psi.
+        """The prox of `t lam |.|_1` at v; the caller applies the prox of Psi to the result.
 
-        For a Psi that is even, or supported on x >= 0, the prox of the sum is the composition of
-        the two, in this order (Combettes and Pesquet, 2007, for functions of one variable).
+        If Psi is even or supported on x >= 0, the prox of the sum is the composition of both proxes in
+        this order (Combettes and Pesquet, 2007, for functions of one variable).
         """
         return v - self.lam * t if kernel.nonnegative else shrink(v, self.lam * t)

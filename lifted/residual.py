@@ -12,7 +12,7 @@ class Residual(nn.Module):
 
     Args:
         *branch: Affine modules, then one activation (of torch or of this package).
-        sign: 1 for the usual residual, -1 for the printed one.
+        sign: 1 for the usual residual layer, -1 for the one that the paper prints.
 
     Raises:
         ValueError: The sign is neither 1 nor -1.

@@ -1,4 +1,4 @@
-"""One proximal weight rho, and what the paper's tau^k becomes in it."""
+"""Conversion of the paper's tau^k to the proximal weight rho of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all solvers share: a step on a batch, a learning-rate factor, checkpoints, divergence."""
+"""Base class of the solvers: a step on a batch, a learning-rate factor, checkpoints, divergence."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from bregman.validation import check_positive
 from lifted.lift import Lift
 from lifted.network import LiftedNetwork
 
-#: a loss this many times the first one counts as divergence
+#: A loss above this number times (1 + first loss) counts as divergence.
 GROWTH_LIMIT = 1e4
 
 
 class DivergenceError(RuntimeError):
-    """Training has blown up: the loss is not finite, or far above where it started."""
+    """Training has diverged: the loss is not finite, or far above the first loss."""
 
 
 class StepResult(NamedTuple):
-    """One step: the forward loss and outputs of the batch before it, both on the device.
+    """Loss and outputs of the forward pass of a batch before the step, both on the device.
 
     Attributes:
         loss: Mean Bregman loss of the network's outputs.
-        outputs: What `network(inputs)` would have returned.
+        outputs: `network(inputs)` with the parameters before the step.
     """
 
     loss: Tensor
@@ -41,7 +41,7 @@ class Solver(ABC):
         network: The network; its parameters are written in place.
 
     Attributes:
-        observers: Called with the lift of every batch once it is solved, for energies and the like.
+        observers: Functions that are called with the lift of every batch after the step.
     """
 
     def __init__(self, network: LiftedNetwork) -> None:
@@ -53,13 +53,13 @@ class Solver(ABC):
 
     @torch.no_grad()
     def step(self, inputs: Tensor, targets: Tensor, indices: Tensor | None = None) -> StepResult:
-        """One step on a batch; no look at the host.
+        """Take one step on a batch, without host synchronisation.
 
         Args:
             inputs: x_0, (samples, ...).
             targets: y, the shape of the outputs, in the domain of the loss.
-            indices: Which samples of the training set these are, for solvers that store auxiliary
-                variables; others ignore it.
+            indices: Indices of the batch's samples in the training set. Solvers that store auxiliary
+                variables need them, other solvers ignore them.
 
         Raises:
             ValueError: The batch is empty.
@@ -78,7 +78,7 @@ class Solver(ABC):
         """Change the parameters; the lift holds a fresh forward pass."""
 
     def scale_lr(self, factor: float) -> None:
-        """Set the learning rate to `factor` times its configured value; rho is divided by it.
+        """Set the learning rate to `factor` times its configured value; rho is divided by `factor`.
 
         Raises:
             ValueError: The factor is not positive.
@@ -87,29 +87,29 @@ class Solver(ABC):
         self._factor = float(factor)
 
     def mean_over_processes(self, value: Tensor) -> Tensor:
-        """The mean of a tensor over all processes that train this network: one, usually."""
+        """The mean of a tensor over all processes that train this network; the tensor for one process."""
         return value
 
     def notes(self) -> list[str]:
-        """What a reader of the results must know; usually nothing."""
+        """Sentences that a reader of the results must know; usually none."""
         return []
 
     def check(self) -> None:
-        """Raise DivergenceError if training has blown up.
+        """Raise DivergenceError if training has diverged.
 
-        Reads one number from the device: meant for the end of an epoch.
+        The host waits for two numbers from the device: call it at the end of an epoch.
         """
         if self._worst is None or self._first is None:
             return
         worst, first = float(self._worst), float(self._first)
         if not math.isfinite(worst) or worst > GROWTH_LIMIT * (1 + first):
             raise DivergenceError(
-                f"loss rose from {first:g} to {worst:g} (smaller steps: lower step_scale or lr, or "
-                "raise rho; infinite from the start: targets outside the domain of the loss)"
+                f"loss rose from {first:g} to {worst:g} (take smaller steps: lower step_scale or lr, or "
+                "raise rho; an infinite first loss: targets are outside the domain of the loss)"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the network's own state; tensors and numbers."""
+        """Tensors and numbers that the solver keeps between steps, without the network's state."""
         return {"factor": self._factor, "first": self._first, "worst": self._worst}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ class Solver(ABC):
 
 
 def forward_loss(lift: Lift) -> Tensor:
-    """The mean loss of the network's outputs, for a lift that is a fresh forward pass."""
+    """The mean loss over the batch, for a lift that holds a fresh forward pass; a scalar."""
     activation = lift.network.layers[-1].activation
     return activation.bregman_loss(lift.targets, lift.preactivation(lift.network.depth - 1)).mean()
 

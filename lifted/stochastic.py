@@ -16,16 +16,16 @@ from lifted.stored import Storage
 
 
 class StoredStochastic(Solver):
-    """Parameters move with every batch, auxiliary variables when their sample is drawn.
+    """Updates parameters with every batch, and stored auxiliary variables when their sample is drawn.
 
     Args:
         network: The network.
         samples: Size of the training set; `step` needs the indices of its samples.
-        rho: Damping of parameter steps: their length is at most step_scale / rho. A batch sees only
-            a part of the energy, so that rho > 0, or a falling learning rate, is needed to converge.
+        rho: Damping of parameter steps: their size is at most step_scale / rho. A batch sees only
+            a part of the energy, so convergence needs rho > 0 or a falling learning rate.
         iterations: Updates per batch, 1 in the paper.
         sweep: `jacobi`, as printed, or `gauss_seidel`, an alternating variant.
-        step_scale: Steps in units of 1 / (Lipschitz constant).
+        step_scale: Step size in units of 1 / (Lipschitz constant), in (0, 2).
         x_step: `prox`, `mirror` or `auto`.
 
     Raises:
@@ -56,7 +56,9 @@ class StoredStochastic(Solver):
 
     def _update(self, lift: Lift, indices: Tensor | None) -> None:
         if indices is None:
-            raise ValueError("no indices (stored variables belong to samples: pass step(x, y, i))")
+            raise ValueError(
+                "no indices (auxiliary variables are stored by sample: call step(x, y, indices))"
+            )
         self._storage.load(lift, indices)
         rule = StepRule(self.step_scale, self.rho / self._factor, self.x_step)
         for _ in range(self.iterations):

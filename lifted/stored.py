@@ -1,4 +1,4 @@
-"""Auxiliary variables that outlive a step: one set per training sample."""
+"""Auxiliary variables that are stored between steps, one set for every training sample."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lifted.solver import Solver
 
 
 class FullBatchSolver(Solver):
-    """A deterministic method: every step sees the same samples and goes on with their variables.
+    """A deterministic solver: every step gets the same samples and continues with their variables.
 
-    The first step starts from a forward pass. Memory: one value per sample and hidden unit, twice
-    (variable and dual).
+    The first step starts from a forward pass. The solver keeps two numbers for every sample and hidden
+    unit, the variable and its dual.
     """
 
     _aux: list[Tensor] | None = None
@@ -62,7 +62,8 @@ class Storage:
         """Put stored rows into a fresh lift; samples seen for the first time keep the forward pass.
 
         Raises:
-            ValueError: An index is out of range; on the CPU, for a GPU would have to be waited for.
+            ValueError: An index is too large. Only indices on the CPU are checked, because a check on a
+            GPU would wait for the device.
         """
         if indices.device.type == "cpu" and (last := int(indices.max())) >= self.samples:
             raise ValueError(
@@ -81,7 +82,7 @@ class Storage:
             lift.set_aux(number, rows[number], rows[number + len(lift.aux)])
 
     def save(self, lift: Lift, indices: Tensor) -> None:
-        """Write the rows back."""
+        """Write the rows of these samples from the lift into the tables."""
         assert self.visited is not None
         for table, rows in zip(self.tables, [*lift.aux, *lift.dual], strict=True):
             table[indices] = rows

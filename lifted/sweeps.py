@@ -45,7 +45,7 @@ def fit_parameters(
 ) -> None:
     """Gradient steps on every layer's parameters, with fixed auxiliary variables.
 
-    The layers do not see each other: their order is of no consequence.
+    The sub-problems of the layers are independent, so their order has no effect.
     """
     for number in range(lift.network.depth):
         if lift.network.layers[number].affine.parameters:

@@ -13,7 +13,7 @@ from lifted.norms import power_norm
 class VectorJacobianMap(AffineMap):
     """f as a chain of linear modules, at most one of which has parameters.
 
-    Autograd differentiates this chain only, whose derivative does not depend on the activation.
+    Autograd differentiates this chain of linear modules and never an activation.
 
     Args:
         modules: Convolutions, linear layers, average pooling, flattening, in order.
@@ -51,7 +51,7 @@ class VectorJacobianMap(AffineMap):
         sizes = [parameter.numel() for parameter in parameters]
 
         def normal(v: Tensor) -> Tensor:
-            # f is linear in all its parameters together: its derivative is f itself.
+            # f is linear in all its parameters together, so its derivative in a direction is f itself.
             pairs = zip(v.split(sizes), parameters, strict=True)
             parts = [part.view_as(parameter) for part, parameter in pairs]
             image = functional_call(self._chain, self._direction(parts), (x,))

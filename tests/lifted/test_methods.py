@@ -152,7 +152,7 @@ def test_refuses_bad_arguments():
     with pytest.raises(ValueError, match="Invalid factor"):
         ImplicitStochastic(network).scale_lr(0.0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    with pytest.raises(ValueError, match="explicit='parameters'"):
+    with pytest.raises(ValueError, match="must be 'parameters'"):
         ExplicitImplicit(network, explicit="auxiliary", optimizer=optimizer)
     solver = ProximalGradient(network)
     solver.step(x, y)

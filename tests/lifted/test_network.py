@@ -103,7 +103,7 @@ def test_energy_weighs_its_terms():
         ([nn.ReLU(), nn.Linear(2, 2)], "found nothing"),
         ([nn.Linear(2, 2), nn.ReLU(), Residual(nn.Linear(2, 2), nn.ReLU())], "must end with"),
         ([nn.Linear(2, 2), Residual(nn.Linear(2, 2), nn.ReLU())], "must follow an activation"),
-        ([nn.Linear(2, 2), nn.Softmax()], "without dim"),
+        ([nn.Linear(2, 2), nn.Softmax()], "dim=None"),
         ([], "must end with"),
     ],
 )

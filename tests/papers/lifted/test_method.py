@@ -312,7 +312,7 @@ def test_forward_metrics_are_the_networks_own(make_config):
         (["method/solver=back_propagation", "method.multiplier_rate=1"], "no penalties"),
         (
             ["method/solver=back_propagation", "method.code.layer=1", "method.code.mode=iterative"],
-            "back-propagation with an iterative regulariser",
+            "back-propagation cannot take an iterative regulariser",
         ),
         (
             [
