@@ -1,12 +1,12 @@
 """CLIP: cheap Lipschitz training, Lipschitz bounds of networks and attacks on them.
 
 `Clip` is the objective loss + lam Lip(f; X_Lip) + mu |theta| for any training loop and optimiser: a
-`PairSet` of points climbs the network's difference quotients while it trains (`Ascent`), and a
+`PairSet` of points ascends on the network's difference quotients during training (`Ascent`), and a
 `Discrepancy` rule steers lam by the accuracy. `PenalisedLoss` with `WeightPenalty` or `ProductNorm`
-and `AdversarialTraining` are what to compare with. `lower_bound` is the largest Jacobian norm over
-a sample, `upper_bound` a product of layer norms that holds everywhere; both are constants of the
-map from inputs to outputs in Euclidean norms. `clip.attacks` measures robustness. Depends on torch
-and `bregman` only.
+and `AdversarialTraining` are baselines. `lower_bound` is the largest Jacobian norm over a sample of
+inputs, `upper_bound` is a product of layer norms that holds for all inputs; both bound the constant of
+the map from inputs to outputs in Euclidean norms. `clip.attacks` measures robustness. The package
+depends on torch and `bregman` only.
 
 Source: Bungert, Raab, Roith, Schwinn, Tenbrinck, "CLIP: Cheap Lipschitz Training of Neural
 Networks", SSVM 2021. Part of bregbench.

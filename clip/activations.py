@@ -98,7 +98,7 @@ def _class_axis(module: Any, shape: Shape) -> int:
         raise ValueError(f"dim={module.dim} does not exist in inputs of shape {shape}")
     if module.dim in (0, -len(shape) - 1):
         raise ValueError(
-            f"dim={module.dim} is the batch, whose images it mixes: use dim=1 for the next one"
+            f"dim={module.dim} is the batch axis, so that images are mixed: use dim=1 for classes"
         )
     return module.dim
 

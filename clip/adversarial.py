@@ -20,21 +20,21 @@ from clip.sources import check_range
 class AdversarialTraining:
     """mean over the batch of max over the ball of the loss (Madry et al., ICLR 2018; thesis 4.2).
 
-    The maximum is approached by projected gradient ascent from a random point of the ball, in
-    evaluation mode; the last point is taken, as in the paper. An attack of `clip.attacks` may take
-    its place: it stops at the first misclassified point, which is easier to learn. Radii and steps
-    are in units of the inputs. A batch costs `steps` forward and backward passes more.
+    Projected gradient ascent from a random point of the ball approaches the maximum, in evaluation mode;
+    the network trains on the last point, as in the paper. An attack of `clip.attacks` may take the place
+    of the ascent: an attack stops at the first misclassified point, which is easier to learn. Radii and
+    steps are in units of the inputs. The ascent costs `steps` forward and backward passes for each batch.
 
     Args:
-        model: returns logits ``(batch, classes)``.
+        model: network that returns logits ``(batch, classes)``.
         loss: mean loss of a batch, from outputs and targets.
-        radius: of the ball, at least 0; 0 is plain training.
-        norm: of the ball, ``l2`` or ``linf``; steps follow the gradient or its signs.
-        steps: at least 1.
+        radius: radius of the ball, at least 0; 0 is plain training.
+        norm: norm of the ball; steps follow the gradient with ``l2`` and its signs with ``linf``.
+        steps: number of steps of the ascent, at least 1.
         step_size: None is 2.5 * radius / steps.
-        share: of the attacked loss in the total, in (0, 1]; the rest is the loss at clean inputs.
+        share: weight of the attacked loss in the total, in (0, 1]; the clean loss has the rest.
         value_range: lowest and highest value of an input, None for no limits.
-        attack: of `clip.attacks`, called with the radius, the generator and nothing else.
+        attack: attack of `clip.attacks`, which is called with the radius and the generator only.
         generator: the only source of randomness; None is a CPU generator with seed 0.
 
     Raises:
@@ -75,12 +75,12 @@ class AdversarialTraining:
     def __call__(
         self, inputs: Tensor, targets: Tensor, *, forward: Callable[[Tensor], Tensor] | None = None
     ) -> Evaluated:
-        """Evaluate a batch; the outputs and the loss are those of the clean inputs if they count.
+        """Evaluate a batch; outputs and loss are those of the clean inputs if `share` is below 1.
 
         Args:
             inputs: ``(batch, *input_shape)``.
             targets: labels, int64 ``(batch,)``.
-            forward: used for the batch in place of the model, for instance the same compiled.
+            forward: function that runs the batch in place of the model, such as the compiled model.
         """
         forward = forward or self.model
         attacked = self.attacked(inputs, targets) if self.radius > 0 else inputs
@@ -113,13 +113,13 @@ class AdversarialTraining:
         return points.detach()
 
     def update(self, accuracy: float | Tensor) -> None:
-        """Nothing follows the accuracy."""
+        """Do nothing: no weight of this objective depends on the accuracy."""
 
     def end_epoch(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def weights(self) -> dict[str, float]:
-        """No weights, for logs."""
+        """An empty dictionary: this objective has no weights to log."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

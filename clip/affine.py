@@ -22,7 +22,7 @@ def _batch_norm(module: Any, shape: Shape, _: BoundOf) -> Bound:
     """Evaluation mode: each channel is scaled by gamma / sqrt(running variance + eps)."""
     if module.running_var is None:
         raise ValueError(
-            "normalises with statistics of the batch, so one image's output depends on the others: "
+            "normalises with statistics of the batch, so one image's output depends on the other images: "
             "use track_running_stats=True"
         )
     scale = (as_double(module.running_var) + module.eps).rsqrt()

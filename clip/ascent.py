@@ -1,4 +1,4 @@
-"""Ascent on the difference quotients of pairs: Algorithm 1 of the CLIP paper, and how far to go."""
+"""Ascent on the difference quotients of pairs: Algorithm 1 of the CLIP paper, with adaptive steps."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from clip.choices import Adapt
 from clip.pairs import PairSet
 from clip.quotients import Seen, difference_quotients, judging, measure, outputs_of, per_pair, see
 
-# Rates stay within 2^-20 and 2^20. Below, a move is lost in rounding and so never accepted: the
-# rate starts again at 1, or a pair at a maximum would be frozen when the weights move that away.
+# Rates stay within 2^-20 and 2^20. With a smaller rate a move is lost in rounding and never accepted.
+# So the rate restarts at 1: otherwise a pair at a maximum could not follow when weights move the maximum.
 _LEAST, _MOST = 2.0**-20, 2.0**20
 
 
@@ -30,11 +30,11 @@ class Ascent:
             tau = 2 r.
         accept: a pair moves only where its quotient grows, judged by the same weights before and
             after the move. Not in the paper's box.
-        adapt: what of the step size adapts: `none`, each `pair`'s own, or one `global` factor that
-            grows where more than half of the pairs move. Needs `accept`. Factors stay with the
-            pairs from call to call, until these are refreshed.
-        growth: factor of a step size after a move, at least 1.
-        shrink: factor after a refused one, in (0, 1].
+        adapt: how step sizes adapt: `none`; a factor for each `pair`; or one `global` factor, which
+            grows if more than half of the pairs move. Adaptation needs `accept`. Pairs keep their
+            factors from call to call until they are refreshed.
+        growth: factor of a step size after an accepted move, at least 1.
+        shrink: factor of a step size after a refused move, in (0, 1].
 
     Raises:
         ValueError: a number or a name is out of range.
@@ -60,9 +60,9 @@ class Ascent:
             raise ValueError(f"shrink={self.shrink}: must be in (0, 1]")
 
     def run(self, model: nn.Module, pairs: PairSet, steps: int = 1) -> Tensor:
-        """Ascend with all pairs and fixed weights; returns Lip(f; X_Lip), a scalar.
+        """Ascend with all pairs and fixed weights; return Lip(f; X_Lip), a scalar.
 
-        Modes and gradients of the model are left as they were.
+        The modes and gradients of the model do not change.
 
         Raises:
             ValueError: fewer than one step.
@@ -79,12 +79,12 @@ class Ascent:
 
     @torch.no_grad()
     def move(self, model: nn.Module, pairs: PairSet, part: slice, seen: Seen) -> None:
-        """One step of a part of the pairs from what was seen there; notes the quotients.
+        """Move a part of the pairs by one step along `seen.gradients`, and note their quotients.
 
         Args:
-            model: in evaluation mode.
-            pairs: changed in place.
-            part: which of them.
+            model: the network, in evaluation mode.
+            pairs: the pair set, which is changed in place.
+            part: slice of the pairs to move.
             seen: their quotients and gradients under the present weights.
         """
         points, rates = pairs.points[part], pairs.rates[part]
@@ -94,10 +94,10 @@ class Ascent:
             reached, _, _, distances = measure(moved, outputs_of(model, moved))
             better = reached > seen.quotients
         else:
-            reached = seen.quotients  # what the new points give is seen at the next step
+            reached = seen.quotients  # the next step computes the quotients of the new points
             distances = torch.linalg.vector_norm((moved[:, 0] - moved[:, 1]).flatten(1), dim=1)
             better = torch.ones_like(distances, dtype=torch.bool)
-        # The cut to the range may have brought ends together again.
+        # Clamping to the range of values may have brought the two points of a pair together again.
         better &= distances > 0.5 * pairs.min_distance
         pairs.quotients[part] = torch.where(better, reached, seen.quotients)
         pairs.points[part] = torch.where(per_pair(better, points), moved, points)

@@ -1,4 +1,4 @@
-"""What goes into an attack and what comes out of it."""
+"""The inputs and the result of an attack."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Attacked:
-    """What an attack found, by radius in increasing order.
+    """The images that an attack found, by radius in increasing order.
 
     Attributes:
         images: ``(n, *input_shape)`` for each radius: a misclassified image inside the ball if one
-            was found, else the one with the smallest margin.
+            was found, else the image with the smallest margin of the right class.
         broken: bool ``(n,)`` for each radius: whether the image is misclassified. Clean errors are
-            broken at every radius, and what is broken at a radius stays broken at larger ones.
-        masked: bool ``(n,)``, images at which the gradient of the attack's own loss vanished, was
-            lost in rounding or was not finite at some step, so that another loss took over; None
-            where the attack does not look. Many of them say that the network hides its gradients,
-            and that weaker attacks flatter it.
+            broken at every radius, and an image that is broken at a radius is broken at larger ones.
+        masked: bool ``(n,)``, True at images for which the gradient of the attack's own loss vanished,
+            was lost in rounding or was not finite at some step, so that another loss took over; None
+            if the attack does not check it. Many masked images mean that the network hides its
+            gradients, and that weaker attacks overrate its robustness.
     """
 
     images: dict[float, Tensor]
@@ -31,7 +31,7 @@ class Attacked:
 
 
 class Attack(Protocol):
-    """What `robust_accuracy` calls; configure one of this module's with `functools.partial`."""
+    """The interface that `robust_accuracy` calls: an attack of `clip.attacks`, or a `partial` of one."""
 
     def __call__(
         self,
@@ -53,7 +53,7 @@ def check_data(
     radii: Sequence[float],
     value_range: tuple[float, float] | None,
 ) -> None:
-    """Refuse data that no attack makes sense of.
+    """Check the images, labels and radii of an attack.
 
     Raises:
         ValueError: shapes do not fit, labels are no integers, a radius is negative, or images are not
@@ -70,7 +70,7 @@ def check_data(
         raise ValueError(f"labels are {labels.dtype}: must be int64, the index of a class")
     unknown = int((~images.flatten(1).isfinite().all(dim=1)).sum())
     if unknown > 0:
-        raise ValueError(f"{unknown} of {len(images)} images are not finite: must be numbers")
+        raise ValueError(f"{unknown} of {len(images)} images hold NaN or infinity: must be finite")
     if value_range is not None and len(images) > 0:
         low, high = float(images.min()), float(images.max())
         if low < value_range[0] or high > value_range[1]:

@@ -1,8 +1,8 @@
-"""Adversarial attacks on classifiers that return logits, and the accuracy that is left.
+"""Adversarial attacks on classifiers that return logits, and the accuracy under attack.
 
-`strong` is the attack to report: a union of the others with adaptive steps. Inputs, radii and step
-sizes share one unit, that of the images; models judge in evaluation mode, and modes and gradients
-of parameters are left as they were. An attack bounds the robust accuracy from above, no more.
+`strong` is the attack to report: a union of the other attacks and of attacks with adaptive steps.
+Radii and step sizes are in units of the images. Models run in evaluation mode, and their modes and the
+gradients of their parameters do not change. An attack gives an upper bound of the robust accuracy.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 
 
 class Shares(dict[float, float]):
-    """Robust accuracy by radius, and how far the attack was on its own.
+    """Robust accuracy by radius, and the share of images with unusable gradients.
 
     Attributes:
-        masked: share of all images at which the gradient of the attack's loss was unusable at some
-            step, as in `Attacked.masked`.
+        masked: share of all images for which the gradient of the attack's loss was unusable at some
+            step, see `Attacked.masked`.
     """
 
     masked: float = 0.0
@@ -59,7 +59,7 @@ def gaussian_noise(
         clamp: range that the result is cut to; None leaves it alone.
 
     Raises:
-        ValueError: a negative deviation, or none that is finite.
+        ValueError: the deviation is negative or not finite.
     """
     if not 0 <= std < float("inf"):
         raise ValueError(f"std={std}: must be at least 0 and finite")
@@ -81,20 +81,20 @@ def robust_accuracy(
     """Share of images that are classified correctly and that the attack does not break.
 
     Clean errors count as broken, so radius 0 gives the accuracy; the values never rise with the
-    radius. The result is a dictionary by radius whose `masked` says at what share of the images the
-    gradient of the attack's loss was of no use.
+    radius. The attribute `masked` of the result is the share of images for which the gradient of the
+    attack's loss was unusable.
 
     Args:
-        model: returns logits ``(n, classes)``.
+        model: network that returns logits ``(n, classes)``.
         images: ``(n, *input_shape)`` with n >= 1.
         labels: int64 ``(n,)``.
-        radii: of the balls, at least 0.
-        attack: for instance ``functools.partial(pgd, norm="linf", restarts=5)``.
-        batch_size: images at a time.
-        generator: handed to the attack; None lets the attack draw the same at each call.
+        radii: radii of the balls, each at least 0.
+        attack: the attack, for instance ``functools.partial(pgd, norm="linf", restarts=5)``.
+        batch_size: number of images in one forward pass.
+        generator: random generator of the attack; None is a generator with seed 0.
 
     Raises:
-        ValueError: no images, or what the attack raises.
+        ValueError: there are no images, the batch size is below 1, or the attack raises an error.
     """
     if len(images) == 0 or batch_size < 1:
         raise ValueError(

@@ -23,7 +23,7 @@ from clip.search import State, limit
 
 # Weight of the new step against the one before (the paper's alpha).
 _MOMENTUM = 0.75
-# Steps that rise, as a share of all since the last checkpoint, that let the step size be (rho).
+# Smallest share of steps since the last checkpoint that must raise the loss to keep the step size (rho).
 _ENOUGH = 0.75
 
 
@@ -42,27 +42,27 @@ def auto_pgd(
 ) -> Attacked:
     """Ascent with momentum that halves its step where it stalls, and returns to the best point.
 
-    The first step has twice the radius. At checkpoints, which come ever closer, the step of an image
-    is halved if less than three quarters of the steps since the last checkpoint raised the loss, or
-    if neither step size nor best loss has changed since; the search then goes on from the best
-    point. Losses are taken of the scores before a final activation. Every iterate is judged, and an
-    image that is misclassified is not searched any further. The first start is the image, later ones
+    The first step has twice the radius. At checkpoints, whose distances shrink, the step of an image is
+    halved if less than three quarters of the steps since the last checkpoint raised the loss, or if
+    neither the step size nor the best loss has changed since; the search then continues from the best
+    point. Losses are those of the scores before a final activation. Every iterate is classified, and the
+    search for an image ends when it is misclassified. The first start is the image itself, later starts
     are random points of the ball.
 
     Args:
-        model: returns logits ``(n, classes)``.
+        model: network that returns logits ``(n, classes)``.
         images: ``(n, *input_shape)``; converted to the model's precision and device.
         labels: int64 ``(n,)``.
-        radii: of the balls, at least 0.
-        norm: of the balls; steps follow the gradient in l2, its signs in linf.
-        steps: for each start, at least 1.
+        radii: radii of the balls, each at least 0.
+        norm: norm of the balls; steps follow the gradient in ``l2`` and its signs in ``linf``.
+        steps: number of steps from each start, at least 1.
         restarts: number of starts, at least 1.
         loss: ``cross_entropy``, ``margin`` or ``dlr``, see `clip.attacks.pgd`.
         value_range: lowest and highest value of an input; None for no limits.
-        generator: of the random starts; None always draws the same.
+        generator: random generator of the starts; None always draws the same starts.
 
     Raises:
-        ValueError: as `clip.attacks.pgd`.
+        ValueError: see `clip.attacks.pgd`.
     """
     check_data(images, labels, radii, value_range)
     climb = AutoClimb(norm=norm, steps=steps, restarts=restarts, value_range=value_range)
@@ -84,11 +84,11 @@ def auto_pgd(
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Numbers of steps after which step sizes are looked at: ``ceil(p_j steps)`` without the first.
+    """Numbers of steps after which step sizes are revised: ``ceil(p_j steps)`` for j >= 1.
 
     p_0 = 0, p_1 = 0.22, and p_(j+1) = p_j + max(p_j - p_(j-1) - 0.03, 0.06) up to 1.
     """
-    # In hundredths, which are exact.
+    # Integers count hundredths, so that no sum is rounded.
     before, now, found = 0, 22, []
     while now <= 100:
         found.append(math.ceil(now * steps / 100))
@@ -98,21 +98,21 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass
 class _Climbers:
-    """The images that are still searched; all tensors have a row for each.
+    """The images that are still searched; all tensors have one row for each image.
 
     Attributes:
-        indices: of the images in the state.
-        points: where they are.
-        before: where they were a step earlier.
-        losses: at the points.
-        gradients: at the points.
-        best: the points with the largest losses so far.
-        best_losses: there.
-        best_gradients: there.
-        sizes: of the steps.
-        rises: steps since the last checkpoint that raised the loss.
-        halved: whether the last checkpoint halved the step.
-        best_then: largest loss at the last checkpoint.
+        indices: indices of the images in the state.
+        points: present points of the search.
+        before: points of one step earlier.
+        losses: losses at the points.
+        gradients: gradients at the points.
+        best: points with the largest losses so far.
+        best_losses: losses at the best points.
+        best_gradients: gradients at the best points.
+        sizes: step sizes.
+        rises: numbers of steps since the last checkpoint that raised the loss.
+        halved: whether the last checkpoint halved the step size.
+        best_then: largest losses at the last checkpoint.
     """
 
     indices: Tensor
@@ -129,20 +129,20 @@ class _Climbers:
     best_then: Tensor
 
     def keep(self, rows: Tensor) -> None:
-        """Go on with some of the images."""
+        """Keep the rows of some of the images."""
         if not bool(rows.all()):
             for field in fields(self):
                 setattr(self, field.name, getattr(self, field.name)[rows])
 
     def remember_best(self) -> None:
-        """Note the points that are better than all before."""
+        """Note the points whose loss is larger than all losses before."""
         better = self.losses > self.best_losses
         self.best[better] = self.points[better]
         self.best_losses[better] = self.losses[better]
         self.best_gradients[better] = self.gradients[better]
 
     def look_back(self, steps: int) -> None:
-        """A checkpoint, so many steps after the last one: halve steps that do not pay."""
+        """Halve step sizes without progress, at a checkpoint `steps` steps after the last one."""
         stalls = self.rises < _ENOUGH * steps
         idle = ~self.halved & (self.best_losses == self.best_then)
         self.halved = stalls | idle
@@ -175,16 +175,16 @@ class AutoClimb:
 
     @staticmethod
     def check_loss(loss: str) -> None:
-        """Refuse unknown names."""
+        """Raise ValueError for an unknown name of a loss."""
         check_choice("loss", loss, Loss)
 
     def start(
         self, state: State, radius: float, restart: int, generator: torch.Generator
     ) -> Tensor:
-        """Where a start lies: the image itself for the first, then random points of the ball."""
+        """Starting points: the images themselves for the first start, then random points of the ball."""
         if restart == 0:
             return state.images.clone()
-        # Drawn for all images, so that one's start does not depend on the others' fates.
+        # Draw for all images, so that the start of an image does not depend on which others are broken.
         drawn = random_perturbations(state.images, radius, self.norm, generator)
         return limit(state.images + drawn, self.value_range)
 
@@ -224,7 +224,7 @@ class AutoClimb:
         )
         if count > 0:
             self._look(model, state, climbers, loss)
-        climbers.rises.zero_()  # arriving is no step
+        climbers.rises.zero_()  # the evaluation of the starting points is no step
         climbers.best_then = climbers.best_losses.clone()
         return climbers
 
@@ -244,7 +244,7 @@ class AutoClimb:
         return limit(points, self.value_range)
 
     def _look(self, model: nn.Module, state: State, climbers: _Climbers, loss: str) -> None:
-        """Judge where the climbers are, and let those go whose image is broken."""
+        """Classify the points, drop broken images, and note the best points of the others."""
         labels = state.labels[climbers.indices]
         slope = differentiate(model, climbers.points, labels, loss, scores=True)
         state.update(climbers.indices, climbers.points, slope.outputs)

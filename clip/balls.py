@@ -14,7 +14,7 @@ def lengths(images: Tensor, norm: str) -> Tensor:
 
 
 def project(perturbations: Tensor, radius: float, norm: str) -> Tensor:
-    """The nearest point of the ball around zero: what is inside stays where it is."""
+    """The nearest point of the ball around zero; perturbations inside the ball do not change."""
     if norm == "linf":
         return perturbations.clamp(-radius, radius)
     return perturbations * (radius / lengths(perturbations, norm).clamp(min=1e-30)).clamp(max=1.0)
@@ -27,7 +27,7 @@ def direction(gradients: Tensor, rule: str, norm: str) -> Tensor:
     """
     if rule == "sign":
         return gradients.sign()
-    # Scaled first, because the squares of very small gradients vanish in float32.
+    # The gradient is scaled first, because the squares of very small entries vanish in float32.
     largest = lengths(gradients, "linf")
     scaled = gradients / torch.where(largest > 0, largest, 1.0)
     return scaled / lengths(scaled, norm).clamp(min=1e-30)
@@ -38,8 +38,8 @@ def random_perturbations(
 ) -> Tensor:
     """Uniform random points of the ball, one for each image and shaped like it.
 
-    Drawn in float32 on the generator's device, so that a result does not depend on that of the
-    images.
+    The points are drawn in float32 on the generator's device, so that they do not depend on the device
+    of the images.
     """
     device = generator.device
     if norm == "linf":

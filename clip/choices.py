@@ -1,4 +1,4 @@
-"""The words that settings of this package may have; a member equals its word, so either is taken."""
+"""Closed sets of words for settings of this package; a member equals its word, so both are accepted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Adapt(StrEnum):
-    """Which steps of an ascent adapt: none, each pair's own, or one common to all."""
+    """How step sizes of an ascent adapt: not at all, one for each pair, or one for all pairs."""
 
     none = "none"
     pair = "pair"
@@ -21,7 +21,7 @@ class Norm(StrEnum):
 
 
 class StepRule(StrEnum):
-    """Where a step goes: along the signs of the gradient, or along the gradient itself."""
+    """Direction of a step: the signs of the gradient, or the gradient itself."""
 
     sign = "sign"
     gradient = "gradient"
@@ -35,14 +35,14 @@ class Scale(StrEnum):
 
 
 class Reduction(StrEnum):
-    """Which pairs are penalised: the one with the largest quotient, or all alike."""
+    """The penalised quotient: the largest one over the pairs, or their mean."""
 
     best = "best"
     mean = "mean"
 
 
 class Loss(StrEnum):
-    """What an attack ascends: see `clip.attacks.pgd`; `dlr` is `clip.losses.difference_of_logits_ratio`."""
+    """Loss that an attack ascends, see `clip.attacks.pgd`; `dlr` is the difference-of-logits ratio."""
 
     cross_entropy = "cross_entropy"
     margin = "margin"

@@ -36,13 +36,13 @@ def periodic_norm(
 
     Args:
         weight: float64 ``(outputs, inputs / groups, *kernel)``.
-        groups: of channels.
-        grid: periods of the axes, multiples of the strides.
-        stride: of each axis.
-        dilation: of each axis.
+        groups: number of groups of channels that do not mix.
+        grid: periods of the axes, which are multiples of the strides.
+        stride: stride of each axis.
+        dilation: dilation of each axis.
 
     Returns:
-        Exact up to the enlargement by `clip.spectral.ROUNDING`.
+        The norm, exact up to the enlargement by `clip.spectral.ROUNDING`.
     """
     phases, taps = _phases(weight, groups, stride, dilation)
     coarse = [size // step for size, step in zip(grid, stride, strict=True)]
@@ -82,7 +82,7 @@ def _phases(
     order = [0, 1, *range(3, 3 + 2 * axes, 2), *range(2, 2 + 2 * axes, 2)]
     split = split.permute(order).reshape(groups, len(weight) // groups, -1, math.prod(coarse))
     taps = torch.cartesian_prod(*map(torch.arange, coarse)).reshape(-1, axes)
-    # Dilation leaves gaps: taps that no weight has need no work.
+    # Dilation leaves gaps between taps; positions without a non-zero weight are dropped.
     used = (split != 0).flatten(0, 2).any(dim=0)
     return split[..., used], taps[used.cpu()]
 
@@ -100,6 +100,6 @@ def _half_of_the_frequencies(sizes: Sequence[int]) -> Tensor:
 def _angles(frequencies: Tensor, taps: Tensor, sizes: Sequence[int]) -> Tensor:
     """2 pi sum over axes of frequency * tap / size, ``(taps, frequencies)``."""
     limits = torch.tensor(sizes)
-    # Reduced to one turn as integers, where nothing is rounded.
+    # The product is reduced modulo the size as an integer, so that it is not rounded.
     products = (taps[:, None] * frequencies[None]) % limits
     return 2 * math.pi * (products.double() / limits).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Bounds of layers and how they compose: what a rule returns, takes and may be built from.
+"""Bounds of layers and their composition, of which rules for modules are built.
 
 A bound is a number L with |f(x) - f(y)| <= L |x - y| for all x and y (Euclidean norms). Along a
 chain bounds multiply, over branches that are added they add.
@@ -16,19 +16,19 @@ Shape = tuple[int, ...]
 
 
 class Bound(NamedTuple):
-    """What is known of a layer.
+    """A Lipschitz constant of a layer, and the shape of its output.
 
     Attributes:
         value: the layer is Lipschitz with this constant, in the Euclidean norms of its input and
             output.
-        shape: of the output for one input, without the batch.
+        shape: shape of the output for one input, without the batch.
     """
 
     value: float
     shape: Shape
 
 
-#: Bounds a sub-module at an input shape: what a rule is handed to bound the parts of its module.
+#: Callback of a rule that bounds a sub-module at an input shape.
 BoundOf = Callable[[nn.Module, Shape], Bound]
 #: Bounds one type of module: from the module, the input shape and the callback for sub-modules.
 #: A rule raises ValueError where it knows no bound; the caller adds the module's name and type.
@@ -44,7 +44,7 @@ def chain(modules: Iterable[nn.Module], start: Shape | Bound, bound: BoundOf) ->
 
     Args:
         modules: in the order of application; none at all is the identity.
-        start: shape of the first one's input, without the batch, or the bound of what comes before.
+        start: input shape of the first module, without the batch, or the bound of the layers before.
         bound: the callback that the calling rule was given.
     """
     total, shape = start if isinstance(start, Bound) else (1.0, start)
@@ -61,7 +61,7 @@ def add(*branches: Bound) -> Bound:
         branches: at least one; the identity skip is ``Bound(1.0, shape)``.
 
     Raises:
-        ValueError: outputs differ in shape, so that adding them would broadcast.
+        ValueError: outputs differ in shape, so that their sum would broadcast.
 
     Example:
         A rule for a residual block::
@@ -73,5 +73,5 @@ def add(*branches: Bound) -> Bound:
     """
     shapes = {branch.shape for branch in branches}
     if len(shapes) != 1:
-        raise ValueError(f"branches of one shape can be added, got {sorted(shapes)}")
+        raise ValueError(f"branches must have one output shape to be added, got {sorted(shapes)}")
     return Bound(sum(branch.value for branch in branches), shapes.pop())

@@ -1,8 +1,9 @@
 """Bounds of convolutions with any padding, stride, dilation and groups.
 
-Periodic padding at stride 1 is exact. Zero padding is the periodic operator on a larger grid,
-seen by images that vanish outside their own part of it; its norm can only be smaller. Small layers
-are unrolled into their matrix, which is exact for every kind of padding.
+The bound for periodic padding at stride 1 is exact. A convolution with zero padding is the restriction
+of a periodic convolution on a larger grid to images that vanish outside of their part of the grid, so
+its norm is at most the periodic norm. Small layers are unrolled into their matrix, whose norm is exact
+for every kind of padding.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Axis:
     """Geometry of a convolution along one axis.
 
     Attributes:
-        size: of the input.
+        size: number of inputs.
         kernel: taps.
         stride: distance between outputs.
         dilation: distance between taps.
@@ -64,21 +65,21 @@ def convolution_bound(
 ) -> float:
     """Upper bound of the spectral norm of a convolution, from its frequencies.
 
-    Exact for ``circular`` padding that keeps the size, at stride 1. With zero padding that keeps
-    the size, random kernels of 3 x 3 and 5 x 5 taps on images of 8 x 8 to 16 x 16 pixels gave at
-    most 1.22 times the true norm, at strides 1 and 2 alike; the larger the image, the closer.
-    Images not much larger than the kernel (up to 3 times) and paddings that repeat pixels (up to 5
-    times) are loose.
+    The bound is exact for ``circular`` padding that keeps the size, at stride 1. With zero padding that
+    keeps the size, random kernels of 3 x 3 and 5 x 5 taps on images of 8 x 8 to 16 x 16 pixels gave at
+    most 1.22 times the true norm, at strides 1 and 2; the ratio falls as the image grows. The bound is
+    loose for images not much larger than the kernel (up to 3 times the norm) and for paddings that
+    repeat pixels (up to 5 times).
 
     Args:
         weight: float64 ``(outputs, inputs / groups, *kernel)``.
         axes: one for each spatial axis.
-        groups: of channels.
-        mode: as `torch.nn.Conv2d.padding_mode`: zeros, circular, reflect or replicate.
+        groups: number of groups of channels that do not mix.
+        mode: padding mode as in `torch.nn.Conv2d`: zeros, circular, reflect or replicate.
     """
     if mode == "zeros" or not any(axis.before or axis.after for axis in axes):
         return _zero_padded(weight, axes, groups)
-    # Padding is a linear map of its own, which repeats some inputs; no padding is left after it.
+    # Split the padding off as a linear map, which repeats some inputs; the convolution then has none.
     extended = [
         Axis(a.size + a.before + a.after, a.kernel, a.stride, a.dilation, 0, 0) for a in axes
     ]
@@ -114,14 +115,14 @@ def unrolled_matrix(
 def _zero_padded(weight: Tensor, axes: Sequence[Axis], groups: int) -> float:
     """The periodic operator on a grid where the padding of both ends may share its zeros.
 
-    The grid is long enough for no output to read an image across the boundary and for outputs to
-    be distinct, and a multiple of the stride, so that they fall on one coset.
+    The grid is so long that no output reads the image across the boundary and all outputs are distinct.
+    Its length is a multiple of the stride, so that all outputs lie on multiples of the stride.
     """
     grid = []
     for axis in axes:
         overhang = axis.before + axis.after - axis.reach
         length = axis.size + max(axis.before, axis.after, overhang)
-        # A single tap along an axis looks the same at every frequency.
+        # A single tap along an axis has the same matrix at every frequency.
         steps = 1 if axis.kernel == 1 else -(-length // axis.stride)
         grid.append(steps * axis.stride)
     return _periodic(weight, axes, groups, grid, [axis.stride for axis in axes])
@@ -130,9 +131,9 @@ def _zero_padded(weight: Tensor, axes: Sequence[Axis], groups: int) -> float:
 def _circular(weight: Tensor, axes: Sequence[Axis], groups: int) -> float:
     """The periodic operator on the image itself.
 
-    Outputs lie on multiples of gcd(s, n), which is the stride s where it divides the size n; where
-    it does not, most of them are not taken and the bound is loose. Padding that is wider than the
-    kernel repeats outputs.
+    Outputs lie on multiples of gcd(s, n), which is the stride s if s divides the size n. Otherwise the
+    layer takes only some of these outputs, and the bound is loose. Padding that is wider than the kernel
+    repeats outputs.
     """
     common = [math.gcd(axis.stride, axis.size) for axis in axes]
     repeats = [
@@ -150,7 +151,7 @@ def _periodic(
 
 
 def _repetitions(axis: Axis, mode: str) -> int:
-    """How often padding repeats the input that it repeats most."""
+    """Largest number of times that padding repeats one input."""
     positions = torch.arange(axis.size, dtype=torch.float64)[None, None]
     padded = F.pad(positions, (axis.before, axis.after), mode=mode)
     return int(padded.flatten().long().bincount().max())

@@ -1,4 +1,4 @@
-"""The discrepancy rule: a weight that rises while the network is accurate enough, and else falls."""
+"""The discrepancy rule: a weight rises while the network is accurate enough, and falls otherwise."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from clip.choices import Scale
 class Discrepancy:
     """Line (iii) of Algorithm 2: if A(f) > alpha then lam += step, else lam -= step.
 
-    The caller feeds the accuracy, on whatever data and as often as it likes: the paper's box does
-    it after every mini-batch with the accuracy on training data, the thesis after every epoch with
-    that on validation data.
+    The caller decides when to update and on which data the accuracy is measured: the paper's box updates
+    after every mini-batch with the accuracy on training data, the thesis after every epoch with the
+    accuracy on validation data.
 
     Args:
         target: alpha, the accuracy to be kept, in [0, 1].
-        step: of lam, at least 0. ``multiplicative`` multiplies by 1 + step or divides by it. 0
-            keeps the weight fixed, for a warm-up alone.
+        step: change of lam, at least 0. ``multiplicative`` multiplies lam by 1 + step or divides it by
+            1 + step. 0 keeps the weight fixed after the warm-up.
         start: the first weight after the warm-up, within the bounds; positive if multiplicative.
         minimum: lower bound of the weight, at least 0.
-        maximum: upper bound, at least the minimum.
+        maximum: upper bound of the weight, at least the minimum.
         scale: ``additive`` as in the paper, or ``multiplicative``.
         warmup: number of updates, at least 0, during which the weight is 0: epochs if the rule is
             updated after each epoch, steps if after each step.
 
     Attributes:
-        weight: the present one: a number, or a scalar on an accelerator once an accuracy came from
-            there, so that no update waits for the device.
+        weight: the present weight: a number, or a scalar tensor on an accelerator after an update with
+            an accuracy on that accelerator, so that no update waits for the device.
 
     Raises:
         ValueError: a setting is out of range.
@@ -69,11 +69,11 @@ class Discrepancy:
         self.weight: float | Tensor = 0.0 if warmup else float(start)
 
     def update(self, accuracy: float | Tensor) -> None:
-        """Let the weight follow an accuracy in [0, 1]; equal to the target counts as below it.
+        """Update the weight by an accuracy in [0, 1]; an accuracy equal to the target lowers it.
 
         Args:
-            accuracy: a number, or a scalar tensor. One on an accelerator is not looked at by the
-                host: then the weight stays there too, and the range is not checked.
+            accuracy: a number, or a scalar tensor. The host does not read a tensor on an accelerator:
+                the weight then lies on the accelerator, too, and the range is not checked.
 
         Raises:
             ValueError: the accuracy is not in [0, 1].
@@ -95,7 +95,7 @@ class Discrepancy:
             self.weight = raised if accuracy > self.target else lowered
 
     def state_dict(self) -> dict[str, Any]:
-        """The weight and the number of updates; reads the device if the weight is there."""
+        """The weight and the number of updates; the host waits for a weight on an accelerator."""
         return {"weight": float(self.weight), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

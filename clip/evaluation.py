@@ -1,4 +1,4 @@
-"""Looking at a model without leaving traces: modes, gradients, precision and device."""
+"""Evaluation of a model without changing it: modes, gradients, precision and device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip.composition import Shape
 
 @contextlib.contextmanager
 def differentiating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with autograd on, also where the caller has switched it off."""
+    """A context of evaluation mode with autograd on, even if the caller has switched autograd off."""
     with evaluating(model), torch.inference_mode(False), torch.enable_grad():
         yield
 
@@ -22,12 +22,12 @@ def differentiating(model: nn.Module) -> Iterator[None]:
 def like_model(tensor: Tensor, model: nn.Module) -> Tensor:
     """A detached copy in the precision and on the device of the model's parameters."""
     reference = _reference(model)
-    # A copy in any case: the caller may hand over a tensor made in inference mode.
+    # Always copy, because the tensor may have been made in inference mode.
     return tensor.detach().to(reference.device, reference.dtype, copy=True)
 
 
 def example_input(model: nn.Module, shape: Shape) -> Tensor:
-    """A batch of one, uniform in [0, 1] and always the same, as the model wants it."""
+    """A batch of one random input in [0, 1] with a fixed seed, like the model in dtype and device."""
     generator = torch.Generator().manual_seed(0)
     return like_model(torch.rand(1, *shape, generator=generator), model)
 
@@ -46,14 +46,15 @@ def output_shape(module: nn.Module, shape: Shape) -> Shape:
 
 
 def check_batch(module: nn.Module, shape: Shape) -> None:
-    """Make sure that the output for an image does not depend on the others of its batch.
+    """Check that the output for an image does not depend on the other images of its batch.
 
     Args:
-        module: in evaluation mode.
-        shape: of one input, without the batch.
+        module: the module, in evaluation mode.
+        shape: shape of one input, without the batch.
 
     Raises:
-        ValueError: outputs of two images differ from those of each alone, or are not one row each.
+        ValueError: the outputs of a batch of two images differ from the outputs of the single images, or
+            the module does not return one tensor with one row for each image.
     """
     generator = Generator().manual_seed(1)
     images = like_model(torch.rand(2, *shape, generator=generator), module)
@@ -73,8 +74,8 @@ def check_batch(module: nn.Module, shape: Shape) -> None:
         or not torch.allclose(both.double(), singly.double(), rtol=1e-2, atol=1e-3 * size)
     ):
         raise ValueError(
-            "mixes the images of a batch: the output for one depends on the others, and no constant "
-            "of the map from one image to its output exists"
+            "mixes the images of a batch: the output for one image depends on the others, so that the "
+            "map from one image to its output has no constant"
         )
 
 

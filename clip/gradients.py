@@ -1,4 +1,4 @@
-"""Gradients for attacks: one for each image, checked, and replaced where they are of no use."""
+"""Gradients for attacks, one for each image; unusable gradients are replaced by those of another loss."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from clip.scores import outputs_and_scores
 
 @dataclass(frozen=True)
 class Slope:
-    """A network's answer to images, and where to go from there.
+    """Outputs, losses and gradients of a network at images.
 
     Attributes:
-        outputs: ``(n, classes)``, what the network returns.
-        losses: ``(n,)``.
-        gradients: shaped as the images; finite.
-        masked: bool ``(n,)``, where the loss's own gradient was of no use.
+        outputs: outputs of the network, ``(n, classes)``.
+        losses: losses of the images, ``(n,)``.
+        gradients: finite gradients of the shape of the images.
+        masked: bool ``(n,)``, True where the loss's own gradient was unusable.
     """
 
     outputs: Tensor
@@ -29,7 +29,7 @@ class Slope:
 
 
 def judge(model: nn.Module, images: Tensor) -> Tensor:
-    """A network's outputs, without gradient.
+    """The outputs of a network, without gradient.
 
     Raises:
         ValueError: outputs are not finite, or not shaped as scores of classes.
@@ -39,7 +39,7 @@ def judge(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def checked(outputs: Tensor) -> Tensor:
-    """The outputs again.
+    """Return the outputs after a check of shape and values.
 
     Raises:
         ValueError: outputs are not finite, or not shaped as scores of classes.
@@ -54,8 +54,8 @@ def checked(outputs: Tensor) -> Tensor:
         value = "nan" if bool(wrong.isnan().any()) else "inf"
         raise ValueError(
             f"the model's outputs are not finite ({value}) for {int((~finite).sum())} of {len(outputs)} "
-            "images, clean or under attack: what is not a number has no largest class, so no accuracy; "
-            "check weights and inputs, or use a wider precision"
+            "images, clean or under attack: such outputs have no largest class; check weights and "
+            "inputs, or use a wider precision"
         )
     return outputs
 
@@ -63,23 +63,24 @@ def checked(outputs: Tensor) -> Tensor:
 def differentiate(
     model: nn.Module, points: Tensor, labels: Tensor, loss: str, *, scores: bool = False
 ) -> Slope:
-    """Outputs, losses, and for every image a gradient that can be followed.
+    """Outputs, losses, and a usable gradient for every image.
 
-    A gradient is of no use where it vanishes or is not finite, and that of the cross-entropy where
-    rounding takes it. There the margin of the scores before the last activation takes over, whose
-    direction does not depend on the scale of the logits. Where that has no gradient either, what is
-    finite of the first one is left, and possibly nothing.
+    A gradient is unusable if it vanishes or is not finite; the gradient of the cross-entropy also if it
+    is lost in rounding. Such a gradient is replaced by that of the margin of the scores before the last
+    activation, whose direction does not depend on the scale of the logits. If the margin has no gradient
+    either, the finite entries of the first gradient are used, which may all be zero.
 
     Args:
-        model: in evaluation mode.
+        model: the network, in evaluation mode.
         points: ``(n, *input_shape)``.
         labels: int64 ``(n,)``.
-        loss: by name.
-        scores: take the loss of the scores before the last activation, and the cross-entropy by its
-            log-odds, which rise with it and do not saturate. Else of the outputs, as they are.
+        loss: name of the loss.
+        scores: True: take the loss of the scores before the last activation, and in place of the
+            cross-entropy the log-odds, which increase with it and do not saturate. False: take the loss
+            of the outputs.
 
     Raises:
-        ValueError: as `checked`.
+        ValueError: see `checked`.
     """
     points = points.detach().requires_grad_()
     if scores:
@@ -110,10 +111,10 @@ def _instead(model: nn.Module, points: Tensor, labels: Tensor, found: Tensor) ->
 
 
 def _gradients(losses: Tensor, points: Tensor) -> Tensor:
-    """Zero where the losses do not depend on the points, or not in a way that autograd knows."""
+    """The gradients of losses in points; zero if autograd records no dependence."""
     if not losses.requires_grad:
         return torch.zeros_like(points)
-    # Not backward(), which would fill the gradients of the parameters.
+    # backward() would add to the gradients of the parameters.
     (gradients,) = torch.autograd.grad(losses.sum(), points, allow_unused=True)
     return torch.zeros_like(points) if gradients is None else gradients
 
@@ -124,7 +125,7 @@ def _useless(gradients: Tensor) -> Tensor:
 
 
 def _finite_part(gradients: Tensor) -> Tensor:
-    """Entries that are not numbers give no direction; infinite ones count as the largest finite."""
+    """Replace NaN by 0, and infinite entries by the largest finite magnitude with their sign."""
     flat = gradients.flatten(1)
     finite = torch.where(flat.isfinite(), flat, 0.0)
     largest = finite.abs().amax(dim=1, keepdim=True)
@@ -133,5 +134,5 @@ def _finite_part(gradients: Tensor) -> Tensor:
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """At least float32: half precision has no room for differences of logits."""
+    """Logits in float32 or wider, because half precision rounds differences of logits too much."""
     return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()

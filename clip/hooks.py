@@ -1,4 +1,4 @@
-"""Forward hooks of modules: those that only compute a weight are run, all others are refused."""
+"""Forward hooks of modules: hooks that only compute a weight are run, all others are refused."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 
 def prepare_hooks(module: nn.Module) -> None:
-    """Bring weights up to date that torch computes in front of a forward, and refuse other hooks.
+    """Run the hooks that compute weights before a forward pass, and refuse other hooks.
 
-    `weight_norm`, `spectral_norm` and `torch.nn.utils.prune` set an attribute of the module just
-    before its forward; run here, so that a bound reads what the forward would.
+    `weight_norm`, `spectral_norm` and `torch.nn.utils.prune` set an attribute of the module just before
+    its forward pass. This function runs these hooks, so that a bound reads the weights of that pass.
 
     Args:
-        module: in evaluation mode.
+        module: the module, in evaluation mode.
 
     Raises:
         ValueError: a hook on the module, or on all modules, may change its input or output, or a
-            parametrised weight is another at each reading.
+            parametrised weight changes from reading to reading.
     """
     for hook in module._forward_pre_hooks.values():
         if not _sets_weight(hook):
@@ -38,10 +38,10 @@ def prepare_hooks(module: nn.Module) -> None:
         for name in parametrizations:
             first, second = getattr(module, name).detach(), getattr(module, name).detach()
             if not torch.equal(first, second):
-                raise ValueError(f"its parametrised {name} is another at each reading")
+                raise ValueError(f"its parametrised {name} changes from reading to reading")
 
 
-_UNKNOWN = "which may change what it computes: take it off to bound the module"
+_UNKNOWN = "which may change what the module computes: remove the hook to bound the module"
 
 
 def _sets_weight(hook: object) -> bool:

@@ -32,11 +32,11 @@ class Linearization:
     """A network near a batch of inputs: products with its Jacobians.
 
     Args:
-        model: in evaluation mode.
+        model: the network, in evaluation mode.
         images: ``(batch, *input_shape)``, in the precision and on the device of the model.
 
     Attributes:
-        inputs: the images, as the leaf that derivatives are taken with respect to.
+        inputs: the images, as the leaf of the autograd graph.
         outputs: ``(batch, outputs)``, flattened.
     """
 
@@ -58,7 +58,7 @@ class Linearization:
         return _gradient(self._pulled, self._cotangents, right)
 
     def curvature(self, singular: Singular) -> Tensor:
-        """Gradient of u^T J(x) v in x, which is that of the norm at the singular vectors."""
+        """Gradient of u^T J(x) v in x, which is the gradient of the norm at the singular vectors u, v."""
         pulled = _gradient(self.outputs, self.inputs, singular.left, record=True)
         return _gradient((pulled * singular.right).sum(), self.inputs, None)
 
@@ -68,8 +68,8 @@ def power_iteration(local: Linearization, right: Tensor, iterations: int) -> Sin
 
     Args:
         local: the linearised network.
-        right: ``(batch, *input_shape)``, where to start.
-        iterations: at least 1; each takes two products.
+        right: ``(batch, *input_shape)``, the starting vectors.
+        iterations: number of iterations, at least 1; each takes two products.
     """
     right = _normalized(right)
     for _ in range(iterations - 1):
@@ -79,7 +79,11 @@ def power_iteration(local: Linearization, right: Tensor, iterations: int) -> Sin
 
 
 def row_by_row(local: Linearization) -> Singular:
-    """Exact singular values from the whole Jacobian, with one product per output."""
+    """Exact singular values from the whole Jacobian, with one product per output.
+
+    Raises:
+        ValueError: a Jacobian is not finite.
+    """
     units = torch.eye(local.outputs.shape[1], dtype=local.outputs.dtype)
     units = units.to(local.outputs.device)
     rows = [local.pull(unit.expand_as(local.outputs)).flatten(1) for unit in units]
@@ -115,6 +119,6 @@ def _norms(vectors: Tensor) -> Tensor:
 
 
 def _normalized(vectors: Tensor) -> Tensor:
-    """Unit vectors; a vector of zeros stays."""
+    """Vectors scaled to norm 1; a vector of zeros stays zero."""
     norms = _norms(vectors).clamp(min=torch.finfo(vectors.dtype).tiny)
     return vectors / norms.reshape(-1, *[1] * (vectors.dim() - 1))

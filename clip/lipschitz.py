@@ -1,4 +1,4 @@
-"""The Lipschitz penalty: the difference quotients of a pair set that moves uphill as it is used."""
+"""The Lipschitz penalty: difference quotients of a pair set that ascends with every evaluation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clip.quotients import Power, difference_quotients, judging, see
 class LipschitzPenalty:
     """Lip(f; X_Lip)^power, differentiable in the parameters; every call is one step of the ascent.
 
-    ``best`` is Algorithm 2 of the paper to the letter: the pairs ascend, then the largest quotient
-    is taken at the moved pairs. Its gradient needs a forward and a backward pass over one pair
-    more. ``mean`` takes the mean over the pairs before they move, and both sides share one backward
-    pass. Cost of a call, in passes over the pairs of the step:
+    ``best`` is Algorithm 2 of the paper as printed: the pairs ascend, then the penalty is the largest
+    quotient of the moved pairs. The gradient of ``best`` needs one more forward and backward pass over one
+    pair. ``mean`` is the mean over the pairs before they move, and one backward pass gives the gradients
+    in inputs and in parameters. A call costs, in passes over the pairs of the step:
 
     ======== ======= =========================== ==========================
     pairs    forward backward                    more with acceptance
@@ -30,14 +30,14 @@ class LipschitzPenalty:
     ======== ======= =========================== ==========================
 
     Args:
-        model: judged in evaluation mode and in full precision whatever mode it is in.
-        pairs: moved to the device and precision of the model.
-        ascent: how pairs move.
+        model: the network; the penalty evaluates it in evaluation mode and in full precision.
+        pairs: the pair set, which is moved to the device and precision of the model.
+        ascent: settings of the ascent by which pairs move.
         reduction: ``best`` or ``mean``.
         power: 1 is the paper's penalty, 2 the published code's.
-        pairs_per_step: pairs that a step looks at and moves, in turns, at least 1; None takes all.
-            ``best`` chooses among all pairs by the quotients they had when last looked at, and
-            evaluates the chosen one anew; ``mean`` is over the pairs of the turn.
+        pairs_per_step: number of pairs that a step evaluates and moves, in turns, at least 1; None takes
+            all pairs. ``best`` chooses among all pairs by their latest quotients and evaluates the chosen
+            pair anew; ``mean`` is the mean over the pairs of the turn.
 
     Raises:
         ValueError: a number or a name is out of range.
@@ -64,7 +64,7 @@ class LipschitzPenalty:
         self.power: Power = power
 
     def __call__(self) -> Tensor:
-        """The penalty, a scalar; moves pairs, except where autograd is off."""
+        """The penalty, a scalar; a call moves the pairs unless autograd is off."""
         with judging(self.model, self.pairs.points.device):
             if not torch.is_grad_enabled():
                 quotients = difference_quotients(self.model, self.pairs.points) ** self.power
@@ -72,7 +72,7 @@ class LipschitzPenalty:
             return self._best() if self.reduction == "best" else self._mean()
 
     def end_epoch(self) -> None:
-        """Refresh the pairs if that is their policy."""
+        """Draw the pairs anew if their policy is to do so after every epoch."""
         self.pairs.end_epoch()
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What attacks ascend: losses of one image each, positive differences of scores."""
+"""Losses that attacks ascend, one value for each image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def wrong_margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Largest logit of a wrong class minus the right one's, ``(n,)``: positive if misclassified."""
+    """Largest logit of a wrong class minus that of the right class, ``(n,)``: positive at errors."""
     right = logits.gather(1, labels[:, None])
     return _wrong(logits, labels).amax(dim=1) - right[:, 0]
 
@@ -18,8 +18,8 @@ def wrong_margins(logits: Tensor, labels: Tensor) -> Tensor:
 def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     """Logarithm of the odds against the right class, ``(n,)``.
 
-    The cross-entropy is softplus of it: both rise together and have the same direction of steepest
-    ascent, but the cross-entropy's gradient is lost in rounding where the right class leads.
+    The cross-entropy is the softplus of the log-odds, so both have the same direction of steepest ascent.
+    But the gradient of the cross-entropy is lost in rounding where the right class leads by much.
     """
     right = logits.gather(1, labels[:, None])
     return _wrong(logits, labels).logsumexp(dim=1) - right[:, 0]
@@ -28,8 +28,8 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
 def difference_of_logits_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     """Minus the lead of the right class over the gap between the first and the third logit, ``(n,)``.
 
-    Free of the scale of the logits (Croce and Hein, ICML 2020, Section 4). With two classes there is
-    no third logit, and the margin remains.
+    The ratio does not depend on the scale of the logits (Croce and Hein, ICML 2020, Section 4). Two
+    classes have no third logit, so the result is the margin.
     """
     margins = wrong_margins(logits, labels)
     if logits.shape[1] < 3:
@@ -45,16 +45,16 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def is_saturated(logits: Tensor, labels: Tensor) -> Tensor:
-    """Where rounding takes more than a thousandth of the cross-entropy's gradient, bool ``(n,)``.
+    """Whether rounding changes the cross-entropy's gradient by over a thousandth, bool ``(n,)``.
 
-    The gradient in the right logit is p - 1, of which a step of the floating-point grid around 1 is
-    left when the right class leads by much.
+    The gradient in the right logit is p - 1. If the right class leads by much, p rounds to 1 or to one of
+    the floating-point numbers next to 1.
     """
     lost = torch.finfo(logits.dtype).eps * 1e3
     return log_odds(logits.detach(), labels) < torch.tensor(lost, dtype=torch.float64).log().item()
 
 
-#: by name, called with logits ``(n, classes)`` and labels ``(n,)``
+#: Losses by name; each takes logits ``(n, classes)`` and labels ``(n,)``.
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": cross_entropy,
     "margin": wrong_margins,

@@ -22,28 +22,29 @@ def lower_bound(
 ) -> float:
     """Bound the Lipschitz constant of a network from below, at and around given images.
 
-    The spectral norm of the Jacobian from inputs to outputs (logits, if the model returns them;
-    normalisation that is part of the model counts), at the image where it is largest. Power
-    iteration only approaches that norm, from below: more iterations give a better bound, none
-    gives an upper one. Images must not influence each other's outputs in evaluation mode.
+    The bound is the largest spectral norm, over the images, of the Jacobian from inputs to outputs. The
+    outputs are logits if the model returns logits, and normalisation within the model counts. Power
+    iteration approaches the norm from below, so more iterations give a better bound. Images must not
+    influence each other's outputs in evaluation mode.
 
     Args:
-        model: judged in evaluation mode, in its own precision and on its own device; modes and
-            gradients are left as they were. Differentiated twice, unless iterations is None.
+        model: the network; it runs in evaluation mode, in its own precision and on its own device, and
+            its modes and gradients do not change. The model is differentiated twice, unless iterations
+            is None and there is no ascent.
         images: ``(n, *input_shape)`` with n >= 1; converted to the model's precision and device.
-        iterations: of the power method for each image, two vector-Jacobian products each. None
-            computes whole Jacobians instead, one product per output: exact at every image, and
+        iterations: iterations of the power method for each image, with two vector-Jacobian products
+            each. None computes whole Jacobians, with one product per output: exact at every image, and
             cheaper for classifiers with few classes.
         ascent_steps: steps of gradient ascent on the norm from every image. Piecewise linear
-            networks have no gradient to follow and stay where they are.
+            networks have no such gradient, so that their images do not move.
         ascent_step_size: length of a step, in the Euclidean norm of an input.
-        value_range: lowest and highest value of an input that the ascent may reach; None leaves it
-            free. Any point gives a valid bound of the constant over the whole space.
-        batch_size: images at a time.
-        generator: of the starting vectors; None always draws the same.
+        value_range: lowest and highest value of an input during the ascent; None for no limits. Every
+            point gives a valid lower bound of the constant over the whole space.
+        batch_size: number of images in one forward pass.
+        generator: random generator of the starting vectors; None always draws the same vectors.
 
     Raises:
-        ValueError: no images, a number that is out of range, or a Jacobian that is not finite.
+        ValueError: there are no images, a number is out of range, or a Jacobian is not finite.
     """
     _check(images, iterations, ascent_steps, ascent_step_size, batch_size)
     generator = generator or torch.Generator().manual_seed(0)
@@ -84,7 +85,7 @@ class _Search:
             if self._value_range is not None:
                 points = points.clamp(*self._value_range)
             local = Linearization(self._model, points)
-            # The last vectors are a good start: the Jacobian has changed little.
+            # Start from the last vectors, because the Jacobian has changed little.
             singular = self._singular(local, singular.right)
             largest = torch.maximum(largest, singular.norms)
         return largest.detach()

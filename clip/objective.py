@@ -1,4 +1,4 @@
-"""Objectives for anybody's training loop: a loss plus weighted penalties, with the same face."""
+"""Objectives for any training loop: a loss plus weighted penalties, behind one interface."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from clip.pairs import PairSet
 from clip.quotients import Power
 from clip.weights import WeightPenalty
 
-#: A batch's mean loss, from outputs and targets.
+#: Function from outputs and targets to the mean loss of a batch.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Evaluated(NamedTuple):
-    """One batch seen through an objective.
+    """The values of an objective on one batch.
 
     Attributes:
         total: the scalar to differentiate.
         loss: the mean loss alone, without a gradient.
-        outputs: of the network, without a gradient.
+        outputs: outputs of the network, without a gradient.
     """
 
     total: Tensor
@@ -41,11 +41,11 @@ class Penalty(Protocol):
         ...
 
     def end_epoch(self) -> None:
-        """Called after every epoch."""
+        """Finish an epoch; training loops call this method after every epoch."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state that a resumed run needs: tensors, numbers and strings."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -56,8 +56,8 @@ class Penalty(Protocol):
 class PenalisedLoss:
     """Loss plus weighted penalties, for any optimiser.
 
-    A penalty of weight 0 is not evaluated, so a step with all weights 0 is one of plain training to
-    the bit; a weight on an accelerator is not looked at and its penalty always evaluated.
+    A penalty of weight 0 is not evaluated, so a step with all weights 0 equals a step of plain training
+    bit by bit. The host does not read a weight on an accelerator, so its penalty is always evaluated.
 
     Args:
         model: the network.
@@ -87,8 +87,8 @@ class PenalisedLoss:
 
         Args:
             inputs: ``(batch, *input_shape)``.
-            targets: as the loss wants them.
-            forward: used for the batch in place of the model, for instance the same compiled.
+            targets: targets that the loss accepts.
+            forward: function that runs the batch in place of the model, such as the compiled model.
         """
         outputs = (forward or self.model)(inputs)
         loss = total = self.loss(outputs, targets)
@@ -99,22 +99,22 @@ class PenalisedLoss:
         return Evaluated(total, loss.detach(), outputs.detach())
 
     def update(self, accuracy: float | Tensor) -> None:
-        """Let every rule follow an accuracy in [0, 1]; call it after steps or after epochs.
+        """Update all rules by an accuracy in [0, 1]; call this method after steps or after epochs.
 
         Raises:
             ValueError: the accuracy is out of range.
         """
-        # A rule that steers several terms moves once.
+        # A rule that steers several terms is updated once.
         for rule in {id(rule): rule for rule in self._rules().values()}.values():
             rule.update(accuracy)
 
     def end_epoch(self) -> None:
-        """Refresh pairs whose policy says so."""
+        """Call `end_epoch` of all penalties."""
         for penalty, _ in self.terms.values():
             penalty.end_epoch()
 
     def weights(self) -> dict[str, float]:
-        """Present weight of every term, for logs; waits for the device if a weight is there."""
+        """Present weight of every term, for logs; the host waits for weights on an accelerator."""
         rules = self._rules()
         return {
             name: float(rules[name].weight if name in rules else weight)  # type: ignore[arg-type]
@@ -157,14 +157,14 @@ class Clip(PenalisedLoss):
     Args:
         model: the network.
         loss: mean loss of a batch, from outputs and targets.
-        pairs: X_Lip; ascends by one step whenever the Lipschitz term is evaluated.
+        pairs: X_Lip, which ascends by one step whenever the Lipschitz term is evaluated.
         lam: weight of the Lipschitz term: a number, at least 0, or a rule.
-        mu: weight of the norm of the weights, likewise; 0 leaves that term out. One rule may steer
-            both.
-        ascent: how pairs move.
+        mu: weight of the norm of the weights: a number, at least 0, or a rule; 0 leaves the term out.
+            One rule may steer both lam and mu.
+        ascent: settings of the ascent by which pairs move.
         reduction: ``best`` or ``mean``; see `clip.LipschitzPenalty`.
         power: p, 1 as in the paper or 2 as in its published code.
-        pairs_per_step: pairs that a step looks at, in turns; None takes all.
+        pairs_per_step: number of pairs that a step evaluates, in turns; None takes all pairs.
         weight_penalty: the term of mu; None is ``clip.WeightPenalty(model)``, with q = 1.
 
     Raises:

@@ -22,10 +22,10 @@ class Call:
     """One operation of a traced forward, with the values of the example run.
 
     Attributes:
-        node: in the graph.
-        arguments: positional, as values.
-        keywords: the others, as values.
-        value: the result.
+        node: node of the graph.
+        arguments: values of the positional arguments.
+        keywords: values of the keyword arguments.
+        value: value of the result.
         bounds: Lipschitz constants of the nodes that depend on the network's input.
     """
 
@@ -41,22 +41,22 @@ class Call:
         return isinstance(source, fx.Node) and source in self.bounds
 
     def incoming(self, index: int = 0) -> float:
-        """Bound of a positional argument, repeated by broadcasting; 0 if it is a constant."""
+        """Bound of a positional argument after broadcasting; 0 for a constant argument."""
         if not self.varies(index):
             return 0.0
         repeated = max(1.0, self.value.numel() / self.arguments[index].numel())
         return self.bounds[self.node.args[index]] * math.sqrt(repeated)  # type: ignore[index]
 
     def require_two(self, keywords: Collection[str] = ()) -> None:
-        """Refuse calls with anything but two positional arguments and the named keywords."""
+        """Raise ValueError for other calls than those with two positional arguments and these keywords."""
         if len(self.arguments) != 2 or self.keywords.keys() - set(keywords):
             raise ValueError(f"operation {self.node.name!r} is called in a way that has no rule")
 
     def only_first_varies(self) -> float:
-        """Bound of the first argument, where every other one has to be a constant.
+        """Bound of the first argument, which must be the only one that is not constant.
 
         Raises:
-            ValueError: another argument depends on the network's input, or the first does not.
+            ValueError: another argument depends on the network's input, or the first argument does not.
         """
         source = self.node.args[0]
         others = any(node in self.bounds for node in self.node.all_input_nodes if node != source)
@@ -84,7 +84,7 @@ def is_shape_query(node: fx.Node, value: Any) -> bool:
 
 
 def _same_entries(call: Call) -> float:
-    """Moves entries around, or drops some: nothing is repeated."""
+    """A function that moves or drops entries and repeats none."""
     first = call.only_first_varies()
     source = call.arguments[0]
     if call.value.numel() > source.numel() or call.value.dtype != source.dtype:
@@ -158,7 +158,7 @@ def _linear(call: Call) -> float:
 
 
 def _one(call: Call) -> float:
-    """Slopes of at most 1, whatever the other (constant) arguments are."""
+    """A function with slopes of at most 1, whatever its constant arguments are."""
     return call.only_first_varies()
 
 
@@ -167,7 +167,7 @@ def _as_module(kind: type[nn.Module], most_arguments: int = 8) -> OperationRule:
 
     Args:
         kind: the layer's type.
-        most_arguments: how many positional arguments the two have in the same order.
+        most_arguments: number of arguments that function and layer take in the same order.
     """
 
     def rule(call: Call) -> float:

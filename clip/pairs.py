@@ -16,13 +16,14 @@ Refresh = Literal["never", "epoch"] | int
 
 
 class PairSet:
-    """Pairs of points with what is known of each; the points move, their source stays.
+    """Pairs of points that move, with their latest quotients; a source draws the pairs.
 
     Args:
-        source: draws the pairs, at the beginning and whenever they are refreshed:
-            `clip.NoisyData`, `clip.DataPairs`, `clip.UniformPoints`, `clip.GivenPairs` or anything
-            with their `draw`.
-        refresh: ``"never"``, ``"epoch"``, or a number of steps, at least 1.
+        source: source that draws the pairs at the beginning and at each refresh: `clip.NoisyData`,
+            `clip.DataPairs`, `clip.UniformPoints`, `clip.GivenPairs` or another object with a method
+            `draw` (see `clip.PairSource`).
+        refresh: when pairs are drawn anew: ``"never"``, after every ``"epoch"``, or after a number of
+            steps, at least 1.
         value_range: lowest and highest value of an input, to which drawn and moved points are cut;
             None for no limits. The paper and its published code have none.
         min_distance: Euclidean distance, in units of the inputs, below which the two points of a
@@ -32,11 +33,11 @@ class PairSet:
 
     Attributes:
         points: ``(n, 2, *input_shape)``.
-        quotients: ``(n,)``, each pair's quotient when it was last looked at; 0 before that.
+        quotients: ``(n,)``, the latest quotient of each pair; 0 before its first evaluation.
         rates: ``(n,)``, factors of the ascent's step size that adaptation has reached.
 
     Raises:
-        ValueError: a setting is out of range, or the source draws something that is not pairs.
+        ValueError: a setting is out of range, or the source does not draw pairs.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class PairSet:
         return self
 
     def advance(self, count: int | None = None) -> slice:
-        """The pairs of the next step: the set in turns of `count`, or all of it.
+        """The pairs of the next step: `count` pairs in turns, or all pairs.
 
-        Refreshes first where that is due by the number of steps. The last turn of a round may be
-        shorter.
+        The pairs are drawn anew first if the policy asks for it after this number of steps. The last
+        turn of a round may be shorter.
 
         Raises:
             ValueError: the count is less than 1.
@@ -104,28 +105,28 @@ class PairSet:
             self.refresh()
 
     def refresh(self) -> None:
-        """Draw new pairs and forget what was known of the old ones."""
+        """Draw new pairs, and reset quotients, rates and turns."""
         self.points.copy_(self.limit(self.source.draw(self.generator).detach().clone()))
         self.quotients.zero_()
         self.rates.fill_(1)
         self._cursor = self._steps = 0
 
     def estimate(self) -> Tensor:
-        """Lip(f; X_Lip): the largest quotient, each as last looked at; a scalar on the device.
+        """Lip(f; X_Lip): the largest of the latest quotients, a scalar on the device.
 
-        A lower bound of the Lipschitz constant where all pairs were looked at with the present
-        weights; use `clip.lower_bound` to judge a finished network.
+        The estimate is a lower bound of the Lipschitz constant if all pairs were evaluated with the
+        present weights; use `clip.lower_bound` for a finished network.
         """
         return self.quotients.max()
 
     def limit(self, points: Tensor) -> Tensor:
-        """Push the points of a pair apart that are too close, then cut values to the range.
+        """Push the points of close pairs apart, then clamp values to the range, in place.
 
-        In place. Points that coincide exactly have no direction to part in and stay.
+        Points that coincide exactly have no direction and stay together.
         """
         steps = points[:, 0] - points[:, 1]
         distances = torch.linalg.vector_norm(steps.flatten(1), dim=1)
-        # Pushing nobody is skipped where looking is free.
+        # On the CPU a check is free, so that the push is skipped if no pair is close.
         if points.device.type != "cpu" or bool((distances < self.min_distance).any()):
             wanted = (self.min_distance / distances - 1).clamp(min=0).nan_to_num(0, 0, 0) / 2
             steps.mul_(per_pair(wanted, steps))
@@ -134,7 +135,7 @@ class PairSet:
         return points if self.value_range is None else points.clamp_(*self.value_range)
 
     def state_dict(self) -> dict[str, Any]:
-        """Points, quotients, rates, position and generator; the source is not part of it."""
+        """Points, quotients, rates, position and state of the generator, without the source."""
         return {
             "points": self.points.clone(),
             "quotients": self.quotients.clone(),

@@ -22,10 +22,10 @@ def per_axis(value: int | Sequence[int], axes: int) -> tuple[int, ...]:
 
 
 def _max_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
-    """Square root of the largest number of windows that one input is in.
+    """Square root of the largest number of windows that contain one input.
 
-    A maximum changes by no more than the largest change in its window, so the sum of squares over
-    the windows counts every input's change at most once for each window it is in.
+    A maximum changes by no more than the largest change in its window. So the sum of squares over the
+    windows counts the change of an input at most once for each window that contains it.
     """
     result = _single_output_shape(module, shape)
     settings = [
@@ -41,7 +41,7 @@ def _max_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
 def _largest_overlap(
     size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> int:
-    """Number of windows that the busiest position of one axis is in."""
+    """Largest number of windows that contain one position of an axis."""
     counts = [0] * size
     for output in range(outputs):
         for tap in range(kernel):
@@ -52,7 +52,7 @@ def _largest_overlap(
 
 
 def _adaptive_max_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
-    """As `_max_pool`: windows overlap by rounding where the sizes do not divide."""
+    """See `_max_pool`; windows overlap if the output size does not divide the input size."""
     result = _single_output_shape(module, shape)
     count = 1
     for size, outputs in zip(shape[-axes:], result[-axes:], strict=True):
@@ -65,7 +65,7 @@ def _adaptive_max_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> B
 
 
 def _average_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
-    """Exact: the operator is a tensor product of averages along single axes."""
+    """The exact norm, because the operator is a tensor product of averages along single axes."""
     if getattr(module, "divisor_override", None) is not None:
         raise ValueError("divisor_override has no rule: leave it out and scale the result instead")
     settings = [per_axis(v, axes) for v in (module.kernel_size, module.stride, module.padding)]
@@ -80,7 +80,7 @@ def _average_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
 
 
 def _adaptive_average_pool(module: Any, shape: Shape, _: BoundOf, *, axes: int) -> Bound:
-    """Exact, as `_average_pool`: 1 / sqrt(pixels) for the global average."""
+    """The exact norm, see `_average_pool`; 1 / sqrt(pixels) for the global average."""
     result = output_shape(module, shape)
     norms = map(_operator_norm, [F.adaptive_avg_pool1d] * axes, shape[-axes:], result[-axes:])
     return Bound(math.prod(norms), result)

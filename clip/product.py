@@ -27,18 +27,19 @@ _BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class ProductNorm:
     """(C_sigma prod_l |W_l|)^power, differentiable in the parameters.
 
-    Spectral norms of linear layers with a side of at most 256 are exact. Larger ones and
-    convolutions (at the size of their input, whatever their padding) go on with a subspace
-    iteration that keeps its vectors from call to call: an estimate from below, which follows the
-    norm while weights change slowly, good as a penalty and no certificate; `clip.upper_bound` is
-    one. Batch normalisation counts with its largest scale in evaluation mode. C_sigma are the
-    bounds that `clip.layer_bounds` gives layers without parameters.
+    Spectral norms of linear layers with a side of at most 256 are exact. The norms of larger linear
+    layers and of convolutions (at the size of their input, with any padding) are estimated from below by
+    a subspace iteration, which keeps its vectors from call to call and so follows slow changes of the
+    weights. The estimate serves as a penalty; for a guaranteed bound use `clip.upper_bound`. The norm of
+    batch normalisation is its largest scale in evaluation mode. C_sigma is the product of the bounds
+    that `clip.layer_bounds` gives for layers without parameters.
 
     Args:
-        model: layers in sequence, of the types named above and layers without parameters.
+        model: layers in sequence: linear layers, convolutions, batch normalisation, and layers without
+            parameters.
         input_shape: shape of one input, without the batch.
         power: 1, or 2 for the square.
-        iterations: of the subspace at every call, at least 1.
+        iterations: iterations of the subspace at every call, at least 1.
 
     Raises:
         BoundError: the model cannot be bounded.
@@ -56,7 +57,7 @@ class ProductNorm:
         self.power, self.iterations = power, iterations
         bounds = layer_bounds(model, input_shape)
         if not math.isclose(math.prod(bounds.values()), upper_bound(model, input_shape)):
-            raise BoundError("the model has branches: (4.5) is a product over layers in sequence")
+            raise BoundError("the model has branches: must be a sequence of layers, as in (4.5)")
         model = uncompiled(model)
         modules = {name or type(model).__name__: module for name, module in model.named_modules()}
         _check_covered(modules)
@@ -81,7 +82,7 @@ class ProductNorm:
         return (self._constant * torch.stack(norms).prod()) ** self.power
 
     def end_epoch(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Vectors of the iterations."""
@@ -94,10 +95,10 @@ class ProductNorm:
 
 
 class _Factor:
-    """One layer's norm.
+    """The norm of one layer.
 
     Attributes:
-        vectors: what is kept between calls, with orthonormal rows; empty for an exact norm.
+        vectors: vectors of the subspace iteration, orthonormal rows; empty for an exact norm.
     """
 
     def __init__(self, module: Any) -> None:
@@ -109,7 +110,7 @@ class _Factor:
 
 
 class _Exact(_Factor):
-    """A linear layer: u^T W v with the top singular vectors, whose gradient u v^T is the norm's."""
+    """A linear layer: u^T W v with the top singular vectors; its gradient u v^T is that of the norm."""
 
     def __call__(self, iterations: int) -> Tensor:
         weight = self.module.weight
@@ -125,10 +126,10 @@ class _Exact(_Factor):
 
 
 class _Iterated(_Factor):
-    """A linear map that is applied to inputs: a large linear layer, or a convolution.
+    """A large linear layer or a convolution, whose norm comes from a subspace iteration.
 
-    Iterates several vectors at once, because penalising the largest singular value drives it among
-    the next ones, where a single vector gets nowhere.
+    The penalty drives the largest singular value close to the following ones, and a power iteration with
+    a single vector would then converge too slowly. So several vectors are iterated at once.
     """
 
     def __init__(self, module: Any, shape: Shape) -> None:

@@ -33,29 +33,29 @@ def pgd(
 ) -> Attacked:
     """Projected gradient ascent on the loss, inside a ball around each image.
 
-    Every iterate is judged, not the last one alone, and an image that is misclassified is not
-    searched any further. The first start is the image itself, later ones are random points of the
-    ball. After each step follows the projection onto the ball, then onto the range of values; for
-    images within the range the second does not leave the ball.
+    Every iterate is classified, and the search for an image ends when it is misclassified. The first
+    start is the image itself, later starts are random points of the ball. Each step is followed by the
+    projection onto the ball and then onto the range of values; for images within the range the second
+    projection does not leave the ball.
 
     Args:
-        model: returns logits ``(n, classes)``.
+        model: network that returns logits ``(n, classes)``.
         images: ``(n, *input_shape)``; converted to the model's precision and device.
         labels: int64 ``(n,)``.
-        radii: of the balls, at least 0.
-        norm: of the balls.
-        step_rule: ``gradient`` follows the gradient, scaled to norm one; ``sign`` its signs. None:
-            the direction of steepest ascent, gradient for l2 and sign for linf.
-        step_size: length of a step, in the ball's norm with the rule ``gradient``; each entry's
-            change with the rule ``sign``. None: 2.5 * radius / steps.
-        steps: for each start, at least 1.
+        radii: radii of the balls, each at least 0.
+        norm: norm of the balls, ``l2`` or ``linf``.
+        step_rule: direction of a step: ``gradient`` is the gradient, scaled to norm one, ``sign`` its
+            signs. None takes the direction of steepest ascent: gradient for l2 and sign for linf.
+        step_size: length of a step in the ball's norm with the rule ``gradient``, change of each entry
+            with the rule ``sign``. None: 2.5 * radius / steps.
+        steps: number of steps from each start, at least 1.
         restarts: number of starts, at least 1.
-        loss: ``cross_entropy``; ``margin``: the largest logit of a wrong class minus the right
-            one's; or ``dlr``, the margin over the gap between the first and the third logit. Where
-            its gradient vanishes, is lost in rounding or is not finite, the margin of the scores
-            before the last activation takes over, and the result says at which images.
+        loss: ``cross_entropy``; ``margin``, the largest logit of a wrong class minus that of the right
+            class; or ``dlr``, the margin over the gap between the first and the third logit. Where the
+            gradient of the loss vanishes, is lost in rounding or is not finite, the margin of the scores
+            before the last activation takes over; `Attacked.masked` marks these images.
         value_range: lowest and highest value of an input; None for no limits.
-        generator: of the random starts; None always draws the same.
+        generator: random generator of the starts; None always draws the same starts.
 
     Raises:
         ValueError: a number or a name is out of range, shapes do not fit, images leave the range of
@@ -96,9 +96,9 @@ def fgsm(
     value_range: tuple[float, float] | None = (0.0, 1.0),
     generator: torch.Generator | None = None,
 ) -> Attacked:
-    """One step from the image to the boundary of the ball: by signs in linf, the gradient in l2.
+    """One step from the image to the boundary of the ball, along signs in linf, the gradient in l2.
 
-    Args and errors are those of `pgd`; nothing is random.
+    Arguments and errors are those of `pgd`. The attack uses no random numbers.
     """
     return pgd(
         model,
@@ -126,16 +126,16 @@ def paper_pgd(
 ) -> Attacked:
     """The attack of the CLIP paper (eq. 14): an l2 ball, but steps along the signs.
 
-    Unusual, and weaker than `pgd` at its defaults. A step of 0.25 in each of 784 pixels has the
-    Euclidean length 7, far beyond the radius of 2, so each step is mostly undone by the projection
-    and the iterates jump on the sphere instead of climbing; all pixels count alike, however small
-    their gradient. Kept to compare with the published tables; report `pgd` beside it.
+    The attack is weaker than `pgd` at its defaults. A step of 0.25 in each of 784 pixels has the Euclidean
+    length 7, far beyond the radius of 2. So the projection undoes most of each step, the iterates jump on
+    the sphere and do not ascend, and all pixels get equal steps, however small their gradients. The attack
+    serves comparisons with the published tables; report `pgd` or `strong` beside it.
 
-    The paper states neither the start nor a range of values: it starts at the image here, without
-    limits; the published code limits values to (0, 1), uses 0.5 as step size and rescales onto the
-    sphere in place of projecting.
+    The paper states neither the start nor a range of values. This attack starts at the image and has no
+    limits by default; the published code limits values to (0, 1), takes the step size 0.5, and rescales
+    onto the sphere in place of projecting.
 
-    Args and errors are those of `pgd`; nothing is random.
+    Arguments and errors are those of `pgd`. The attack uses no random numbers.
     """
     return pgd(
         model,

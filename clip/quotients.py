@@ -21,14 +21,14 @@ Power = Literal[1, 2]
 
 
 class Seen(NamedTuple):
-    """Pairs as a network sees them.
+    """Difference quotients of pairs, and their gradients in inputs and parameters.
 
     Attributes:
         quotients: ``(m,)``; 0 where the two points coincide.
         gradients: ``(m, 2, *input_shape)``, L times the gradient of L at both ends, which is half
             the gradient of L^2; 0 where the two points coincide.
-        parameters: gradient of the mean of L^power over the pairs in each of the given parameters;
-            None for one that does not enter.
+        parameters: gradient of the mean of L^power over the pairs in each of the given parameters; None
+            for a parameter that the outputs do not depend on.
     """
 
     quotients: Tensor
@@ -42,14 +42,14 @@ def difference_quotients(model: nn.Module, points: Tensor) -> Tensor:
     A pair whose points coincide has quotient 0 and gradient 0, where the quotient is undefined.
 
     Args:
-        model: judged in the mode it is in.
+        model: the network, which is run in its present mode.
         points: ``(m, 2, *input_shape)``, in the precision and on the device of the model.
 
     Returns:
         ``(m,)``.
 
     Raises:
-        ValueError: the points have another shape.
+        ValueError: the points have no such shape.
     """
     if points.dim() < 3 or points.shape[1] != 2:
         raise ValueError(f"points must have shape (m, 2, *input_shape), got {tuple(points.shape)}")
@@ -61,12 +61,12 @@ def see(
 ) -> Seen:
     """Quotients of pairs and their gradients, from one forward and one backward pass.
 
-    Equal to what autograd makes of `difference_quotients`.
+    The gradients equal those that autograd computes for `difference_quotients`.
 
     Args:
-        model: judged in the mode it is in.
+        model: the network, which is run in its present mode.
         points: ``(m, 2, *input_shape)`` with m >= 1.
-        parameters: in which the gradient of the mean of L^power is wanted as well.
+        parameters: parameters in which the gradient of the mean of L^power is computed, too.
         power: 1 or 2.
     """
     with torch.enable_grad():
@@ -74,8 +74,9 @@ def see(
         outputs = outputs_of(model, leaf)
     quotients, steps, changes, distances = measure(points, outputs.detach())
     inverse = _inverse(distances.square())
-    # Derivative of what is differentiated with respect to L^2 / 2 of each pair: 1 for the sum of
-    # L^2 / 2, and otherwise that of the mean of L^power, which is undone on the input side.
+    # The backward pass differentiates a function of L^2 / 2: the sum over pairs without parameters, the
+    # mean of L^power with parameters. `share` is the derivative of the mean, which is divided out of the
+    # gradients in the inputs afterwards.
     share = None
     if parameters:
         share = torch.full_like(quotients, 2) if power == 2 else _inverse(quotients)
@@ -83,11 +84,11 @@ def see(
     ahead = changes * (inverse if share is None else share * inverse)[:, None]
     cotangents = torch.stack((ahead, -ahead), dim=1)
     pulled, *found = _pull(outputs, [leaf, *parameters], cotangents)
-    # Contiguous, because a gradient may be one number seen at many places.
+    # Make the gradient contiguous, because it may be an expanded view of one number.
     gradients = torch.zeros_like(points) if pulled is None else pulled.contiguous()
     if share is not None:
         gradients.mul_(per_pair(_inverse(share), points))
-    # The distance in the denominator pulls the two ends together.
+    # The derivative of the distance in the denominator pulls the two points together.
     inward = steps.mul_(per_pair(quotients.square() * inverse, steps))
     gradients[:, 0] -= inward
     gradients[:, 1] += inward
@@ -96,7 +97,7 @@ def see(
 
 @contextlib.contextmanager
 def judging(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Evaluation mode in full precision: a quotient is a small difference of large numbers."""
+    """Evaluation mode without autocast, because quotients are small differences of large numbers."""
     kind = device.type
     half = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     full = torch.autocast(kind, enabled=False) if half else contextlib.nullcontext()
@@ -105,12 +106,12 @@ def judging(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def per_pair(values: Tensor, points: Tensor) -> Tensor:
-    """Numbers ``(m,)`` in the shape ``(m, 1, ...)`` that scales points pair by pair."""
+    """Numbers ``(m,)`` in the shape ``(m, 1, ...)``, which broadcasts over the points of each pair."""
     return values.reshape(-1, *[1] * (points.dim() - 1))
 
 
 class Measured(NamedTuple):
-    """Sizes that make up the quotients of m pairs.
+    """Quotients of m pairs, with numerators and denominators.
 
     Attributes:
         quotients: ``(m,)``.
@@ -136,7 +137,7 @@ def measure(points: Tensor, outputs: Tensor) -> Measured:
 
 
 def outputs_of(model: nn.Module, points: Tensor) -> Tensor:
-    """What a network makes of pairs: ``(m, 2, *input_shape)`` to ``(m, 2, outputs)``."""
+    """Outputs of a network at pairs ``(m, 2, *input_shape)``, flattened to ``(m, 2, outputs)``."""
     return model(points.flatten(0, 1)).flatten(1).unflatten(0, (len(points), 2))
 
 

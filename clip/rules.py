@@ -1,4 +1,4 @@
-"""Which rule bounds which type of module; anybody may register one for a type of their own."""
+"""Rules that bound modules, by type; users may register rules for types of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RULES: dict[type[nn.Module], Rule] = {
     **pooling.RULES,
 }
 _ACCEPTED: set[type[nn.Module]] = set()
-#: What a subclass may replace without changing what it computes once it is built.
+#: Attributes that a subclass may replace without a change of its forward pass.
 _HARMLESS = frozenset(
     {
         "__init__",
@@ -69,15 +69,16 @@ _HARMLESS = frozenset(
 def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
     """Bound modules of a type by a rule, in place of an earlier rule or of tracing.
 
-    Subclasses that override nothing of the type are covered too, and those that `accept_subclass`
-    names. A rule is trusted: it must hold for all inputs in evaluation mode. A type of one's own needs
-    no registration if it has a method `lipschitz_bound(shape)`, which gets the shape of an input and
+    The rule also covers subclasses that override no method of the type, and subclasses that
+    `accept_subclass` names. A rule is not checked: it must hold for all inputs in evaluation mode. A type
+    with a method `lipschitz_bound(shape)` needs no registration; the method gets the shape of an input and
     returns the constant and the shape of the output, both without the batch.
 
     Args:
         module_type: a class of modules.
-        rule: called with the module, the shape of its input without the batch, and a callback that
-            bounds a sub-module at a shape; returns a `clip.Bound`; see `clip.chain` and `clip.add`.
+        rule: function of the module, the shape of its input without the batch, and a callback that
+            bounds a sub-module at a shape. The function returns a `clip.Bound`; see `clip.chain` and
+            `clip.add`.
 
     Raises:
         TypeError: the type is not a class of modules.
@@ -100,12 +101,13 @@ def register_rule(module_type: type[nn.Module], rule: Rule) -> None:
 def accept_subclass(module_type: type[nn.Module]) -> None:
     """Bound a subclass by its base's rule, although it overrides methods.
 
-    For classes that compute the same map in another way. A class may say so itself, without `clip`:
-    with ``computes_like_base = True`` in its own body (subclasses of it have to say it again).
+    The function serves classes that compute the map of their base in another way. A class may also
+    declare ``computes_like_base = True`` in its own body, without `clip`; subclasses do not inherit the
+    declaration.
 
     Args:
-        module_type: a class of modules; must compute, for all inputs in evaluation mode, what its
-            base computes with the same parameters.
+        module_type: a class of modules. For all inputs in evaluation mode it must compute what its base
+            computes with the same parameters.
 
     Raises:
         TypeError: the type is not a class of modules.
@@ -118,10 +120,10 @@ def accept_subclass(module_type: type[nn.Module]) -> None:
 def find_rule(module: nn.Module) -> Rule | None:
     """The rule of the module's type, or of a base class whose map it keeps.
 
-    The nearest class in the order of inheritance counts that has a rule (`register_rule`) or that says
-    its bound itself, with a method `lipschitz_bound(shape)`; of a class that has both, the rule. Either
-    holds if no other class, and nothing set on the object itself, replaces an attribute of that class
-    that may compute: `forward`, `_conv_forward`, `__call__`, the iteration over a container, and so on.
+    The base is the nearest class, in the order of inheritance, with a rule (`register_rule`) or with a
+    method `lipschitz_bound(shape)`; a rule precedes the method. The base's bound holds if neither another
+    class nor the object itself replaces an attribute of the base that may take part in the computation:
+    `forward`, `_conv_forward`, `__call__`, the iteration over a container, and so on.
     """
     base = ruled_base(module)
     if base is None or replaced_methods(module) or overridden(type(module), base):
@@ -130,9 +132,9 @@ def find_rule(module: nn.Module) -> Rule | None:
 
 
 def _own_answer(module: nn.Module, shape: Shape, bound: BoundOf) -> Bound:
-    """What a layer says of itself, if its parts are what the layer takes them for."""
+    """The bound of a layer's own method `lipschitz_bound`, after a check of the layer's parts."""
     for name, part in module.named_modules():
-        # Of parametrisations only the present value counts, not how they come by it.
+        # Only the present value of a parametrisation counts, so its modules are not checked.
         if part is not module and "parametrizations" not in name.split("."):
             _check_part(name, part)
     answer: Any = module.lipschitz_bound(shape)  # type: ignore[operator]
@@ -141,7 +143,7 @@ def _own_answer(module: nn.Module, shape: Shape, bound: BoundOf) -> Bound:
         return Bound(float(value), tuple(int(side) for side in output))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"lipschitz_bound returned {answer!r}, not a number and the shape of the output"
+            f"lipschitz_bound returned {answer!r} (must be a number and the shape of the output)"
         ) from error
 
 
@@ -172,7 +174,7 @@ def replaced_methods(module: nn.Module) -> list[str]:
 
 
 def overridden(kind: type, base: type) -> list[str]:
-    """Attributes of a base class that a class, or another base of it, replaces; the harmless apart."""
+    """Attributes of `base` that `kind` or another of its bases replaces, without the harmless ones."""
     others = [other for other in kind.__mro__ if other not in base.__mro__]
     return sorted(
         {
@@ -186,7 +188,7 @@ def overridden(kind: type, base: type) -> list[str]:
 
 
 def ruled_base(module: nn.Module) -> type | None:
-    """The nearest class with a rule or an answer of its own, whether or not it holds for the module."""
+    """The nearest class with a rule or a `lipschitz_bound`, which need not hold for the module."""
     return next((kind for kind in type(module).__mro__ if _has_rule(kind)), None)
 
 

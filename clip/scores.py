@@ -1,7 +1,7 @@
-"""The scores that a network's last activation is applied to.
+"""The scores of a network before its last activation.
 
-A sigmoid or a ReLU behind the last layer keeps the order of the classes and hides the gradient: it
-saturates. Attacks therefore climb what such an activation is applied to, and judge what comes out.
+A sigmoid or a ReLU behind the last layer keeps the order of the classes but saturates, so that gradients
+vanish. Attacks therefore ascend on the scores before such an activation, and classify by its outputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-#: never lower the score of a class below that of another one that it led before
+#: Non-decreasing functions, which keep the order of the classes.
 _ORDER_KEEPING = frozenset(
     {
         "sigmoid",
@@ -31,20 +31,20 @@ _ORDER_KEEPING = frozenset(
     }
 )
 _OVER_CLASSES = frozenset({"softmax", "log_softmax"})
-#: same numbers in another form
+#: Functions that keep all numbers and change shape, dtype or memory only.
 _FORMS = frozenset(
     ["flatten", "reshape", "view", "squeeze", "contiguous", "clone", "float", "double", "to"]
 )
 
 
 def outputs_and_scores(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """A network's outputs, and the scores before activations that end it (else the outputs again).
+    """The outputs of a network, and the scores before its final activations (the outputs if none).
 
-    Activations are seen whether they are modules or functions and wherever they are called, as long
-    as Python calls them; what is done in compiled or scripted code is not seen.
+    Final activations are found if Python calls them, as modules or as functions; those in compiled or
+    scripted code are not found.
 
     Args:
-        model: judged in its present mode.
+        model: the network, which is run in its present mode.
         images: ``(n, *input_shape)``.
     """
     watcher = _Watcher()
@@ -59,11 +59,11 @@ def outputs_and_scores(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor
 
 
 class _Watcher(TorchFunctionMode):
-    """Notes what order-keeping functions are applied to.
+    """Notes the arguments of order-keeping functions.
 
     Attributes:
-        before: by the identity of a result, the result (kept, or its identity would be given to
-            another tensor) and the scores behind it.
+        before: by the id of a result, the result and the scores before the function. The result is kept,
+            because Python may give the id of a freed tensor to a new one.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class _Watcher(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if _keeps_order(name.rstrip("_"), args, kwargs):
             in_place = name.endswith("_") or kwargs.get("inplace") is True or True in _flags(args)
-            # An activation in place leaves nothing of what it is applied to.
+            # An activation in place overwrites its argument.
             scores = source.clone() if in_place else source
             result = func(*args, **kwargs)
             self.before[id(result)] = (result, scores)

@@ -16,15 +16,16 @@ from clip.losses import wrong_margins
 
 @dataclass
 class State:
-    """The best that has been found for every image so far.
+    """The best candidate for every image so far.
 
     Attributes:
-        images: the clean ones, ``(n, *input_shape)``.
+        images: clean images, ``(n, *input_shape)``.
         labels: int64 ``(n,)``.
-        found: misclassified if possible, else with the largest wrong margin, shaped as images.
-        broken: bool ``(n,)``, whether found is misclassified.
-        margins: ``(n,)``, of found: largest wrong logit minus the right one.
-        masked: bool ``(n,)``, whether the gradient of a loss was of no use at some step.
+        found: best candidates, of the shape of the images: misclassified if possible, else with the
+            largest margin of a wrong class.
+        broken: bool ``(n,)``, whether `found` is misclassified.
+        margins: ``(n,)``, largest logit of a wrong class minus that of the right class, at `found`.
+        masked: bool ``(n,)``, whether the gradient of a loss was unusable at some step.
     """
 
     images: Tensor
@@ -36,10 +37,10 @@ class State:
 
     @classmethod
     def begin(cls, model: nn.Module, images: Tensor, labels: Tensor) -> State:
-        """Judge the clean images.
+        """Classify the clean images.
 
         Raises:
-            ValueError: outputs are no finite logits, or a label is none of their classes.
+            ValueError: outputs are not finite logits, or a label is not one of the classes.
         """
         logits = judge(model, images)
         classes = logits.shape[1]
@@ -58,7 +59,7 @@ class State:
         return (~self.broken).nonzero()[:, 0]
 
     def update(self, indices: Tensor, candidates: Tensor, logits: Tensor) -> None:
-        """Keep candidates for the images with the given indices where they are better."""
+        """Replace `found` by candidates, for the images with these indices, where these are better."""
         labels = self.labels[indices]
         broken = logits.argmax(dim=1) != labels
         margins = wrong_margins(logits, labels)
@@ -97,7 +98,7 @@ class Search:
     ) -> None:
         """Search a ball around every image that is not broken yet, one start after the other."""
         for restart in range(self.restarts):
-            # Drawn for all images, so that one's start does not depend on the others' fates.
+            # Draw for all images, so that the start of an image does not depend on which others are broken.
             start = torch.zeros_like(state.images)
             if restart > 0:
                 start = random_perturbations(state.images, radius, self.norm, generator)

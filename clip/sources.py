@@ -1,6 +1,6 @@
-"""Where pairs of points come from: each source draws a fresh set of pairs from a generator.
+"""Sources of pairs of points: each source draws a set of pairs from a random generator.
 
-Numbers are drawn on the generator's device, so that a set does not depend on that of the data.
+Numbers are drawn on the generator's device, so that a set does not depend on the device of the data.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from clip.choices import NoiseKind
 
 
 class PairSource(Protocol):
-    """What `clip.PairSet` draws from."""
+    """The interface of sources, from which `clip.PairSet` draws pairs."""
 
     def draw(self, generator: Generator) -> Tensor:
-        """Pairs ``(n, 2, *input_shape)`` of one shape at every call, n >= 1."""
+        """Draw pairs ``(n, 2, *input_shape)``, n >= 1; the shape is the same at every call."""
         ...
 
 
@@ -29,10 +29,10 @@ class NoisyData:
     """Images and noisy copies of them (CLIP paper, section 4.2).
 
     Attributes:
-        images: pool of floating-point images ``(N, *input_shape)``; stays where it is.
-        count: pairs to draw, 1 to N, each from another image; None takes all in their order.
-        noise: scale r of the noise, in units of the images, positive. Not stated in the paper;
-            0.1 with `one_sided` is the published code's.
+        images: pool of floating-point images ``(N, *input_shape)``, which stays on its device.
+        count: number of pairs, 1 to N, each from another image; None takes all images in their order.
+        noise: scale r of the noise, in units of the images, positive. The paper does not state r; the
+            published code takes 0.1 with `one_sided`.
         kind: `normal`, `uniform` or `one_sided`; see `NoiseKind`.
 
     Raises:
@@ -61,11 +61,11 @@ class NoisyData:
 
 @dataclass(frozen=True)
 class DataPairs:
-    """Pairs of different images, which measure the network between the data.
+    """Pairs of different images, whose quotients measure the network between the data.
 
     Attributes:
-        images: pool of floating-point images ``(N, *input_shape)``, N >= 2; stays where it is.
-        count: pairs to draw, at least 1; an image may be in several.
+        images: pool of floating-point images ``(N, *input_shape)``, N >= 2, which stays on its device.
+        count: number of pairs, at least 1; an image may be in several pairs.
 
     Raises:
         ValueError: a setting is out of range, or the images have no entries to draw from.
@@ -89,16 +89,16 @@ class DataPairs:
 
 @dataclass(frozen=True)
 class UniformPoints:
-    """Random points of a box, paired with others or with noisy copies (Figure 2 of the CLIP paper).
+    """Random points of a box, paired with other random points or with noisy copies (CLIP, Figure 2).
 
     Attributes:
-        shape: of one input.
+        shape: shape of one input.
         count: pairs to draw, at least 1.
         low: lower end of every entry.
-        high: upper end, above `low`.
-        noise: scale of the noise, at least 0; 0 pairs independent points of the box. A noisy copy
-            may leave the box, unless `clip.PairSet` limits values.
-        kind: of the noise; see `NoiseKind`.
+        high: upper end of every entry, above `low`.
+        noise: scale of the noise, at least 0; with 0 pairs are independent points of the box. A noisy
+            copy may leave the box, unless `clip.PairSet` limits values.
+        kind: kind of the noise; see `NoiseKind`.
 
     Raises:
         ValueError: a setting is out of range.
@@ -132,7 +132,7 @@ class UniformPoints:
 
 @dataclass(frozen=True)
 class GivenPairs:
-    """Arbitrary pairs; drawing gives them back as they are.
+    """Given pairs; `draw` returns a copy of them.
 
     Attributes:
         points: floating-point ``(n, 2, *input_shape)``, n >= 1.

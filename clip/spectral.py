@@ -1,4 +1,4 @@
-"""Largest singular values that are safe to call an upper bound."""
+"""Spectral norms that are enlarged by their rounding error, so that they are upper bounds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def as_double(tensor: Tensor) -> Tensor:
 
 
 def spectral_norms(matrices: Tensor) -> Tensor:
-    """Spectral norms of a batch of matrices, never less than the truth.
+    """Spectral norms of a batch of matrices, never less than the exact norms.
 
-    The largest eigenvalue of the smaller of the two Gram matrices: squaring costs accuracy for
-    small singular values only, and the largest is the one that is asked for. This is no iteration
-    that could stop early, so close singular values do no harm.
+    The norm is the root of the largest eigenvalue of the smaller Gram matrix. A Gram matrix loses
+    accuracy for small singular values only. The eigenvalues come from a direct solver, so that close
+    singular values do not slow it down.
 
     Args:
         matrices: float64 or complex128, ``(..., rows, columns)``.
@@ -44,7 +44,7 @@ def spectral_norms(matrices: Tensor) -> Tensor:
     scale = matrices.abs().amax()
     if scale == 0:
         return matrices.new_zeros(matrices.shape[:-2], dtype=torch.float64)
-    # Entries of order one, so that no square over- or underflows.
+    # Scale entries to order one, so that no square overflows or underflows.
     matrices = matrices / scale
     rows, columns = matrices.shape[-2:]
     gram = matrices @ matrices.mH if rows <= columns else matrices.mH @ matrices

@@ -1,4 +1,4 @@
-"""The attack to report: a union of attacks, none of which can be stronger than the whole."""
+"""The attack to report: a union of attacks, which is at least as strong as each of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip.gradients import judge
 from clip.projected import paper_pgd, pgd
 from clip.search import State
 
-#: what each start climbs, one after the other
+#: Losses that the ascent from each start takes, one after the other.
 _LOSSES: tuple[str, ...] = ("cross_entropy", "dlr", "margin")
 
 
@@ -32,25 +32,25 @@ def strong(
 ) -> Attacked:
     """A union of `clip.attacks.pgd`, `paper_pgd` (l2) and `auto_pgd` with three losses.
 
-    `auto_pgd` climbs cross-entropy, difference-of-logits ratio and margin of the scores before a
-    final activation, from each of its starts, for the images that nothing before has broken. An
-    image counts as broken if one attack breaks it, so that at the same radius, norm, range of values
-    and number of steps no attack of the union leaves a smaller accuracy. Still an upper bound of the
-    robust accuracy, and beaten by the ensemble of Croce and Hein where theirs finds more.
+    `auto_pgd` ascends on cross-entropy, difference-of-logits ratio and margin of the scores before a
+    final activation, from each of its starts, for the images that no earlier attack has broken. An image
+    counts as broken if one attack breaks it. So at the same radius, norm, range of values and number of
+    steps no attack of the union leaves a smaller accuracy than the union. The result is an upper bound
+    of the robust accuracy; the ensemble of Croce and Hein may find a smaller one.
 
     Args:
-        model: returns logits ``(n, classes)``.
+        model: network that returns logits ``(n, classes)``.
         images: ``(n, *input_shape)``; converted to the model's precision and device.
         labels: int64 ``(n,)``.
-        radii: of the balls, at least 0.
-        norm: of the balls.
-        steps: of every attack, for each of its starts, at least 1.
-        restarts: starts of `auto_pgd` with each loss, at least 1; the others have one.
+        radii: radii of the balls, each at least 0.
+        norm: norm of the balls, ``l2`` or ``linf``.
+        steps: number of steps of every attack from each of its starts, at least 1.
+        restarts: number of starts of `auto_pgd` with each loss, at least 1; other attacks have one.
         value_range: lowest and highest value of an input, for all attacks; None for no limits.
-        generator: of the random starts; None always draws the same.
+        generator: random generator of the starts; None always draws the same starts.
 
     Raises:
-        ValueError: as `clip.attacks.pgd`.
+        ValueError: see `clip.attacks.pgd`.
     """
     check_data(images, labels, radii, value_range)
     climb = AutoClimb(norm=norm, steps=steps, restarts=restarts, value_range=value_range)
@@ -83,12 +83,12 @@ def strong(
 
 
 def _join(model: nn.Module, state: State, attacked: Attacked, radius: float) -> None:
-    """Take over what another attack found at a radius."""
+    """Update the state by the images that another attack found at a radius."""
     candidates = attacked.images[radius]
     state.update(
         torch.arange(len(candidates)).to(candidates.device), candidates, judge(model, candidates)
     )
-    # Rounding may differ from batch to batch, and what was found stays found.
+    # Outputs may round differently in another batch; an image that was broken once stays broken.
     missed = attacked.broken[radius] & ~state.broken
     state.found[missed] = candidates[missed]
     state.broken[missed] = True

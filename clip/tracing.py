@@ -1,9 +1,9 @@
-"""Bounds of modules that have no rule: their forward is traced, and bounded node by node.
+"""Bounds of modules without a rule: their forward is traced and bounded node by node.
 
 `torch.fx` records the forward as a graph of sub-modules, which are bounded as a whole, and of
-functions, which need a rule in `clip.operations`. Tracing can miss what Python does with the real
-tensors (a branch on their type, an assignment in place), so the graph is run beside the module and
-must give the same output, and no value may be overwritten before its last use.
+functions, which need a rule in `clip.operations`. Tracing can miss what Python does with the actual
+tensors (a branch on their type, an assignment in place). So the graph must give the output of the module
+on an example, and no value may be overwritten before its last use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from clip.composition import Bound, BoundOf, Shape
 from clip.evaluation import check_batch, example_input
 from clip.operations import Call, is_shape_query, operation_rule
 
-#: Notes the bound of an operation by the name of its node.
+#: Callback that notes the bound of an operation, by the name of its node.
 Record = Callable[[str, float], None]
 
 
@@ -28,10 +28,10 @@ def trace_bound(module: nn.Module, shape: Shape, bound: BoundOf, record: Record)
     """Bound a module from its traced forward.
 
     Args:
-        module: in evaluation mode.
-        shape: of one input, without the batch.
+        module: the module, in evaluation mode.
+        shape: shape of one input, without the batch.
         bound: the callback for sub-modules.
-        record: told what each operation contributes.
+        record: callback that notes the factor of each operation.
 
     Raises:
         ValueError: the forward cannot be traced faithfully, or an operation has no rule.
@@ -49,8 +49,8 @@ def trace_bound(module: nn.Module, shape: Shape, bound: BoundOf, record: Record)
         raise ValueError("must return one tensor that depends on the input, a row for each image")
     if not isinstance(expected, Tensor) or not _agree(output, expected):
         raise ValueError(
-            "does something else when it is traced than when it runs (random numbers, tests on "
-            "types, values changed in place): register a rule for it with clip.register_rule"
+            "gives other outputs when it is traced than when it runs (random numbers, tests on types, "
+            "values changed in place): register a rule for it with clip.register_rule"
         )
     check_batch(module, shape)
     return Bound(interpreter.result, tuple(output.shape[1:]))
@@ -61,7 +61,7 @@ def _agree(output: Tensor, expected: Tensor) -> bool:
 
 
 class _Single(nn.Module):
-    """Calls a module with one argument, so that others keep their defaults while tracing."""
+    """Calls a module with one argument, so that its other arguments keep their defaults in the trace."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Single(nn.Module):
 
 
 class _OneLevel(fx.Tracer):
-    """Looks into one module only: its parts stay calls, to be bounded by their own rules."""
+    """Traces the forward of one module only: its sub-modules stay calls, which own rules bound."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return module_qualified_name != "module"
@@ -94,12 +94,12 @@ class _Interpreter(fx.Interpreter):
 
     Attributes:
         bounds: Lipschitz constant of the map from the input to each node that depends on it.
-        result: that of the output.
+        result: Lipschitz constant of the output; None if it does not depend on the input.
     """
 
     def __init__(self, graph_module: fx.GraphModule, bound: BoundOf, record: Record) -> None:
         super().__init__(graph_module)
-        # An error of ours would otherwise be wrapped into a report on the graph.
+        # Otherwise torch wraps the errors of this class into a report on the graph.
         self.extra_traceback = False
         self.bounds: dict[fx.Node, float] = {}
         self.result: float | None = None
@@ -107,7 +107,7 @@ class _Interpreter(fx.Interpreter):
         self._record = record
 
     def run_node(self, n: fx.Node) -> Any:
-        """Compute a node's value, then bound it from the bounds of what it is computed from."""
+        """Compute a node's value, then bound it from the bounds of its inputs."""
         finished = set(self.user_to_last_uses.get(n, []))
         needed = {
             node: value._version
@@ -154,7 +154,7 @@ class _Interpreter(fx.Interpreter):
 
     def _module_bound(self, node: fx.Node, value: Any) -> float:
         source = node.args[0] if node.args else None
-        name = str(node.target).removeprefix("module.")  # what `_Single` puts in front
+        name = str(node.target).removeprefix("module.")  # the prefix that `_Single` adds
         if len(node.args) != 1 or node.kwargs or not isinstance(source, fx.Node):
             raise ValueError(f"sub-module {name!r} is called with more than one argument")
         inputs = self.env[source]

@@ -1,8 +1,8 @@
 """Guaranteed upper bounds of the Lipschitz constant of a network, layer by layer.
 
-The constant is that of the map from inputs to the network's outputs (logits, if that is what it
-returns), in Euclidean norms, in evaluation mode and in exact arithmetic. The product of the layers'
-bounds holds for every input and is usually far from attained.
+The constant is that of the map from inputs to the network's outputs (logits, if the network returns
+logits), in Euclidean norms, in evaluation mode and in exact arithmetic. The product of the layers'
+bounds holds for all inputs and is usually much larger than the constant.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from clip.hooks import prepare_hooks
 from clip.rules import find_rule, overridden, replaced_methods, ruled_base
 from clip.tracing import trace_bound
 
-# Rounding of a lower bound in float32 that a comparison has to forgive, as a share.
+# Relative rounding error of a lower bound in float32, by which it may exceed the upper bound.
 _TOLERANCE = 1e-5
 
 
 def upper_bound(model: nn.Module, input_shape: Sequence[int]) -> float:
     """Bound the Lipschitz constant of a network from above.
 
-    Layers in sequence multiply, branches that are added add. A module without a rule is traced by
-    `torch.fx`, if its forward is made of sub-modules and of known operations, and compared with the
-    traced graph on one input. Weights that are computed when they are read (parametrisations,
-    `weight_norm`, `spectral_norm`, `torch.nn.utils.prune`) count with their present value; other
-    forward hooks may change what a module computes and are refused, as is whatever lets one image's
-    output depend on the others of its batch.
+    The bounds of layers in sequence multiply, those of branches that are added add. A module without a
+    rule is traced by `torch.fx` if its forward consists of sub-modules and known operations, and it is
+    compared with the traced graph on one input. Weights that are computed when they are read
+    (parametrisations, `weight_norm`, `spectral_norm`, `torch.nn.utils.prune`) count with their present
+    value. Other forward hooks are refused, because they may change what a module computes. Modules are
+    refused, too, if the output for one image depends on the other images of its batch.
 
     Args:
-        model: any module with one input; judged in evaluation mode, left as it was.
+        model: a module with one input; it runs in evaluation mode and is not changed.
         input_shape: shape of one input, without the batch.
 
     Raises:
@@ -54,8 +54,8 @@ def layer_bounds(model: nn.Module, input_shape: Sequence[int]) -> dict[str, floa
     appears as ``module.operation``.
 
     Args:
-        model: as in `upper_bound`.
-        input_shape: as in `upper_bound`.
+        model: see `upper_bound`.
+        input_shape: see `upper_bound`.
 
     Raises:
         BoundError: as in `upper_bound`.
@@ -64,23 +64,23 @@ def layer_bounds(model: nn.Module, input_shape: Sequence[int]) -> dict[str, floa
 
 
 def check_bounds(lower: float, upper: float) -> None:
-    """Make sure that a lower and an upper bound of one network do not contradict each other.
+    """Check that a lower and an upper bound of one network do not contradict each other.
 
     Raises:
-        BoundError: the lower bound exceeds the upper by more than a share of 1e-5, or one of them
-            is not a number.
+        BoundError: the lower bound exceeds the upper bound by more than a share of 1e-5, or one of them
+            is NaN.
     """
     if not lower <= upper * (1 + _TOLERANCE):
         raise BoundError(
             f"the lower Lipschitz bound {lower:.6g} exceeds the upper bound {upper:.6g}: one of "
-            "the two is wrong (were both taken of the same network, in the same mode?)"
+            "the two is wrong (take both of the same network in the same mode)"
         )
 
 
 def _walk(model: nn.Module, input_shape: Sequence[int]) -> tuple[float, dict[str, float]]:
     original = uncompiled(model)
     walk = _Walk(original)
-    # Tensors made in inference mode do not count their changes, which tracing watches.
+    # Tensors made in inference mode have no version counter, which tracing needs.
     with evaluating(original), torch.inference_mode(False), torch.no_grad():
         if model is not original:
             walk.refuse_hooks(model)
@@ -90,14 +90,14 @@ def _walk(model: nn.Module, input_shape: Sequence[int]) -> tuple[float, dict[str
 
 
 class _Walk:
-    """One pass over a network: names the modules and notes what each contributes."""
+    """One pass over a network, which notes the factor of each module by its name."""
 
     def __init__(self, model: nn.Module) -> None:
         self.contributions: dict[str, float] = {}
         self._names = {module: name for name, module in model.named_modules()}
 
     def bound(self, module: nn.Module, shape: Shape) -> Bound:
-        """Bound a module of the network at an input shape; rules get this as their callback."""
+        """Bound a module of the network at an input shape; rules get this method as their callback."""
         known = len(self.contributions)
         try:
             result = self._apply(module, shape)
@@ -114,14 +114,14 @@ class _Walk:
         return result
 
     def refuse_hooks(self, module: nn.Module) -> None:
-        """Refuse a module whose hooks may change what it computes; compute weights that hooks set."""
+        """Refuse modules whose hooks may change their outputs; run hooks that compute weights."""
         try:
             prepare_hooks(module)
         except ValueError as error:
             raise BoundError(f"{self._describe(module)}: {error}") from error
 
     def refuse_mixing(self, module: nn.Module, shape: Shape) -> None:
-        """Refuse a module for which one image's output depends on the others of its batch."""
+        """Refuse modules for which the output of an image depends on the other images of its batch."""
         try:
             check_batch(module, shape)
         except ValueError as error:
@@ -157,7 +157,7 @@ class _Walk:
         prefix = f"{self._names[module]}." if self._names.get(module) else ""
 
         def record(operation: str, value: float) -> None:
-            # A module without parts is one layer, and is noted as a whole.
+            # A module without sub-modules is one layer, which is noted as a whole.
             if any(module.children()):
                 self._record(prefix + operation, value)
 

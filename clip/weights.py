@@ -1,4 +1,4 @@
-"""The L2 penalty on weights: the term mu |theta| of (6), and the paper's comparison Weight Reg."""
+"""The L2 penalty on weights: the term mu |theta| of (6), and the paper's baseline Weight Reg."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from clip.quotients import Power
 class WeightPenalty:
     """|theta|^power in the Euclidean norm of all weights together.
 
-    A small norm bounds the product of layer norms (4), (4.5 in the thesis), by Frobenius norms. The
-    paper does not say whether its penalty is squared.
+    Frobenius norms bound spectral norms, so a small penalty bounds the product of layer norms (4), (4.5
+    in the thesis). The paper does not say whether its penalty is squared.
 
     Args:
-        model: its trainable parameters with two or more axes count.
+        model: the network, whose trainable parameters with two or more axes count.
         power: 1, or 2 for the square.
-        biases: count every trainable parameter, as |theta| of (6) does.
+        biases: True: every trainable parameter counts, as in |theta| of (6).
 
     Raises:
-        ValueError: another power, or no parameter counts.
+        ValueError: the power is neither 1 nor 2, or no parameter counts.
     """
 
     def __init__(self, model: nn.Module, *, power: Power = 1, biases: bool = False) -> None:
@@ -44,11 +44,11 @@ class WeightPenalty:
         return torch.linalg.vector_norm(torch.stack(norms)) ** self.power
 
     def end_epoch(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep."""
+        """An empty dictionary: the penalty has no state."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Do nothing: the penalty has no state."""

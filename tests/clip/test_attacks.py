@@ -258,7 +258,7 @@ def test_gaussian_noise():
         ({"labels": torch.zeros(3, dtype=torch.int64)}, r"labels \(n,\), got \(2, 2\) and \(3,\)"),
         ({"labels": torch.tensor([0, 2])}, r"labels lie in 0\.\.2 and the model has 2 classes"),
         ({"labels": torch.tensor([0.0, 1.0])}, "labels are torch.float32: must be int64"),
-        ({"images": torch.full((2, 2), float("nan"))}, "2 of 2 images are not finite"),
+        ({"images": torch.full((2, 2), float("nan"))}, "2 of 2 images hold NaN or infinity"),
         ({"model": nn.Linear(2, 1)}, r"must return logits \(n, classes\), got shape \(2, 1\)"),
     ],
 )

@@ -114,7 +114,7 @@ def test_registered_rule_that_is_wrong_is_reported():
         upper_bound(nn.Sequential(Bad()), (4,))
     with pytest.raises(TypeError, match="expected a subclass of torch"):
         register_rule("Bad", lambda *_: Bound(1.0, ()))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="branches of one shape"):
+    with pytest.raises(ValueError, match="branches must have one output shape"):
         add(Bound(1.0, (3,)), Bound(1.0, (4,)))
 
 
@@ -162,8 +162,11 @@ def test_traced_operations(function, expected):
         (lambda m, x: x[:, torch.tensor([0, 0])], "indexes with tensors or lists"),
         (lambda m, x: x.expand(1, 4), "operation 'expand' has no rule"),
         (lambda m, x: F.dropout(x), "is active: pass training=self.training"),
-        (lambda m, x: x + torch.rand(4), "something else when it is traced"),
-        (lambda m, x: m.linear(x) if isinstance(x, torch.Tensor) else x, "something else when"),
+        (lambda m, x: x + torch.rand(4), "gives other outputs when it is traced"),
+        (
+            lambda m, x: m.linear(x) if isinstance(x, torch.Tensor) else x,
+            "gives other outputs when",
+        ),
         (lambda m, x: F.relu(x, inplace=True) + x, "changes in place a value that is used later"),
         (lambda m, x: m.scale, "must return one tensor that depends on the input"),
         (lambda m, x: (x, x), "must return one tensor that depends on the input"),

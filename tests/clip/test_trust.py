@@ -254,7 +254,7 @@ def test_computed_weights_count_with_their_present_value(kind):
 def test_weight_that_is_another_at_each_reading_is_refused():
     layer = nn.Linear(4, 4)
     parametrize.register_parametrization(layer, "weight", Random())
-    with pytest.raises(BoundError, match="weight is another at each reading"):
+    with pytest.raises(BoundError, match="weight changes from reading to reading"):
         upper_bound(layer, (4,))
 
 
