@@ -120,7 +120,7 @@ def _wide_cell(line: Line, column: str) -> Line:
 
 def _not_run(line: Line, name: str) -> Line:
     """The cell of a published number that no table has rendered."""
-    command = {"command": f"bregbench-reproduce table={name}"}
+    command = {"command": f"bregbench reproduce table={name}"}
     why = {"n": "0", "verdict": str(Verdict.NOT_RUN), "reason": "not rendered yet"}
     return {**line, "published": line["value"], **why, **command}
 
