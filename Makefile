@@ -119,14 +119,14 @@ $(VENV)/.docs: $(STAMP)
 	$(PINNED) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-screenshots: $(STAMP) ## Photograph the browser's views for docs (needs Chromium)
+screenshots: $(STAMP) # Photograph the browser's views for docs (needs Chromium)
 	SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/site -k screenshots
 
-picture: $(STAMP) ## Draw the picture of README.md from records
+picture: $(STAMP) # Draw the picture of README.md from records
 	$(BIN)/python -m bregbench.cli.plot y=density/total,validation/accuracy log=density/total output=docs/pictures/linbreg.png \
 	  runs=$(subst $(space),$(comma),$(addprefix results/records/bregman_figure2/mnist-mlp-,$(PICTURED)))
 
-lint-js: ## Check the types of the browser's scripts (needs npm)
+lint-js: # Check the types of the browser's scripts (needs npm)
 	npx --yes -p typescript@5.9.3 tsc -p bregbench/site/assets/jsconfig.json
 
 doctor: $(STAMP) ## Show versions, devices and data found
