@@ -51,6 +51,7 @@ def call(call, monkeypatch, small_table):
 
     monkeypatch.setattr("bregbench.figures.specs.load_table", load)
     monkeypatch.setattr("bregbench.reproduce.queue.load_table", load)
+    monkeypatch.setattr("bregbench.reproduce.tuning.load_table", load)
     return call
 
 
@@ -515,8 +516,8 @@ def test_queue_works_in_processes_and_writes_no_results(call, results_dir, tmp_p
         "items:\n- {table: small_table1, rows: [Dense], seeds: [0]}\n- {table: small_table1}\n"
     )
     before = sorted(results_dir.rglob("*"))
-    code, out, _ = call(results_next, "budget=24h", "workers=2", "device=cpu")
-    assert code == 0
+    code, out, err = call(results_next, "budget=24h", "workers=2", "device=cpu")
+    assert code == 0, err
     assert "4 of 4 runs missing" in out
     assert sorted(results_dir.rglob("*")) == before
     code, out, _ = call(status)
