@@ -1,12 +1,13 @@
 """Resolution-invariant image classification with Fourier neural operators (Kabri et al. 2023).
 
-`trigonometric_resize` interpolates images; `SpectralConv2d` convolves with kernels given by their
-Fourier modes, at any resolution, and commutes with it; `CircularConv2d` is its spatial twin, whose
-large kernels go through the FFT. `to_spectral` and `to_spatial` convert layers,
-`spectral_network` and `spatial_network` whole networks. `FourierClassifier` and `SpectralResNet18`
-are the paper's architectures. `frequency_rule` penalises whole frequencies, so that `bregman`'s
-optimisers learn how many modes a layer has; `fno.frequencies` counts them, and `fno.lipschitz` has
-the constants. Depends on torch and `bregman` only. Part of bregbench.
+`trigonometric_resize` interpolates images. `SpectralConv2d` convolves images of any resolution with
+kernels given by their Fourier modes, and commutes with `trigonometric_resize`. `CircularConv2d` is the
+spatial parametrisation of the same convolutions; it evaluates large kernels by the FFT. `to_spectral`
+and `to_spatial` convert layers, `spectral_network` and `spatial_network` convert whole networks.
+`FourierClassifier` and `SpectralResNet18` are the paper's architectures. `frequency_rule` penalises
+whole frequencies, so that `bregman`'s optimisers learn the number of modes of a layer; `fno.frequencies`
+counts modes, and `fno.lipschitz` has Lipschitz constants. The package depends on torch and `bregman`
+only. Part of bregbench.
 
 Example:
     >>> import torch

@@ -1,4 +1,4 @@
-"""The words that settings of this package may have; a member equals its word, so either is taken."""
+"""Closed sets of words for settings of this package; a member equals its word, so both are accepted."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Striding(StrEnum):
 
 
 class SpectralActivation(StrEnum):
-    """What follows a spectral convolution within its layer."""
+    """Activation behind a spectral convolution, within its layer."""
 
     none = "none"
     gelu = "gelu"
 
 
 class SpectrumKind(StrEnum):
-    """What a spectrum holds: coefficients of images, or a multiplier of coefficients."""
+    """Meaning of a spectrum: coefficients of images, or a multiplier of coefficients."""
 
     coefficients = "coefficients"
     multiplier = "multiplier"
 
 
 class Truncation(StrEnum):
-    """Which cut of modes: that of the theory, or the one that the published numbers were made with."""
+    """How modes are cut off: as in the theory, or as in the code of the published numbers."""
 
     exact = "exact"
     published = "published"

@@ -16,30 +16,30 @@ from fno.multiplier import multiplier_of_kernel
 from fno.precision import under_autocast, wide, without_autocast
 from fno.sizes import Size, as_size, strided
 
-#: Taps of a kernel (height times width) from which on "auto" takes the FFT, and the smaller number for
-#: images of which products of matrices take the place of FFTs; see docs/methods/fno.md.
+#: Numbers of taps (height times width) from which "auto" takes the FFT: in general, and for images whose
+#: FFTs are replaced by products of matrices; see docs/methods/fno.md.
 FFT_FROM_TAPS, MATRICES_FROM_TAPS = 100, 25
 
 
 class CircularConv2d(Conv2d):
     """A convolution with circular "same" padding: C(theta) in its spatial parametrisation.
 
-    The weight is that of `nn.Conv2d`, ``(out_channels, in_channels / groups, kh, kw)``, and so are
-    the values; the FFT makes their cost independent of the kernel size, and takes kernels larger
-    than the image, which wrap around.
+    Weight ``(out_channels, in_channels / groups, kh, kw)`` and outputs are those of `nn.Conv2d`. The
+    cost of the FFT does not depend on the kernel size, and the FFT allows kernels larger than the image,
+    which wrap around.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
+        in_channels: number of channels of the input.
+        out_channels: number of channels of the output.
         kernel_size: height and width, of any parity.
-        stride: keeps every stride-th pixel; for trigonometric resizing see
+        stride: every stride-th pixel is kept; for trigonometric resizing see
             `fno.TrigonometricResize`.
-        dilation: of the taps.
-        groups: of channels that do not mix.
-        bias: add one number per output channel.
+        dilation: distance between taps, in pixels.
+        groups: number of groups of channels that do not mix.
+        bias: whether one number per output channel is added.
         method: `"direct"`, `"fft"`, or `"auto"`: the FFT for kernels of at least `FFT_FROM_TAPS`
-            taps (`MATRICES_FROM_TAPS` for small images on the CPU, outside autocast) and where
-            torch refuses to pad by more than the image.
+            taps (`MATRICES_FROM_TAPS` for small images on the CPU, outside autocast), and for padding
+            wider than the image, which torch refuses.
 
     Raises:
         ValueError: a size is not positive, or the method is unknown.
@@ -68,14 +68,14 @@ class CircularConv2d(Conv2d):
             groups=groups,
             bias=bias,
         )
-        # Set afterwards: torch refuses "same" together with a stride in its constructor only.
+        # The stride is set here, because only torch's constructor refuses "same" with a stride.
         self.stride = as_size(stride, "stride")
         self.method = method
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that nn.Conv2d gave it)
         """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
 
-        As `nn.Conv2d` does, it also takes one image ``(in_channels, H, W)``.
+        A single image ``(in_channels, H, W)`` is accepted, too, as by `nn.Conv2d`.
 
         Raises:
             ValueError: the images have another number of axes or channels.
@@ -102,7 +102,7 @@ class CircularConv2d(Conv2d):
         frequencies. With a stride it is an upper bound. `clip.upper_bound` asks for it.
 
         Args:
-            shape: of one input, ``(in_channels, height, width)`` without the batch.
+            shape: shape of one input without the batch, ``(in_channels, height, width)``.
 
         Returns:
             The constant and ``(out_channels, ceil(height / stride), ceil(width / stride))``.
@@ -119,14 +119,14 @@ class CircularConv2d(Conv2d):
         if self.method != "auto":
             return self.method == "fft"
         taps = self.kernel_size[0] * self.kernel_size[1]
-        # torch pads by at most the image itself.
+        # torch pads by at most the size of the image.
         fits = all(
             dilation * (kernel - 1) // 2 + dilation * (kernel - 1) % 2 <= side
             for dilation, kernel, side in zip(self.dilation, self.kernel_size, size, strict=True)
         )
         if taps >= FFT_FROM_TAPS or not fits:
             return True
-        # Direct convolutions gain from half precision, FFTs and what replaces them do not use it.
+        # Direct convolutions gain from half precision; FFTs and their matrices run in float32.
         full = wide(images) is images and not under_autocast(images)
         by_hand = by_matrices(images, self.out_channels, size, size, groups=self.groups)
         return taps >= MATRICES_FROM_TAPS and full and by_hand

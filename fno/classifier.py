@@ -16,26 +16,27 @@ from fno.spectral_conv import SpectralConv2d
 class FourierClassifier(nn.Sequential):
     """Convolutions without striding, pooling to a fixed size, a hidden layer, logits.
 
-    Accepts images of any size. Modules: ``conv1, activation1, conv2, ..., pool, flatten, linear1,
-    activation<n>, linear2``. The defaults are the paper's, with the hidden layer of its published
-    code; with `kernel_size=5` they have 37,586 parameters.
+    The network accepts images of any size. Its modules are ``conv1, activation1, conv2, ..., pool,
+    flatten, linear1, activation<n>, linear2``. The defaults are the paper's, with the hidden layer of its
+    published code; with `kernel_size=5` the network has 37,586 parameters.
 
     Args:
-        in_channels: of the images.
+        in_channels: number of channels of the images.
         classes: number of logits.
-        modes: train spectral layers with so many modes per axis.
-        kernel_size: train circular convolutions with such kernels. Exactly one of the two is given.
-        channels: outputs of the convolutions.
+        modes: number of modes per axis of spectral layers. Exactly one of `modes` and `kernel_size`
+            must be given.
+        kernel_size: kernel size of circular convolutions.
+        channels: numbers of output channels of the convolutions.
         hidden: width of the fully connected layer before the logits.
         pool: height and width after average pooling.
-        activation: `"relu"`, or `"gelu"`, which Proposition 2 on differentiability asks for.
-        bias: of the convolutions.
+        activation: `"relu"`, or `"gelu"`, which satisfies Proposition 2 on differentiability.
+        bias: whether convolutions have biases.
         pointwise: add the path W u of eq. 2 to spectral layers.
         balanced: gradients of spectral layers, see `SpectralConv2d`.
 
     Raises:
-        ValueError: both or neither of modes and kernel_size, an option of spectral layers without
-            modes, or no channels.
+        ValueError: both or neither of modes and kernel_size are given, an option of spectral layers is
+            given without modes, or channels are empty.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class FourierClassifier(nn.Sequential):
         balanced: bool = False,
     ) -> None:
         if not channels:
-            raise ValueError("Invalid channels: () (give the outputs of one layer or more)")
+            raise ValueError(
+                "Invalid channels: () (must have one number for each layer, at least one)"
+            )
         if activation not in ("relu", "gelu"):
             raise ValueError(f"Invalid activation: {activation!r} (must be 'relu' or 'gelu')")
         layers = OrderedDict[str, nn.Module]()
@@ -87,10 +90,10 @@ def convolution(
     pointwise: bool = False,
     balanced: bool = False,
 ) -> nn.Module:
-    """A spectral layer where modes are given, a circular convolution where a kernel size is.
+    """A spectral layer if modes are given, a circular convolution if a kernel size is given.
 
     Raises:
-        ValueError: both or neither are given, or an option of spectral layers without modes.
+        ValueError: both or neither are given, or an option of spectral layers is given without modes.
     """
     if (modes is None) == (kernel_size is None):
         raise ValueError(
@@ -103,7 +106,7 @@ def convolution(
     if pointwise:
         raise ValueError("pointwise=True needs modes (a kernel has a tap at its centre already)")
     if balanced:
-        raise ValueError("balanced=True needs modes (it is about their gradients)")
+        raise ValueError("balanced=True needs modes (it scales the gradients of modes)")
     assert kernel_size is not None
     return CircularConv2d(inputs, outputs, kernel_size, bias=bias)
 

@@ -1,8 +1,8 @@
 """Conversions of single layers between their spatial and their spectral parametrisation.
 
-Lemma 3 of Kabri et al. (2023), Lemma 4.9 of the thesis: both directions are exact on inputs of one
-size, and need as many parameters per channel pair as that input has pixels. On other sizes the two
-layers differ; that is the point of the spectral one.
+Source: Lemma 3 of Kabri et al. (2023), Lemma 4.9 of the thesis. Both directions are exact on inputs of
+one size, and need as many parameters per channel pair as an input has pixels. On other sizes the two
+layers differ, because only the spectral layer commutes with trigonometric resizing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Layer = TypeVar("_Layer", bound=nn.Module)
 
 
 def is_circular(conv: nn.Conv2d) -> bool:
-    """Whether a convolution is a circular one that keeps the size, its stride apart."""
+    """Whether a convolution is circular and, without its stride, keeps the size."""
     if not isinstance(conv.padding, str):
         reach = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
         if any(2 * padding != taps for padding, taps in zip(conv.padding, reach, strict=True)):
@@ -43,14 +43,14 @@ def to_spectral(
     modes: int | Sequence[int] | None = None,
     truncation: str = "exact",
 ) -> SpectralConv2d:
-    """The spectral layer that equals a circular convolution on inputs of a size.
+    """The spectral layer that equals a circular convolution on inputs of one size.
 
     Args:
-        conv: with circular padding that keeps the size; any parities, groups and dilation. A stride
-            goes on keeping every stride-th pixel.
+        conv: convolution with circular padding that keeps the size; any parities, groups and dilation. A
+            stride still keeps every stride-th pixel.
         size: (H, W) of the inputs, or one integer for both.
-        modes: None: as many as the size, so that the layers are equal. Fewer: the layer whose
-            kernel has the same coefficients up to these frequencies.
+        modes: number of modes per axis. None: as many as the size, so that the layers are equal. With
+            fewer modes, the kernel of the layer has the same coefficients up to these frequencies.
         truncation: `"published"` cuts as the published code does (see `fno.truncation`), for comparisons
             with the paper's Figure 3. An even number of modes then gives a layer with one more.
 
@@ -58,9 +58,9 @@ def to_spectral(
         A new layer in the dtype and on the device of the convolution.
 
     Raises:
-        TypeError: not an `nn.Conv2d`.
-        ValueError: the padding is not circular or does not keep the size, or the truncation is unknown or
-            not known for this size.
+        TypeError: the layer is not an `nn.Conv2d`.
+        ValueError: the padding is not circular or does not keep the size, the truncation is unknown, or
+            the published truncation is not known for this size.
     """
     if not isinstance(conv, nn.Conv2d):
         raise TypeError(f"expected a torch.nn.Conv2d, got {type(conv).__name__}")
@@ -89,18 +89,18 @@ def to_spectral(
 
 @torch.no_grad()
 def to_spatial(spectral: SpectralConv2d, size: int | Sequence[int] | None = None) -> nn.Module:
-    """The circular convolution that equals a spectral layer on inputs of a size.
+    """The circular convolution that equals a spectral layer on inputs of one size.
 
-    Its kernel is as large as the inputs. A pointwise path W becomes part of the kernel's tap at the
-    centre.
+    The kernel is as large as the inputs. A pointwise path W becomes part of the tap at the centre of the
+    kernel.
 
     Args:
-        spectral: any spectral layer.
+        spectral: the spectral layer.
         size: (H, W) of the inputs, or one integer for both; None: the number of modes.
 
     Returns:
-        A `CircularConv2d`; for a layer with trigonometric striding or GELU, an `nn.Sequential` of
-        it and of these.
+        A `CircularConv2d`; for a layer with trigonometric striding or GELU, an `nn.Sequential` of a
+        `CircularConv2d`, a `TrigonometricResize` and an `nn.GELU`, as needed.
     """
     grid = spectral.modes if size is None else as_size(size)
     sampling = spectral.striding == "sampling"
@@ -128,7 +128,7 @@ def to_spatial(spectral: SpectralConv2d, size: int | Sequence[int] | None = None
 def _continue(
     layer: _Layer, former: nn.Module, bias: Tensor | None, former_bias: Tensor | None
 ) -> _Layer:
-    """Take over what the parametrisations share: the bias, the mode, what is trained."""
+    """Copy bias, training mode and `requires_grad` from the former layer."""
     if bias is not None and former_bias is not None:
         bias.copy_(former_bias)
         bias.requires_grad_(former_bias.requires_grad)

@@ -1,4 +1,4 @@
-"""Products with a multiplier on the spectra of images: what both parametrisations come down to."""
+"""Products of multipliers and spectra of images, by which both parametrisations are evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_images(images: Tensor, channels: int) -> None:
     """Check that a layer can take images.
 
     Raises:
-        ValueError: they are not ``(batch, channels, height, width)``.
+        ValueError: the images are not ``(batch, channels, height, width)``.
     """
     if images.dim() != 4 or images.shape[1] != channels:
         raise ValueError(
@@ -29,16 +29,16 @@ def convolve(
 ) -> Tensor:
     """Multiply spectra of images by one complex matrix over the channels per frequency.
 
-    The values are those of `through_fft`, up to rounding; `fno.dense` computes them where it is
-    faster. Compilers and exporters are shown FFTs, which they know.
+    The values are those of `through_fft` up to rounding; `fno.dense` computes them where it is faster.
+    Under compilers and exporters the FFTs are taken, which they support.
 
     Args:
         images: ``(batch, inputs, H, W)``, float32 or float64.
         multiplier: ``(outputs, inputs / groups, rows, columns // 2 + 1, 2)``.
-        kept: (rows, columns) of the multiplier, other frequencies are dropped; per axis the size of
-            the images, or odd and smaller.
+        kept: (rows, columns) of the full spectrum that the multiplier covers; other frequencies are
+            dropped. Along each axis this is the size of the images, or an odd smaller number.
         target: (H', W') of the result.
-        groups: of channels that do not mix.
+        groups: number of groups of channels that do not mix.
 
     Returns:
         ``(batch, outputs, H', W')``, in any memory order.
@@ -49,9 +49,9 @@ def convolve(
 
 
 def by_matrices(images: Tensor, outputs: int, kept: Size, target: Size, *, groups: int = 1) -> bool:
-    """Whether `convolve` takes products of matrices for these arguments and so many channels out."""
+    """Whether `convolve` takes products of matrices for these arguments; `outputs` are channels."""
     kept_whole = groups == 1 and target == (images.shape[-2], images.shape[-1])
-    # Subclasses of tensors, such as the fake ones of tracers, are not to meet the tables of matrices.
+    # Subclasses of tensors, such as the fake tensors of tracers, cannot multiply the cached matrices.
     plain = not torch.compiler.is_compiling() and type(images) is Tensor
     on_cpu = plain and images.device.type == "cpu"
     return on_cpu and kept_whole and dense.fits(images, outputs, kept)
@@ -60,7 +60,7 @@ def by_matrices(images: Tensor, outputs: int, kept: Size, target: Size, *, group
 def through_fft(
     images: Tensor, multiplier: Tensor, kept: Size, target: Size, *, groups: int = 1
 ) -> Tensor:
-    """The reference of `convolve`, with its arguments."""
+    """The reference form of `convolve`, by FFTs; arguments and result are those of `convolve`."""
     source = (images.shape[-2], images.shape[-1])
     spectrum = resize_spectrum(half_spectrum(images), source, kept, "coefficients")
     mixed = mix_channels(spectrum, multiplier, groups=groups)

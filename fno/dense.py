@@ -1,13 +1,13 @@
 r"""Convolutions on the torus as products of matrices, with the batch innermost in memory.
 
-What an FFT does to 28 pixels, a product with a 28 x 28 matrix does about as fast, if many images go
-through it at once; and it computes the wanted frequencies only. In the memory order (width, height,
-channels, batch) every step, the mixing of channels included, is a matrix from the left: nothing is
-transposed, padded or copied in between, and images leave in the order in which the next layer takes
-them. Their logical shape stays ``(batch, channels, height, width)``.
+For many images at once, a product with a 28 x 28 matrix transforms 28 pixels about as fast as an FFT,
+and it computes only the frequencies that are needed. In the memory order (width, height, channels,
+batch) every step, including the mixing of channels, is a product with a matrix from the left. So no
+tensor is transposed, padded or copied between the steps, and the result has the memory order of the
+input. The logical shape of images stays ``(batch, channels, height, width)``.
 
-Spectra are here ``(columns * rows, 2 * channels, batch)``: half spectra as `fno.spectrum` describes
-them, the columns outermost, real parts of all channels before imaginary ones.
+Spectra of this module have the shape ``(columns * rows, 2 * channels, batch)``. They are half spectra as
+in `fno.spectrum`, with columns outermost and real parts of all channels before imaginary parts.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from torch import Tensor
 
 from fno.sizes import Size
 
-#: Multiply-accumulates per pixel of a transform up to which it is not slower than an FFT (on 28 x 28
-#: pixels all frequencies take 90).
+#: Largest number of multiply-accumulates per pixel for which a product is as fast as an FFT (28 x 28
+#: pixels take 90 for all frequencies).
 MOST_PRODUCTS = 100
 
 
 def batch_innermost(images: Tensor) -> bool:
-    """Whether ``(batch, channels, height, width)`` images lie in memory as this module has them."""
+    """Whether images ``(batch, channels, height, width)`` have the memory order of this module."""
     return images.dim() == 4 and images.permute(3, 2, 1, 0).is_contiguous()
 
 
 def fits(images: Tensor, outputs: int, kept: Size) -> bool:
     """Whether this module is a faster way to convolve images on the CPU than FFTs.
 
-    There are few frequencies, and the images either lie as they should or are few in comparison
-    with the outputs, so that it costs little to turn them.
+    The module is faster for few frequencies, if the images have its memory order, or if they have few
+    channels in comparison with the outputs, so that a copy in this order costs little.
 
     Args:
         images: ``(batch, channels, height, width)``.
-        outputs: channels out.
-        kept: (rows, columns of the full spectrum) that have a factor.
+        outputs: number of output channels.
+        kept: (rows, columns) of the full spectrum that have a factor.
     """
     columns = kept[1] // 2 + 1
     products = 2 * columns + 4 * columns * kept[0] / images.shape[-1]
@@ -54,15 +54,16 @@ def convolve(images: Tensor, factors: Tensor, kept: Size) -> Tensor:
     Args:
         images: ``(batch, inputs, height, width)``.
         factors: ``(columns * rows, 2, outputs, inputs)``, real and imaginary parts.
-        kept: (rows, columns of the full spectrum), per axis that of the images, or odd and smaller.
+        kept: (rows, columns) of the full spectrum; along each axis the size of the images, or an odd
+            smaller number.
 
     Returns:
-        ``(batch, outputs, height, width)``, the batch innermost in memory.
+        ``(batch, outputs, height, width)``, with the batch innermost in memory.
     """
     batch, inputs, height, width = images.shape
     frequencies, _, outputs, _ = factors.shape
     columns = kept[1] // 2 + 1
-    # Sizes are written out: -1 has no meaning for a batch of no images.
+    # All sizes are written out, because torch cannot infer -1 for an empty batch.
     lines = images.permute(3, 2, 1, 0).contiguous().view(width, height * inputs * batch)
     half = torch.mm(_columns_of(width, kept[1], images.dtype), lines)
     half = half.view(columns, 2 * height, inputs * batch)
@@ -97,7 +98,7 @@ def average_pool(images: Tensor, size: Size) -> Tensor:
 
 
 def _table(build: Callable[[int, int, torch.dtype], Tensor]) -> Callable[..., Tensor]:
-    """Keep matrices that have been built, as ordinary tensors on the CPU wherever that happened."""
+    """Cache the matrices of a builder, as ordinary tensors on the CPU in every context."""
 
     @functools.lru_cache(maxsize=64)
     def kept(side: int, other: int, dtype: torch.dtype) -> Tensor:
@@ -109,30 +110,30 @@ def _table(build: Callable[[int, int, torch.dtype], Tensor]) -> Callable[..., Te
 
 @_table
 def _columns_of(side: int, kept: int, dtype: torch.dtype) -> Tensor:
-    """Real numbers to columns 0 ... kept // 2 of their coefficients, ``(2 columns, side)``."""
+    """Matrix from real numbers to columns 0 ... kept // 2 of coefficients, ``(2 columns, side)``."""
     angles = _angles(torch.arange(kept // 2 + 1), side)
     return _matrix(torch.stack([angles.cos(), -angles.sin()], dim=1) / side, 2, dtype)
 
 
 @_table
 def _rows_of(side: int, kept: int, dtype: torch.dtype) -> Tensor:
-    """Real and imaginary parts ``(2, side)`` to coefficients ``(kept, 2)``, one matrix."""
+    """Matrix from real and imaginary parts ``(2, side)`` to coefficients ``(kept, 2)``."""
     angles = _angles(_row_frequencies(kept), side)
     return _matrix(_complex(angles.cos(), -angles.sin()).transpose(0, 1) / side, 2, dtype)
 
 
 @_table
 def _from_rows(side: int, kept: int, dtype: torch.dtype) -> Tensor:
-    """Coefficients ``(kept, 2)`` to real and imaginary parts ``(2, side)``, one matrix."""
+    """Matrix from coefficients ``(kept, 2)`` to real and imaginary parts ``(2, side)``."""
     angles = _angles(_row_frequencies(kept), side).mT
     return _matrix(_complex(angles.cos(), angles.sin()).transpose(2, 3), 2, dtype)
 
 
 @_table
 def _from_columns(side: int, kept: int, dtype: torch.dtype) -> Tensor:
-    """Columns 0 ... kept // 2 of coefficients to the real numbers, ``(side, 2 columns)``."""
+    """Matrix from columns 0 ... kept // 2 of coefficients to real numbers, ``(side, 2 columns)``."""
     angles = _angles(torch.arange(kept // 2 + 1), side).mT
-    times = torch.full_like(angles, 2)  # a column stands for its opposite, too
+    times = torch.full_like(angles, 2)  # a column also stands for the opposite column
     times[:, 0] = 1
     if kept % 2 == 0:
         times[:, -1] = 1
@@ -142,7 +143,7 @@ def _from_columns(side: int, kept: int, dtype: torch.dtype) -> Tensor:
 
 @_table
 def _windows(side: int, target: int, dtype: torch.dtype) -> Tensor:
-    """Means over the windows of adaptive average pooling, ``(target, side)``."""
+    """Matrix of the means over windows of adaptive average pooling, ``(target, side)``."""
     number, pixel = torch.arange(target)[:, None], torch.arange(side)
     begin, end = number * side // target, -(-(number + 1) * side // target)
     inside = (pixel >= begin) & (pixel < end)
@@ -150,13 +151,13 @@ def _windows(side: int, target: int, dtype: torch.dtype) -> Tensor:
 
 
 def _row_frequencies(count: int) -> Tensor:
-    """In the order of the FFT: 0, 1, ..., then the negative ones up to -1."""
+    """Frequencies in the order of the FFT: 0, 1, ..., then negative ones up to -1."""
     numbers = torch.arange(count)
     return torch.where(numbers < (count + 1) // 2, numbers, numbers - count)
 
 
 def _angles(frequencies: Tensor, side: int) -> Tensor:
-    """2 pi k j / N, ``(frequencies, side)``; reduced as integers, so that they are exact."""
+    """Angles 2 pi k j / N, ``(frequencies, side)``; k j is reduced modulo N before it is rounded."""
     return (frequencies[:, None] * torch.arange(side) % side).double() * (2 * math.pi / side)
 
 
@@ -166,5 +167,5 @@ def _complex(cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _matrix(entries: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
-    """The first `rows` axes, and the others, as those of one matrix."""
+    """Entries as a matrix: the first `rows` axes form its rows, the others its columns."""
     return entries.flatten(rows).flatten(0, rows - 1).to(dtype)

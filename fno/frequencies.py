@@ -1,8 +1,7 @@
-"""Frequencies as groups: how many modes a layer has can be learned, or set, or counted.
+"""Frequencies as groups, by which the number of modes of a layer is learned, set or counted.
 
-A mode leaves a layer only if all its coefficients do, those of every pair of channels: dropping
-single coefficients leaves the number of modes as it was. The group of a penalty therefore spans all
-channel pairs of one frequency.
+A layer loses a mode only if the coefficients of all channel pairs at this frequency are zero. The group
+of a penalty therefore spans all channel pairs of one frequency.
 """
 
 from __future__ import annotations
@@ -13,19 +12,20 @@ from torch import Tensor, nn
 from bregman import Rule
 from fno.spectral_conv import SpectralConv2d
 
-#: Axes of `SpectralConv2d.weight` that form one group: channels out and in, real and imaginary.
+#: Axes of `SpectralConv2d.weight` that form one group: output channels, input channels, complex parts.
 FREQUENCY_GROUP = (0, 1, 4)
 
 
 def frequency_rule(*, single: bool = False, scale: float = 1.0, group_weight: str = "sqrt") -> Rule:
     """A rule for `bregman.penalize` that groups the weights of spectral layers by frequency.
 
-    Layers are best made with `balanced=True`, which lets frequencies of both axes in alike.
+    Use the rule with layers that have `balanced=True`, so that the choice of frequencies does not depend
+    on the order of the axes.
 
     Args:
-        single: group single complex coefficients instead (modulus shrinkage).
-        scale: as in `bregman.Rule`.
-        group_weight: as in `bregman.Rule`.
+        single: True: a group is a single complex coefficient (shrinkage of the modulus).
+        scale: see `bregman.Rule`.
+        group_weight: see `bregman.Rule`.
 
     Example:
         >>> from bregman import DEFAULT_RULES, LinBreg, penalize
@@ -46,8 +46,8 @@ def frequency_rule(*, single: bool = False, scale: float = 1.0, group_weight: st
 def frequency_numbers(layer: SpectralConv2d) -> tuple[Tensor, Tensor]:
     """The frequencies k1 of the rows and k2 of the columns of a layer's weight, as int64.
 
-    An even number of modes has its Nyquist frequency, which stands for both signs, as -M1 / 2 in
-    the rows and M2 / 2 in the columns.
+    For an even number of modes, the Nyquist frequency stands for both signs; it is -M1 / 2 in the rows
+    and M2 / 2 in the columns.
     """
     rows, columns = layer.modes
     device = layer.weight.device
@@ -60,12 +60,12 @@ def frequency_numbers(layer: SpectralConv2d) -> tuple[Tensor, Tensor]:
 def keep_low_frequencies(network: nn.Module, radius: int) -> None:
     """Set to zero, in place, all modes of spectral layers with |k1| or |k2| above a radius.
 
-    The sparse start of a Bregman iteration that adds modes. An optimiser that is to go on
-    afterwards needs `optimizer.reset_dual()`.
+    The result is a sparse start for a Bregman iteration that adds modes. Call `optimizer.reset_dual()`
+    before a Bregman optimiser takes further steps.
 
     Args:
-        network: its `SpectralConv2d` layers are changed.
-        radius: 0 keeps the mean only.
+        network: the network whose `SpectralConv2d` layers are changed.
+        radius: largest frequency that is kept, at least 0; 0 keeps the mean only.
 
     Raises:
         ValueError: the radius is negative.
@@ -80,10 +80,10 @@ def keep_low_frequencies(network: nn.Module, radius: int) -> None:
 
 
 def active_frequencies(layer: SpectralConv2d) -> Tensor:
-    """Which entries of the half spectrum are non-zero for some channel pair, bool (rows, columns).
+    """Whether entries of the half spectrum are non-zero for a channel pair, bool (rows, columns).
 
-    Entries of the symmetrised columns are active together with their opposite, whose coefficient
-    they share.
+    An entry of a symmetrised column is active if the entry or its opposite is non-zero, because both
+    share one coefficient.
     """
     active = (layer.weight.detach() != 0).any(dim=-1).flatten(0, 1).any(dim=0)
     mirrored = active.roll(-1, 0).flip(0)  # row -k1

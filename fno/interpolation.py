@@ -12,9 +12,10 @@ from fno import trigonometric_resize
 
 
 class Interpolation(StrEnum):
-    """How values at new pixels come about.
+    """Method of interpolation at new pixels.
 
-    Bilinear and bicubic smooth before they reduce (`antialias=True`), as the published evaluation does.
+    Bilinear and bicubic interpolation smooth images before they reduce them (`antialias=True`), as in the
+    published evaluation.
     """
 
     nearest = "nearest"
@@ -26,21 +27,24 @@ class Interpolation(StrEnum):
 def resize_images(
     images: torch.Tensor, size: tuple[int, int], interpolation: Interpolation
 ) -> torch.Tensor:
-    """Resize images; constants stay what they are, so that this commutes with normalisation.
+    """Resize images; constants are kept, so that resizing commutes with normalisation.
 
-    Values are not clamped: trigonometric and bicubic interpolation overshoot the range of the pixels.
+    Values are not clamped: trigonometric and bicubic interpolation may overshoot the range of the pixels.
 
     Args:
-        images: ``(batch, channels, height, width)``, floating point.
-        size: (height, width) wanted.
-        interpolation: how.
+        images: floating-point images ``(batch, channels, height, width)``.
+        size: (height, width) of the result.
+        interpolation: method of interpolation.
+
+    Returns:
+        Images ``(batch, channels, *size)``; the same tensor if the size does not change.
     """
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     if interpolation is Interpolation.trigonometric:
         return trigonometric_resize(images, size)
     if interpolation is Interpolation.nearest:
-        # Of pixel areas: the pixel under the centre of the new one.
+        # Pixels are areas: take the old pixel that contains the centre of the new one.
         return functional.interpolate(images, size=size, mode="nearest-exact")
     return functional.interpolate(
         images, size=size, mode=interpolation.value, align_corners=False, antialias=True
@@ -48,12 +52,12 @@ def resize_images(
 
 
 class InputResize(nn.Module):
-    """A network that sees every image at one size: the usual way to take images of any size.
+    """A network that resizes every image to one size first, and so accepts images of any size.
 
     Args:
-        network: maps images of the size to outputs.
-        size: (height, width) that it sees.
-        interpolation: how images are brought to it.
+        network: network for images of this size.
+        size: (height, width) of the images that the network gets.
+        interpolation: method by which images are resized.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Lipschitz constants of resizing and of convolutions on the torus.
 
-The layers say their constant themselves: their method `lipschitz_bound` gets the shape of an input and
-returns a constant in Euclidean norms and the shape of the output. `clip.upper_bound` asks for it.
+Layers have a method `lipschitz_bound`, which gets the shape of an input and returns a constant in
+Euclidean norms and the shape of the output. `clip.upper_bound` calls the method.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ def resizing_lipschitz(
 ) -> float:
     """Norm of trigonometric resizing between two sizes.
 
-    In the root mean square over pixels, which approximates the L2 norm on the torus: 1 per axis,
-    except down to an even size, where folding the Nyquist frequency gives sqrt 2. Upwards nothing
-    is lost from an odd size; from an even one half the energy at its Nyquist frequency is.
+    In the root mean square over pixels, which approximates the L2 norm on the torus, each axis has the
+    factor 1, or sqrt 2 for a reduction to an even size, which folds the Nyquist frequency. Enlargement
+    keeps the norm of an image of odd size; from an even size half the energy at the Nyquist frequency is
+    lost.
 
     Args:
-        source: (H, W) of the input, or one integer.
-        target: (H, W) of the output.
-        mean_norm: root mean squares instead of Euclidean norms, which grow with the pixels.
+        source: (H, W) of the input, or one integer for both.
+        target: (H, W) of the output, or one integer for both.
+        mean_norm: True: norms are root mean squares; False: Euclidean norms, which grow with the number
+            of pixels.
     """
     before, after = as_size(source), as_size(target)
     folds = sum(b > a and a % 2 == 0 for b, a in zip(before, after, strict=True))
@@ -42,9 +44,9 @@ def resizing_lipschitz(
 def lipschitz_constant(module: nn.Module, shape: Sequence[int]) -> tuple[float, tuple[int, ...]]:
     """Lipschitz constant of a module of this package, in Euclidean norms.
 
-    Exact for resizing and for convolutions without stride (the largest norm of the channel matrices
-    over all frequencies); with a stride, or with GELU, an upper bound. This is what the module's own
-    method `lipschitz_bound` says.
+    The constant is exact for resizing and for convolutions without stride (the largest norm of the
+    channel matrices over all frequencies); with a stride or GELU it is an upper bound. The function calls
+    the module's method `lipschitz_bound`.
 
     Args:
         module: a `TrigonometricResize`, `SpectralConv2d` or `CircularConv2d`.
@@ -54,7 +56,7 @@ def lipschitz_constant(module: nn.Module, shape: Sequence[int]) -> tuple[float, 
         The constant and the shape of the output.
 
     Raises:
-        TypeError: another module.
+        TypeError: the module has no method `lipschitz_bound`.
         ValueError: the module does not take inputs of this shape.
 
     Example:
@@ -90,7 +92,7 @@ def largest_norm(factors: Tensor, groups: int) -> float:
 
     Args:
         factors: ``(outputs, inputs / groups, height, width // 2 + 1, 2)``, real and imaginary parts.
-        groups: of channels that do not mix.
+        groups: number of groups of channels that do not mix.
     """
     matrices = torch.view_as_complex(factors.contiguous()).flatten(2).permute(2, 0, 1)
     parts = matrices.unflatten(1, (groups, -1))

@@ -15,7 +15,7 @@ def mix_channels(spectrum: Tensor, multiplier: Tensor, *, groups: int = 1) -> Te
     Args:
         spectrum: ``(batch, inputs, rows, columns, 2)``.
         multiplier: ``(outputs, inputs / groups, rows, columns, 2)``.
-        groups: of channels that do not mix.
+        groups: number of groups of channels that do not mix.
 
     Returns:
         ``(batch, outputs, rows, columns, 2)``.

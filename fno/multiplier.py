@@ -2,10 +2,10 @@ r"""Multipliers: the factors by which a convolution changes every Fourier coeffi
 
 A circular convolution with a kernel theta on N1 x N2 pixels multiplies the coefficient of frequency
 k by `T(theta)_k = sum_j theta_j exp(-2 pi i <k, j/N>)` (Lemma 3 of Kabri et al. 2023; Lemma 4.9 of
-the thesis). This file leads from kernels and from stored modes to multipliers and back. All of them
-are half spectra as `fno.spectrum` describes them.
+the thesis). This module converts kernels and stored modes to multipliers and back. Modes and
+multipliers are half spectra as in `fno.spectrum`.
 
-Two conventions meet here. torch's convolutions are correlations: tap t reads the pixel
+The module follows two conventions. torch's convolutions are correlations: tap t reads the pixel
 t * dilation - left away, with left = dilation * (taps - 1) // 2 for "same" padding, also of even
 kernels. So the kernel theta of a convolution is its weight turned around: w_t stands at entry
 left - t * dilation. And the modes theta_hat of a layer are *coefficients* of its kernel: those at
@@ -29,8 +29,8 @@ def multiplier_of_modes(modes: Tensor, count: Size, size: Size) -> Tensor:
     """Multiplier on a grid of the coefficients of a kernel: eq. 8 in one factor per frequency.
 
     Args:
-        modes: ``(..., M1, M2 // 2 + 1, 2)``; entries that a real kernel would tie together need not
-            be tied, they are symmetrised.
+        modes: ``(..., M1, M2 // 2 + 1, 2)``. Entries that are conjugate for a real kernel need not be
+            conjugate, because they are symmetrised.
         count: (M1, M2).
         size: (H, W) of the grid.
 
@@ -42,9 +42,10 @@ def multiplier_of_modes(modes: Tensor, count: Size, size: Size) -> Tensor:
 
 
 def balance_gradients(modes: Tensor, width: int) -> Tensor:
-    """The same modes, with twice the derivatives in columns that hold both k and -k.
+    """Return the modes unchanged, but double the derivatives in columns that hold both k and -k.
 
-    `symmetrize` gives each entry of such a pair half of what the one entry of another pair gets.
+    `symmetrize` halves the derivative of each entry of such a pair, whereas a single entry of another
+    column stands for both k and -k.
 
     Args:
         modes: ``(..., M1, M2 // 2 + 1, 2)``.
@@ -54,17 +55,17 @@ def balance_gradients(modes: Tensor, width: int) -> Tensor:
     factors[0] = 2
     if width % 2 == 0:
         factors[-1] = 2
-    # 2 w - w is w exactly.
+    # 2 w - w equals w without rounding.
     return modes * factors - (modes * (factors - 1)).detach()
 
 
 def modes_of_multiplier(multiplier: Tensor, size: Size, count: Size) -> Tensor:
-    """Modes that have a multiplier on its grid, the inverse of `multiplier_of_modes`.
+    """Modes of a multiplier on its grid, the inverse of `multiplier_of_modes`.
 
     Args:
         multiplier: ``(..., H, W // 2 + 1, 2)``.
         size: (H, W).
-        count: (M1, M2); frequencies beyond them are dropped.
+        count: (M1, M2); higher frequencies are dropped.
 
     Returns:
         ``(..., M1, M2 // 2 + 1, 2)``.
@@ -81,7 +82,7 @@ def multiplier_of_kernel(weight: Tensor, size: Size, dilation: Size = (1, 1)) ->
     Args:
         weight: ``(..., kh, kw)`` as torch's convolutions store it.
         size: (H, W) of the grid.
-        dilation: of the taps.
+        dilation: distance between taps, in pixels.
 
     Returns:
         ``(..., H, W // 2 + 1, 2)``.
@@ -100,16 +101,16 @@ def kernel_of_multiplier(multiplier: Tensor, size: Size) -> Tensor:
         size: (H, W).
 
     Returns:
-        ``(..., H, W)``, to be used with circular "same" padding.
+        ``(..., H, W)``, a weight for circular "same" padding.
     """
     kernel = torch.fft.irfft2(torch.view_as_complex(multiplier.contiguous()), s=size)
-    # The inverse of the turn and of the shift in `_periodic`.
+    # Undo the flip of the weight and the shift of `_periodic`.
     shifts = [side - 1 - (side - 1) // 2 for side in size]
     return kernel.roll(shifts, (-2, -1)).flip(-2, -1)
 
 
 def _periodic(turned: Tensor, axis: int, side: int, dilation: int) -> Tensor:
-    """Put the taps of a turned weight where the kernel theta has them on a periodic axis.
+    """Move the taps of a flipped weight to their positions in the kernel theta on a periodic axis.
 
     Tap t is the entry u = taps - 1 - t of the turned weight and belongs at left - t * dilation,
     that is at u * dilation - (taps - 1) * dilation + left.

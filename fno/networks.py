@@ -23,22 +23,22 @@ def spectral_network(
 ) -> nn.Module:
     """A copy of a network with spectral layers in place of its circular convolutions.
 
-    On inputs of the example's size, and with `modes=None`, it computes the same; on other sizes its
-    kernels keep their extent relative to the image, where those of the network keep their pixels.
-    1 x 1 convolutions have no extent and stay.
+    With `modes=None` and on inputs of the example's size the outputs are those of the network. On other
+    sizes the kernels of the copy keep their extent relative to the image, whereas kernels of the network
+    keep their number of pixels. 1 x 1 convolutions have no extent and are kept.
 
     Args:
-        network: its `nn.Conv2d` layers must be circular and keep the size; left as it is.
+        network: a network whose `nn.Conv2d` layers are circular and keep the size; it is not changed.
         example: one batch of inputs; only its shape, dtype and device matter.
-        modes: kept per axis, if fewer than the layer's input has pixels.
-        truncation: how, see `to_spectral`.
+        modes: number of modes that are kept per axis; at most the number of pixels of a layer's input.
+        truncation: how modes are cut off, see `to_spectral`.
 
     Returns:
-        The copy, which shares nothing with the network.
+        The copy, which shares no tensors with the network.
 
     Raises:
-        ValueError: a convolution is not circular (it is named), or is used at several sizes; or the
-            truncation is unknown or not known for the size of a layer.
+        ValueError: a convolution is not circular or is used at several sizes (the message names it), the
+            truncation is unknown, or the published truncation is not known for the size of a layer.
     """
 
     def convert(layer: nn.Module, size: Size) -> nn.Module:
@@ -52,14 +52,15 @@ def spectral_network(
 def spatial_network(network: nn.Module, example: Tensor) -> nn.Module:
     """A copy of a network with circular convolutions in place of its spectral layers.
 
-    On inputs of the example's size it computes the same, with kernels as large as their inputs.
+    On inputs of the example's size the outputs are those of the network. Kernels are as large as their
+    inputs.
 
     Args:
-        network: left as it is.
+        network: the network, which is not changed.
         example: one batch of inputs; only its shape, dtype and device matter.
 
     Raises:
-        ValueError: a layer is used at several sizes (it is named).
+        ValueError: a layer is used at several sizes (the message names it).
     """
 
     def convert(layer: nn.Module, size: Size) -> nn.Module:
@@ -70,7 +71,7 @@ def spatial_network(network: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _has_extent(layer: nn.Module) -> bool:
-    """Whether the layer is a convolution to be converted: all but 1 x 1 ones."""
+    """Whether a layer is a convolution to convert: every one but circular 1 x 1 convolutions."""
     return isinstance(layer, nn.Conv2d) and (layer.kernel_size != (1, 1) or not is_circular(layer))
 
 
@@ -102,7 +103,7 @@ def _replace(
 def _input_sizes(
     network: nn.Module, example: Tensor, chosen: Callable[[nn.Module], bool]
 ) -> dict[nn.Module, Size]:
-    """Height and width that reach each chosen module when the network sees the example."""
+    """Height and width of the input of each chosen module, for the example."""
     sizes: dict[nn.Module, Size] = {}
     names = {module: name for name, module in network.named_modules() if chosen(module)}
 

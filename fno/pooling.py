@@ -1,4 +1,4 @@
-"""Average pooling to a fixed size, in the memory order in which images come."""
+"""Average pooling to a fixed size, which keeps the memory order of images."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fno.sizes import as_size
 
 
 class AdaptiveAveragePool2d(nn.AdaptiveAvgPool2d):
-    """`nn.AdaptiveAvgPool2d`, which would turn images with the batch innermost before it pools."""
+    """`nn.AdaptiveAvgPool2d` without torch's copy of images whose batch is innermost in memory."""
 
-    #: says to `clip.upper_bound` that bounds of `nn.AdaptiveAvgPool2d` hold for this layer
+    #: Tells `clip.upper_bound` that bounds of `nn.AdaptiveAvgPool2d` hold for this layer.
     computes_like_base = True
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that the base class gave it)

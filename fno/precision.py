@@ -1,4 +1,4 @@
-"""FFTs exist in float32 and float64 only: around them, narrower numbers are widened."""
+"""Conversion of narrower numbers to float32 around FFTs, which need float32 or float64."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 if it was.
+    """The tensor in float32, or in float64 if its dtype is float64.
 
     Raises:
-        TypeError: not a real floating-point tensor.
+        TypeError: the tensor is not real floating point.
     """
     if not tensor.is_floating_point():
         raise TypeError(f"expected a real floating-point tensor, got {tensor.dtype}")
@@ -28,6 +28,6 @@ def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[object
 
 
 def under_autocast(tensor: Tensor) -> bool:
-    """Whether autocast is on for the device of the tensor; never on devices that have none."""
+    """Whether autocast is on for the device of the tensor; False on devices without autocast."""
     device = tensor.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

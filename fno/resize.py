@@ -1,4 +1,4 @@
-"""Trigonometric interpolation of images: the resizing that spectral layers commute with.
+"""Trigonometric interpolation of images, with which spectral layers commute.
 
 Source: Kabri, Roith, Tenbrinck, Burger, "Resolution-Invariant Image Classification based on Fourier
 Neural Operators" (2023), section 3.3; grid points j/N.
@@ -19,10 +19,10 @@ from fno.spectrum import half_spectrum, image_of, resize_spectrum
 def trigonometric_resize(images: Tensor, size: int | Sequence[int]) -> Tensor:
     """Resize images by sampling their trigonometric polynomial: v^{M -> N} with a triangle.
 
-    Upwards the polynomial through the pixels is evaluated at the new grid points; downwards
-    frequencies above half the new size are dropped first. Means are kept, going up and back is the
-    identity, and the map commutes with transposes, with reflections j -> -j of the torus and with
-    shifts by whole pixels of both grids.
+    Enlargement evaluates the polynomial through the pixels at the new grid points; reduction drops
+    frequencies above half the new size first. Resizing keeps means, and reduction after enlargement is
+    the identity. Resizing commutes with transposes, with reflections j -> -j of the torus and with shifts
+    by whole pixels of both grids.
 
     Args:
         images: ``(..., height, width)``, real; half precision is computed in float32.
@@ -55,12 +55,12 @@ class TrigonometricResize(nn.Module):
     """`trigonometric_resize` as a module, to a fixed size or by a stride.
 
     Args:
-        size: (height, width) of every output, or one integer for both.
-        stride: output sizes are input sizes divided by it and rounded up. Exactly one of the two
-            is given.
+        size: (height, width) of every output, or one integer for both. Exactly one of `size` and `stride`
+            must be given.
+        stride: output sizes are input sizes divided by the stride and rounded up.
 
     Raises:
-        ValueError: both or neither are given, or one is not positive.
+        ValueError: both or neither are given, or a number is not positive.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TrigonometricResize(nn.Module):
         self.stride = None if stride is None else as_size(stride, "stride")
 
     def output_size(self, size: Size) -> Size:
-        """Size of the output for an input of a size."""
+        """Size of the output for an input of the given size."""
         if self.size is not None:
             return self.size
         assert self.stride is not None
@@ -86,10 +86,10 @@ class TrigonometricResize(nn.Module):
     def lipschitz_bound(self, shape: Sequence[int]) -> tuple[float, tuple[int, ...]]:
         """The exact Lipschitz constant in Euclidean norms, and the shape of the output.
 
-        `clip.upper_bound` asks for it.
+        `clip.upper_bound` calls this method.
 
         Args:
-            shape: of one input, ``(..., height, width)`` without the batch.
+            shape: shape of one input without the batch, ``(..., height, width)``.
 
         Returns:
             The constant and ``(..., *output size)``.

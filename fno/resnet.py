@@ -15,27 +15,27 @@ from fno.spectral_conv import SpectralConv2d
 class SpectralResNet18(nn.Module):
     """Stem, four stages of two basic blocks, global average pooling and a linear layer.
 
-    Every strided convolution of the ordinary network is one without stride, followed by
+    A strided convolution of the ordinary ResNet-18 becomes a convolution without stride, followed by
     trigonometric resizing to half the size. Modules are named as in bregbench's ResNet-18:
     ``conv, norm, relu, pool, stage1 ... stage4, average, flatten, linear``. The defaults are the
-    layout for large images (He et al. 2016), which the paper has; for small ones take
+    layout for large images (He et al. 2016), as in the paper; for small images take
     `stem_kernel=3, stem_stride=1, max_pool=False`.
 
-    With `modes=None` the convolutions are circular ones in their spatial parametrisation, the
-    network that the paper trains; `fno.spectral_network` turns it into the spectral one. With an
-    integer the modes are trained themselves. The 1 x 1 convolutions of the shortcuts have no
-    spatial extent and are the same in both.
+    With `modes=None` convolutions are circular, in the spatial parametrisation, as in the network that
+    the paper trains; `fno.spectral_network` converts this network to the spectral parametrisation. With
+    an integer the modes are the trained parameters. The 1 x 1 convolutions of the shortcuts have no
+    spatial extent and are equal in both parametrisations.
 
     Args:
-        in_channels: of the images.
+        in_channels: number of channels of the images.
         classes: number of logits.
-        modes: per axis, of every layer; layers on smaller images use those that fit.
-        width: channels of the stem and the first stage; each further stage doubles them.
+        modes: number of modes per axis of every layer; layers on smaller images use the modes that fit.
+        width: channels of the stem and the first stage; each further stage doubles the channels.
         stem_kernel: kernel size of the stem.
-        stem_stride: of the stem.
-        max_pool: keep the 3 x 3 max-pooling with stride 2 after the stem, as the paper does; it
+        stem_stride: stride of the stem.
+        max_pool: whether a 3 x 3 max-pooling with stride 2 follows the stem, as in the paper; pooling
             does not commute with resizing.
-        striding: `"trigonometric"`, or `"sampling"` for ordinary strides (the ablation).
+        striding: `"trigonometric"`, or `"sampling"` for ordinary strides (an ablation).
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class _Builder:
         steps = OrderedDict[str, nn.Module]()
         trigonometric = stride != 1 and self._striding == "trigonometric"
         if trigonometric:
-            # Before the 1 x 1 convolution, with which it commutes, there is less to convolve.
+            # Resizing commutes with the 1 x 1 convolution and is done first, to convolve fewer pixels.
             steps["resize"] = TrigonometricResize(stride=stride)
         steps["conv"] = Conv2d(
             inputs, outputs, 1, stride=1 if trigonometric else stride, bias=False

@@ -16,7 +16,7 @@ def as_size(value: SupportsIndex | Sequence[int], name: str = "size") -> Size:
     """Read an integer or a pair as (height, width).
 
     Raises:
-        ValueError: not one or two integers, or one of them below 1.
+        ValueError: the value is not one or two integers, or one of them is below 1.
     """
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     try:
@@ -29,11 +29,11 @@ def as_size(value: SupportsIndex | Sequence[int], name: str = "size") -> Size:
 
 
 def _as_side(side: SupportsIndex) -> int:
-    """The integer; the symbol that an exporter has in place of one stays what it is.
+    """The integer; a symbolic integer of an exporter is returned as it is.
 
     Raises:
-        TypeError: not an integer.
-        ValueError: it is below 1.
+        TypeError: the side is not an integer.
+        ValueError: the side is below 1.
     """
     if isinstance(side, torch.SymInt):
         return side  # pyright: ignore[reportReturnType] (it acts as one)
@@ -53,5 +53,5 @@ def smaller(first: Size, second: Size) -> Size:
 
 
 def strided(size: Size, stride: Size) -> Size:
-    """What a stride leaves of a size that padding had kept: the quotient, rounded up."""
+    """Size of the output of a size-keeping layer with a stride: size / stride, rounded up."""
     return -(-size[0] // stride[0]), -(-size[1] // stride[1])

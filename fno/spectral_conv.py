@@ -33,31 +33,31 @@ class SpectralConv2d(nn.Module):
 
     `weight` has shape ``(out_channels, in_channels / groups, M1, M2 // 2 + 1, 2)``: coefficients of
     real kernels in the order of `torch.fft.rfft2`, real and imaginary part last. Where the half
-    spectrum holds a frequency and its opposite (column 0; the last column of an even M2) the two
-    are symmetrised in use, so that every weight is that of a real kernel; the imaginary part of
-    frequency 0 has no effect and no gradient other than 0. An even M_i contains its Nyquist
+    spectrum holds both a frequency and its opposite (column 0; the last column of an even M2), the layer
+    symmetrises the two entries before it uses them, so that every weight gives a real kernel. The
+    imaginary part of frequency 0 has no effect and the gradient 0. An even M_i contains its Nyquist
     frequency, half of it on either side.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        modes: M, the number of frequencies per axis, negative ones counted: k in I_M. More modes
-            than pixels are allowed; those that the input cannot show are not used.
-        stride: output sizes are input sizes divided by it and rounded up.
-        groups: of channels that do not mix.
-        bias: add b, one number per output channel.
-        pointwise: add W u, a 1 x 1 convolution.
+        in_channels: number of channels of the input.
+        out_channels: number of channels of the output.
+        modes: M, the number of frequencies per axis, including negative ones: k in I_M. More modes
+            than pixels are allowed; modes above the Nyquist frequency of the input are not used.
+        stride: output sizes are input sizes divided by the stride and rounded up.
+        groups: number of groups of channels that do not mix.
+        bias: whether b, one number per output channel, is added.
+        pointwise: whether W u, a 1 x 1 convolution, is added.
         activation: sigma, `"gelu"` or `"none"`.
         striding: `"trigonometric"` or `"sampling"`.
-        balanced: multiply gradients by 2 where the half spectrum holds both a frequency and its
-            opposite. The others are stored once for two, which doubles their derivatives
-            (Lemma 4): without this a gradient step is twice as long for them, and which modes
-            a Bregman iteration finds depends on which axis is the last. Values do not change.
+        balanced: whether gradients are doubled where the half spectrum holds both a frequency and its
+            opposite. Every other entry stands for two frequencies, so that its derivative is twice as
+            large (Lemma 4). Without `balanced`, the modes that a Bregman iteration selects depend on
+            which axis is the last. `balanced` does not change outputs.
 
-    Shapes of weights of different layers can agree (5 x 4 and 5 x 5 modes). A `state_dict` therefore
-    says whose it is, and `load_state_dict` raises RuntimeError if that is another number of modes,
-    channels or groups (`balanced` changes gradients and no values, and is free). States from files of
-    bare tensors do not say it.
+    Weights of different layers may have one shape (5 x 4 and 5 x 5 modes). A `state_dict` therefore
+    contains the numbers of modes, channels and groups, and `load_state_dict` raises RuntimeError if they
+    differ from those of the layer. A state from a file of bare tensors lacks these numbers and is not
+    checked.
 
     Raises:
         ValueError: a number is out of range, or groups do not divide the channels.
@@ -97,10 +97,10 @@ class SpectralConv2d(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: Generator | None = None) -> None:
-        """Draw the modes of the kernels that torch would draw for a convolution of M1 x M2 taps.
+        """Draw kernels as torch does for a convolution of M1 x M2 taps, and take their modes.
 
-        Taps from U(-a, a) with a = (inputs / groups * M1 * M2)^(-1/2): every mode then has mean
-        square 1 / (3 inputs / groups), at every resolution and for every number of modes.
+        Taps are drawn from U(-a, a) with a = (inputs / groups * M1 * M2)^(-1/2). Every mode then has the
+        mean square 1 / (3 inputs / groups), at every resolution and for every number of modes.
         """
         fan_in = self.weight.shape[1] * math.prod(self.modes)
         bound = 1 / math.sqrt(fan_in)
@@ -115,7 +115,7 @@ class SpectralConv2d(nn.Module):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        # Not among the tensors: files that have been written keep their keys.
+        # The numbers go to the metadata, so that the keys of the state dict do not change.
         known = getattr(destination, "_metadata", {}).get(prefix.removesuffix("."))
         if known is not None:
             known["spectral"] = self._meaning()
@@ -130,7 +130,7 @@ class SpectralConv2d(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """See `nn.Module`; the state of another layer is refused even where its shapes fit."""
+        """See `nn.Module`; the state of a layer with other modes is refused even if its shapes fit."""
         ours = self._meaning()
         theirs = local_metadata.get("spectral", ours)
         differing = [name for name in ours if theirs.get(name) != ours[name]]
@@ -149,17 +149,17 @@ class SpectralConv2d(nn.Module):
             ", ".join(f"{name}={end.get(name)}" for name in differing) for end in (theirs, ours)
         )
         error_msgs.append(
-            f"{prefix}weight is that of a SpectralConv2d with {saved}, and this one has {own} (build it "
-            "like the saved one; dict(state) is loaded without this check)"
+            f"{prefix}weight is that of a SpectralConv2d with {saved}, and this layer has {own} (build "
+            "the layer like the saved one; dict(state) is loaded without this check)"
         )
 
     def _meaning(self) -> dict[str, int | Size]:
-        """What the numbers of the weight stand for, which its shape leaves open."""
+        """Numbers of modes, channels and groups, which the shape of the weight does not determine."""
         names = ("in_channels", "out_channels", "modes", "groups")
         return {name: getattr(self, name) for name in names}
 
     def multiplier(self, size: int | Sequence[int]) -> Tensor:
-        """Factors of the coefficients of an input of a size, W not included.
+        """Factors of the coefficients of an input of the given size, without W.
 
         Returns:
             ``(out_channels, in_channels / groups, H, W // 2 + 1, 2)``, float32 or float64.
@@ -170,23 +170,23 @@ class SpectralConv2d(nn.Module):
         return multiplier_of_modes(modes, self.modes, as_size(size))
 
     def output_size(self, size: Size) -> Size:
-        """Size of the output for an input of a size."""
+        """Size of the output for an input of the given size."""
         return strided(size, self.stride)
 
     def product_size(self, size: Size) -> Size:
-        """(H, W) of the spectrum that is multiplied, for an input of a size.
+        """(H, W) of the spectrum that is multiplied, for an input of the given size.
 
-        Only frequencies that have a mode need the product. Either all modes fit below the Nyquist
-        frequency of the input, or the axis is kept whole.
+        Only frequencies with a mode are multiplied. An axis on which not all modes lie below the Nyquist
+        frequency of the input is kept whole.
         """
         return smaller(odd(self.modes), size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(batch, in_channels, H, W)`` to ``(batch, out_channels, ceil(H/s), ceil(W/s))``.
 
-        FFTs and products run in float32 (or float64), under autocast and for half precision, too;
-        the result has the dtype of the images. As torch's convolutions do, it also takes one image
-        ``(in_channels, H, W)``.
+        FFTs and products run in float32 (or float64), also under autocast and for half precision. The
+        result has the dtype of the images. A single image ``(in_channels, H, W)`` is accepted, too, as
+        by torch's convolutions.
 
         Raises:
             ValueError: the images have another number of axes or channels.
@@ -200,7 +200,7 @@ class SpectralConv2d(nn.Module):
         with without_autocast(images):
             result = self._convolve(wide(images), source, target if resizes else source)
         if self.pointwise is not None:
-            # W acts on channels and resizing on pixels: in this order, on fewer pixels.
+            # W acts on channels and commutes with resizing, which is done first to have fewer pixels.
             reduced = trigonometric_resize(images, target) if resizes else images
             result = result + self.pointwise(reduced)
         if not resizes:
@@ -221,11 +221,11 @@ class SpectralConv2d(nn.Module):
         """A Lipschitz constant in Euclidean norms, and the shape of the output.
 
         Without a stride and GELU the constant is exact: the largest norm of the channel matrices
-        over all frequencies. With one of the two it is an upper bound. `clip.upper_bound` asks for
-        it.
+        over all frequencies. With a stride or GELU it is an upper bound. `clip.upper_bound` calls this
+        method.
 
         Args:
-            shape: of one input, ``(in_channels, height, width)`` without the batch.
+            shape: shape of one input without the batch, ``(in_channels, height, width)``.
 
         Returns:
             The constant and ``(out_channels, ceil(height / stride), ceil(width / stride))``.
@@ -237,7 +237,7 @@ class SpectralConv2d(nn.Module):
         target = self.output_size(size)
         factors = multiplier_of_modes(self.weight.double(), self.modes, size)
         if self.pointwise is not None:
-            # W multiplies every frequency alike.
+            # W is one matrix for all frequencies.
             factors[..., 0] += self.pointwise.weight.double()  # (outputs, inputs / groups, 1, 1)
         growth = 1.0
         if self.striding == "trigonometric" and target != size:

@@ -1,15 +1,14 @@
-r"""Half spectra of real images, and how they change with the size of the image.
+r"""Half spectra of real images, and their change with the size of the image.
 
 An image v of N1 x N2 pixels, on the grid points j/N of the torus, is the trigonometric polynomial
 `sum_k c_k exp(2 pi i <k, x>)` with c_k the mean of `v_j exp(-2 pi i <k, j/N>)`. A real v has
-`c_{-k} = conj(c_k)`, so the columns k2 = 0 ... N2 // 2 are enough. They are held here as **real**
+`c_{-k} = conj(c_k)`, so the columns k2 = 0 ... N2 // 2 are enough. This package keeps them as **real**
 tensors ``(..., N1, N2 // 2 + 1, 2)``: rows in the order of the FFT (0, 1, ..., then the negative
-frequencies up to -1), the last axis real and imaginary part. Complex numbers appear only between
-these functions and the FFT itself.
+frequencies up to -1), real and imaginary part on the last axis. Only the functions next to the FFT use
+complex numbers.
 
-An even axis has one entry that stands for both N/2 and -N/2, the Nyquist frequency. Whenever the
-size changes it has to be split or folded (Kabri et al. 2023, section 3.3), in one of two ways that
-are inverse to each other:
+An even axis has one entry that stands for both N/2 and -N/2, the Nyquist frequency. A change of the size
+splits or folds this entry (Kabri et al. 2023, section 3.3), in one of two ways:
 
 | kind           | split N -> larger       | fold to an even size     | for                          |
 |----------------|-------------------------|--------------------------|------------------------------|
@@ -26,7 +25,7 @@ from bregman.validation import check_choice
 from fno.choices import SpectrumKind
 from fno.sizes import Size
 
-# What the Nyquist entry is multiplied by when it is split, and the sum of two sides when folded.
+# Factor of the Nyquist entry when it is split, and factor of the sum of two sides when they are folded.
 _FACTORS: dict[str, tuple[float, float]] = {"coefficients": (0.5, 1.0), "multiplier": (1.0, 0.5)}
 
 
@@ -41,21 +40,22 @@ def image_of(spectrum: Tensor, size: Size) -> Tensor:
 
 
 def opposite(spectrum: Tensor) -> Tensor:
-    """Conjugate of the entry at row -k1, for every row k1: what stands at (k1, -k2)."""
+    """Conjugate of the entry at row -k1, for every row k1, which is the coefficient of (k1, -k2)."""
     # Row 0 is its own opposite; rows 1 ... N-1 change places with N-1 ... 1.
     mirrored = torch.cat([spectrum[..., :1, :, :], spectrum[..., 1:, :, :].flip(-3)], dim=-3)
     return torch.stack([mirrored[..., 0], -mirrored[..., 1]], dim=-1)
 
 
 def symmetrize(spectrum: Tensor, width: int) -> Tensor:
-    """Make the columns that hold a frequency together with its opposite those of a real image.
+    """Symmetrise the columns that hold both a frequency and its opposite, as in a real image.
 
-    Column 0, and the last one where the width is even, contain (k1, k2) and (-k1, -k2); both become
-    the mean of the one and the conjugate of the other. Other columns hold no pairs.
+    Column 0, and the last column of an even width, contain both (k1, k2) and (-k1, -k2). Each entry
+    becomes the mean of itself and the conjugate of the opposite entry. Other columns contain no such
+    pairs.
 
     Args:
         spectrum: ``(..., H, width // 2 + 1, 2)``.
-        width: of the image, which the shape leaves open.
+        width: width of the image, which the shape of the spectrum does not determine.
     """
     last = 1 if width % 2 == 0 else 0
     inner = spectrum.shape[-2] - last
@@ -74,7 +74,7 @@ def resize_spectrum(spectrum: Tensor, source: Size, target: Size, kind: str) -> 
     """Zero-padding or truncation of a half spectrum: v^{M -> N} with Nyquist splitting.
 
     Args:
-        spectrum: ``(..., H, W // 2 + 1, 2)`` of the source size; that of a real image.
+        spectrum: half spectrum ``(..., H, W // 2 + 1, 2)`` of a real image of the source size.
         source: (H, W).
         target: (H', W').
         kind: how Nyquist frequencies are treated, see the table of this module.

@@ -157,7 +157,7 @@ def test_states_of_other_layers_are_refused_where_shapes_agree(modes, balanced, 
             other = build(**changes)
             before = other.weight.detach().clone()
             assert before.shape == build().weight.shape
-            of = re.escape(f"weight is that of a SpectralConv2d with {saved}, and this one has ")
+            of = re.escape(f"weight is that of a SpectralConv2d with {saved}, and this layer has ")
             with pytest.raises(RuntimeError, match=of):
                 other.load_state_dict(state, strict=False)
             assert torch.equal(other.weight, before)
@@ -172,7 +172,9 @@ def test_states_of_other_layers_are_refused_where_shapes_agree(modes, balanced, 
 
 def test_the_layer_of_a_network_whose_state_is_refused_is_named():
     five, four = (FourierClassifier(modes=(5, columns), channels=(2, 2)) for columns in (5, 4))
-    with pytest.raises(RuntimeError, match=r"conv1.weight is that .* modes=\(5, 4\), and this one"):
+    with pytest.raises(
+        RuntimeError, match=r"conv1.weight is that .* modes=\(5, 4\), and this layer"
+    ):
         five.load_state_dict(four.state_dict())
     five.load_state_dict(copy.deepcopy(five).state_dict())
 
