@@ -1,1 +1,1 @@
-"""Foundations: errors, files, console, identity and streams, which everything else rests on."""
+"""Foundations: errors, files, console, identity and streams, which all other rooms import."""

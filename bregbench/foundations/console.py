@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: lines on stderr, and a progress bar on a terminal."""
+"""Output for people during a run: lines on stderr, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(line: str) -> None:
-    """One plain line on stderr, above the progress bar where there is one."""
+    """Print one plain line on stderr, above a progress bar."""
     _console.print(line, markup=False)
 
 
 class Patience:
-    """Lines that tell how far a long piece of work has come: one every two seconds, none of a short one."""
+    """Progress lines of long work: at most one line every two seconds, and none of short work."""
 
     def __init__(self) -> None:
         self._said = time.monotonic()
 
     def say(self, line: str) -> None:
-        """Say the line if the last one was said two seconds ago."""
+        """Print the line if two seconds have passed since the last line, or since the beginning."""
         now = time.monotonic()
         if now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
@@ -107,12 +107,12 @@ class EpochProgress:
             self._bar.stop()
 
     def step(self) -> None:
-        """One training step is done."""
+        """Note that a training step is done."""
         if self._bar is not None:
             self._bar.advance(self._task)
 
     def epoch(self, number: int, metrics: dict[str, float]) -> None:
-        """An epoch is done."""
+        """Note that an epoch is done, with its metrics."""
         text = _brief(metrics)
         if self._bar is not None:
             self._bar.update(
@@ -122,7 +122,7 @@ class EpochProgress:
                 metrics=text,
             )
             return
-        # Short epochs would drown a log; the first, the last and one every few seconds are enough.
+        # Short epochs would flood a log: print the first, the last and one epoch every two seconds.
         now = time.monotonic()
         if number < self._epochs and now - self._said < _SECONDS_BETWEEN_LINES:
             return
@@ -132,7 +132,7 @@ class EpochProgress:
 
 
 def fail(message: str) -> None:
-    """The one line that a user sees of an error."""
+    """Print an error as one line on stderr."""
     sys.stderr.write(f"error: {message}\n")
 
 

@@ -1,4 +1,4 @@
-"""Durations, read and shown."""
+"""Parsing and formatting of durations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parse_duration(text: str, *, key: str) -> float:
     """Seconds of a duration such as `90s`, `9m` or `1.5h`.
 
     Raises:
-        BenchError: names the key and the form.
+        BenchError: the text is no duration; the message names the key and the form.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
     if match is None:

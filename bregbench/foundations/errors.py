@@ -4,10 +4,11 @@ from __future__ import annotations
 
 
 def require(condition: bool, key: str, value: object, allowed: str) -> None:
-    """Refuse a value outside its range.
+    """Raise BenchError unless a condition holds for an option.
 
     Raises:
-        BenchError: names the key as the user typed it, the value and what is allowed.
+        BenchError: the condition is false; the message names the key as the user typed it, the value and
+            the allowed range.
     """
     if not condition:
         raise BenchError(f"{key}={value} is out of range: {key} must be {allowed}")
@@ -33,7 +34,7 @@ class Interrupted(Exception):
     """The run was asked to stop and has saved its position.
 
     Args:
-        reason: who asked, in a few words.
+        reason: reason of the interruption in a few words, such as the name of a signal.
         code: exit code of the command.
     """
 

@@ -1,4 +1,4 @@
-"""Atomic writes: a reader sees the old file or the new one, never half of either."""
+"""Atomic writes: a reader sees the old file or the new file, never a part of one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bregbench.foundations.errors import BenchError
 if TYPE_CHECKING:
     import torch
 
-#: words of the errors that torch and safetensors raise where the system refuses to write
+#: Words in errors of torch and safetensors that mean that the system refuses to write.
 _WRITERS = (
     "inline_container",
     "PytorchStreamWriter",
@@ -32,16 +32,17 @@ def write_atomically(
 ) -> None:
     """Let `write` fill a temporary neighbour of `path`, then rename it into place.
 
-    Its content is on the disk before its name is, so that a machine that loses power leaves no empty file.
+    The content is on the disk before the file gets its name, so that a loss of power leaves no empty file.
 
     Args:
         path: the file.
-        write: fills the path that it is given.
-        make_folder: make the folder of the file; False where a missing folder means that somebody has deleted
-            what is being written to.
+        write: function that writes the file at the path that it gets.
+        make_folder: whether the folder of the file is made. False raises an error if the folder is missing,
+            because somebody has deleted it.
 
     Raises:
-        BenchError: the system refuses, for instance because the disk is full; `path` is as it was.
+        BenchError: the system refuses to write, for instance because the disk is full; `path` does not
+            change.
     """
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +61,10 @@ def write_atomically(
 
 @contextlib.contextmanager
 def reporting_writes(path: Path) -> Iterator[None]:
-    """Turn what the system says when it refuses to write a file into one line.
+    """Turn errors of the system on writing a file into one line.
 
     Raises:
-        BenchError: in place of an `OSError`, and of what torch and safetensors make of one.
+        BenchError: the block raises an `OSError`, or an error of torch or safetensors about writing.
     """
     try:
         yield
@@ -78,12 +79,12 @@ def reporting_writes(path: Path) -> Iterator[None]:
 def _unwritable(path: Path, reason: str) -> BenchError:
     return BenchError(
         f"{path} cannot be written ({reason}): make room or give another folder, then give the same command "
-        "again; files that were there are as they were"
+        "again; existing files have not changed"
     )
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names of a folder on the disk, as far as its file system can."""
+    """Flush the names in a folder to the disk, if its file system can."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:
@@ -93,7 +94,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete temporary neighbours of a file whose processes were killed while they wrote it."""
+    """Delete temporary neighbours of a file that killed processes have left."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.([0-9]+)\.tmp")
     with contextlib.suppress(OSError):
         for other in path.parent.iterdir():
@@ -135,10 +136,10 @@ def write_tensors(path: Path, value: Any, *, make_folder: bool = True) -> None:
 
 
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
-    """Read what `write_tensors` wrote; executes no code from the file.
+    """Read a file of `write_tensors` without executing code from it.
 
     Raises:
-        BenchError: the file is damaged, which its checksums show to the bit, or was cut short.
+        BenchError: the file was cut short, or its checksums show that a bit has changed.
     """
     import torch
 
@@ -153,8 +154,8 @@ def read_tensors(path: Path, device: torch.device | str = "cpu") -> Any:
     except Exception as error:
         reason = f"{_error_name(error)}: {str(error).partition(chr(10))[0]}"
         raise BenchError(
-            f"{path} is damaged or was cut short ({reason}): delete {path.parent} to make that "
-            "run again, or put the file back"
+            f"{path} is damaged or was cut short ({reason}): delete {path.parent} to repeat the run, or "
+            "put the file back"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Whether a device multiplies in bfloat16 itself; where it does not, bf16 is far slower than fp32."""
+"""Whether a device has instructions for bfloat16; without them, bf16 is far slower than fp32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-#: flags of /proc/cpuinfo, any of which will do
+#: Flags of /proc/cpuinfo, each of which means instructions for bfloat16.
 _FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -23,7 +23,8 @@ def has_bf16(device: torch.device) -> bool:
 
 @functools.cache
 def _cpu_has_bf16() -> bool:
-    # oneDNN says yes to every AVX-512, and no where an environment variable has limited it.
+    # oneDNN reports support on every CPU with AVX-512, and none if an environment variable limits it. So
+    # only its "no" counts.
     if _ask(_mkldnn_says) is False:
         return False
     said = _ask(_avx512_says)
@@ -39,7 +40,7 @@ def _avx512_says() -> bool:
 
 
 def _ask(question: Callable[[], Any]) -> bool | None:
-    """What torch answers; None where this version of it does not know the question."""
+    """The answer of a function of torch; None if this version of torch lacks the function."""
     try:
         return bool(question())
     except (AttributeError, RuntimeError, NotImplementedError):

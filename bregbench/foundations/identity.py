@@ -1,4 +1,4 @@
-"""What makes two runs the same run: a config as plain values, and its hash.
+"""The identity of a run: its config as plain values, and their hash.
 
 Fields marked `local()` (paths, device, threads, tracking) never change a result and stay out of the hash.
 Values equal to their default stay out too, so that an option added later leaves old runs valid; a default
@@ -18,7 +18,7 @@ from omegaconf import MISSING
 
 
 def local(default: Any = dataclasses.MISSING, **arguments: Any) -> Any:
-    """A dataclass field that says where or how a run is carried out, not what it computes."""
+    """A dataclass field about where or how a run is carried out, which does not change its result."""
     if default is not dataclasses.MISSING:
         arguments["default"] = default
     return dataclasses.field(metadata={"identity": False}, **arguments)
@@ -27,21 +27,21 @@ def local(default: Any = dataclasses.MISSING, **arguments: Any) -> Any:
 def chosen(factory: Any) -> Any:
     """A polymorphic dataclass field whose default is `factory()`.
 
-    OmegaConf lets no other class replace a default object, so the schema leaves the value open and the
-    owner fills it in with `fill_chosen` from its `__post_init__`.
+    OmegaConf does not allow another class to replace a default object. So the schema leaves the value
+    open, and the owner calls `fill_chosen` in its `__post_init__`.
     """
     return dataclasses.field(default=MISSING, metadata={"default_factory": factory})
 
 
 def fill_chosen(config: Any) -> None:
-    """Give every `chosen` field that was left open its default."""
+    """Set every open `chosen` field to its default."""
     for field in dataclasses.fields(config):
         if "default_factory" in field.metadata and getattr(config, field.name) == MISSING:
             setattr(config, field.name, field.metadata["default_factory"]())
 
 
 def to_plain(value: Any) -> Any:
-    """A config as JSON values; each polymorphic dataclass says its `kind`."""
+    """A config as JSON values; each polymorphic dataclass gets an entry `kind`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return _kind(value) | {field.name: to_plain(getattr(value, field.name)) for field in fields}
@@ -54,25 +54,26 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-#: whether identities ask for fingerprints, or what answers in their place
+#: Whether identities contain fingerprints of contents, or a function that gives these fingerprints.
 Contents = bool | Callable[[Any], str | None]
 
 
 def identity(config: Any, *, contents: Contents = True) -> dict[str, Any]:
     """The plain values that decide what a run computes: no local fields, no defaults.
 
-    A dataclass with a method `fingerprint()` (a data set) adds what that returns, unless it is None.
+    A dataclass with a method `fingerprint()` (a data set) adds its fingerprint, unless it is None.
 
     Args:
         config: a dataclass.
-        contents: ask for fingerprints, which reads files; or what knows the fingerprint of a dataclass.
+        contents: True: call `fingerprint()`, which reads files; False: add no fingerprints; a function:
+            take its value for each dataclass with a fingerprint.
     """
     plain: dict[str, Any] = _kind(config)
     for field in dataclasses.fields(config):
         if not field.metadata.get("identity", True):
             continue
         value, default = _identity_of(getattr(config, field.name), contents), _default(field)
-        # Compared as identities, so that a nested config whose local fields alone differ is a default.
+        # Identities are compared, so that a nested config counts as default if only local fields differ.
         if default is dataclasses.MISSING or value != _identity_of(default, contents):
             plain[field.name] = value
     if contents and hasattr(config, "fingerprint"):
@@ -83,7 +84,7 @@ def identity(config: Any, *, contents: Contents = True) -> dict[str, Any]:
 
 
 def config_hash(config: Any, *, contents: Contents = True) -> str:
-    """Eight hexadecimal digits that name what a run computes; `contents` as for `identity`."""
+    """Eight hexadecimal digits of the identity's SHA-256; for `contents` see `identity`."""
     canonical = json.dumps(
         identity(config, contents=contents), sort_keys=True, separators=(",", ":")
     )
@@ -91,7 +92,7 @@ def config_hash(config: Any, *, contents: Contents = True) -> str:
 
 
 def _kind(config: Any) -> dict[str, Any]:
-    """Which class of a config group this is; a mere field called `kind` is not meant."""
+    """The `kind` of a class of a config group; empty for a class with a field called `kind`."""
     if "kind" in {field.name for field in dataclasses.fields(config)}:
         return {}
     return {"kind": config.kind} if hasattr(config, "kind") else {}
@@ -102,7 +103,7 @@ def _identity_of(value: Any, contents: Contents) -> Any:
         return identity(value, contents=contents)
     if isinstance(value, dict):
         return {str(key): _identity_of(item, contents) for key, item in value.items()}
-    # Dataclasses in lists keep their defaults: records rely on hashes that were made so.
+    # Dataclasses in lists keep their defaults, because the hashes of existing records include them.
     return to_plain(value)
 
 

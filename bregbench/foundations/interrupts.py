@@ -13,19 +13,19 @@ from bregbench.foundations.errors import Interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-#: exit code when the time budget is used up, as that of timeout(1)
+#: Exit code when the time budget is used up, as in timeout(1).
 OUT_OF_TIME = 124
 
 
-#: between two looks at whether the parent is there, and how long a step and saving may take when it is not
+#: Seconds between two checks of the parent process, and seconds to finish a step and save without it.
 _SECONDS_BETWEEN_LOOKS, _SECONDS_TO_SAVE = 0.5, 600.0
 _parents: list[int] = []
 
 
 def end_with_parent() -> None:
-    """Let this worker process end when its parent does: a parent that is killed cannot ask it to.
+    """Let this worker process end when its parent ends: a killed parent cannot stop its workers.
 
-    A run at work saves its position first, as on SIGTERM.
+    A run in the worker saves its position first, as on SIGTERM.
     """
     if not _parents:
         _parents.append(os.getppid())
@@ -40,19 +40,19 @@ def orphaned() -> bool:
 def _end_when_orphaned() -> None:
     while not orphaned():
         time.sleep(_SECONDS_BETWEEN_LOOKS)
-    # What waits for a next job ends by the signal; a run ends its step, saves and leaves by `orphaned`.
+    # The signal ends an idle worker. A run finishes its step, saves, and stops because of `orphaned`.
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_SECONDS_TO_SAVE)
     os._exit(128 + signal.SIGTERM)
 
 
 class Interrupts:
-    """Within the block a signal is noted instead of ending the process.
+    """A context in which a signal is noted and does not end the process.
 
-    A second one of the same kind acts as usual, for those who will not wait for the step to end.
+    A second signal of the same kind acts as usual, for users who do not wait for the end of a step.
 
     Args:
-        deadline: reading of `time.monotonic` after which the run is to stop too; None for never.
+        deadline: reading of `time.monotonic` after which the run is to stop, too; None for never.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -61,7 +61,7 @@ class Interrupts:
         self._previous: dict[int, object] = {}
 
     def request(self) -> Interrupted | None:
-        """What to raise if somebody wants the run to stop, once its position is saved."""
+        """The exception to raise after saving if a signal or the deadline asks the run to stop, else None."""
         if self._received is not None:
             name = signal.Signals(self._received).name
             return Interrupted(name, code=128 + self._received)
@@ -70,7 +70,7 @@ class Interrupts:
         return None
 
     def __enter__(self) -> Interrupts:
-        # Python delivers signals to the main thread alone; elsewhere they stay as they are.
+        # Python delivers signals to the main thread only, so other threads install no handlers.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._receive)

@@ -1,4 +1,4 @@
-"""Finding what a config group may hold: every class of a base that says its own `kind`."""
+"""Finding the classes of a config group: every subclass of a base that defines its own `kind`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def import_all(*packages: str) -> None:
 
 
 def kinds_of(base: type[Base], *packages: str) -> tuple[type[Base], ...]:
-    """The subclasses of a base that say their own `kind`, sorted by it.
+    """The subclasses of a base that define their own `kind`, sorted by `kind`.
 
     Classes of other packages (of a test, for instance) are left out.
 
     Args:
-        base: what they are.
-        packages: where they are defined; imported before by `import_all`.
+        base: the base class.
+        packages: names of the packages that define the classes; `import_all` must have imported them.
 
     Raises:
         TypeError: two classes have the same kind.

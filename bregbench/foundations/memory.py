@@ -1,4 +1,4 @@
-"""Let the C library keep freed memory: a training step frees and takes the same large blocks again.
+"""Let the C library keep freed memory, because every training step takes the same large blocks again.
 
 By default glibc hands blocks above a threshold back to the kernel at once and gets them again page by
 page, which costs a convolutional network up to a third of its time on the CPU (docs/performance.md).
@@ -16,7 +16,7 @@ _MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to reuse freed memory instead of returning it; whole process, for good.
+    """Ask glibc to reuse freed memory and not to return it, for the rest of the process.
 
     Returns:
         Whether the C library took the settings; False elsewhere than on Linux with glibc.

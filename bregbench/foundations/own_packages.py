@@ -1,4 +1,4 @@
-"""Other installed packages called `clip`, `fno` or `lifted` would hide ours: say so, early and clearly."""
+"""A check for other installed packages called `clip`, `fno` or `lifted`, which would hide ours."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from bregbench.foundations.errors import BenchError
 
 PACKAGES = ("bregman", "dessilbi", "lifted", "clip", "fno")
-#: stands in the docstring of each of our packages
+#: Words in the docstring of each of our packages.
 _MARK = "Part of bregbench"
 
 
 def shadowed() -> dict[str, str]:
-    """Which of our package names Python resolves to something else, and where that lies."""
+    """The names of our packages that Python resolves to other packages, each with the other's folder."""
     found: dict[str, str] = {}
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
@@ -26,10 +26,10 @@ def shadowed() -> dict[str, str]:
 
 
 def refuse_shadowed() -> None:
-    """Stop before a stranger's package is imported for one of ours.
+    """Raise an error before another package is imported in place of one of ours.
 
     Raises:
-        BenchError: names the packages and where the strangers lie.
+        BenchError: another package hides ours; the message names it and its folder.
     """
     found = shadowed()
     if found:

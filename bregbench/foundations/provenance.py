@@ -1,4 +1,4 @@
-"""Where a result comes from: code, library versions and machine."""
+"""The origin of a result: code, library versions and machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def commit() -> str | None:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called, for people."""
+    """The name of the device, for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return _cpu_name()

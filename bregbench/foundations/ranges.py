@@ -1,4 +1,4 @@
-"""Ranges of options: every refusal names the key as the user typed it, the value and what is allowed."""
+"""Ranges of options: every error names the key as the user typed it, the value and the allowed range."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any
 
 from bregbench.foundations.errors import require
 
-#: units of a layer, classes, pairs, iterations: no run means more
+#: Largest number of units of a layer, of classes, pairs and iterations; larger values are typing errors.
 MOST = 2**20
-#: pixels along one side of an image, and frequencies
+#: Largest number of pixels along one side of an image, and of frequencies.
 MOST_PIXELS = 2**14
-#: images in a batch that an evaluator makes
+#: Largest number of images in a batch that an evaluator makes.
 MOST_IMAGES = 2**16
-#: threads of a process, and repetitions of a phase
+#: Largest number of threads of a process, and of repetitions of a phase.
 MOST_THREADS = 2**10
-#: weights of one layer: 1 GiB in single precision
+#: Largest number of weights of one layer: 1 GiB in single precision.
 MOST_WEIGHTS = 2**28
 
 
 def check_counts(
     config: Any, at: str, *names: str, least: int = 1, most: int | None = None
 ) -> None:
-    """Refuse whole numbers out of range.
+    """Raise BenchError unless whole numbers are in range.
 
     Args:
-        config: has the options.
+        config: object that has the options.
         at: key of `config`, such as `phases.dense.method`.
         names: options of `config`: a number, a list of numbers or None, which is always allowed.
         least: smallest number.
         most: largest number; None for no limit.
 
     Raises:
-        BenchError: names the key, the value and what is allowed.
+        BenchError: a number is out of range; the message names the key, the value and the range.
     """
     _check(config, at, names, lambda value: value >= least, f"at least {least}")
     if most is not None:
@@ -49,10 +49,10 @@ def check_numbers(
     most: float | None = None,
     below: float | None = None,
 ) -> None:
-    """Refuse numbers outside an interval, which has one lower bound and at most one upper bound.
+    """Raise BenchError unless numbers lie in an interval with one lower and at most one upper bound.
 
     Args:
-        config: has the options.
+        config: object that has the options.
         at: key of `config`, such as `phases.dense.method`.
         names: options of `config`: a number, a list of numbers or None, which is always allowed.
         least: lower bound that is allowed itself.
@@ -61,7 +61,7 @@ def check_numbers(
         below: upper bound that is not allowed itself.
 
     Raises:
-        BenchError: names the key, the value and what is allowed.
+        BenchError: a number is out of range; the message names the key, the value and the interval.
     """
     if most is None and below is None:
         allowed = f"at least {least}" if above is None else f"greater than {above}"
@@ -81,16 +81,16 @@ def check_numbers(
 
 
 def check_layers(key: str, value: object, widths: Sequence[int], *, taps: int = 1) -> None:
-    """Refuse layers with more than `MOST_WEIGHTS` weights.
+    """Raise BenchError if a layer would have more than `MOST_WEIGHTS` weights.
 
     Args:
         key: option that decides the widths, as the user typed it.
-        value: of the option.
+        value: value of the option.
         widths: units or channels of consecutive layers.
         taps: weights between two channels, such as the entries of a kernel.
 
     Raises:
-        BenchError: names the key, the value and the limit.
+        BenchError: a layer is too large; the message names the key, the value and the limit.
     """
     largest = max((inputs * outputs for inputs, outputs in pairwise(widths)), default=0) * taps
     allowed = f"smaller: a layer would have {largest} weights, and {MOST_WEIGHTS} are the limit"

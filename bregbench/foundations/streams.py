@@ -14,7 +14,7 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed that depends on the run's seed and on what the randomness is for."""
+    """A 63-bit seed that depends on the run's seed and on the purpose of the random numbers."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -25,15 +25,15 @@ class Streams:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._generators: dict[str, torch.Generator] = {}
-        #: states of streams that were open when the state was taken, and are not opened here yet
+        #: States of streams in a loaded state dict that were not asked for since.
         self._waiting: dict[str, torch.Tensor] = {}
 
     def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:
         """The generator of one purpose; the same object at every call.
 
         Args:
-            purpose: what is drawn, for instance ``"data_order"`` or ``"augmentation"``.
-            device: where it draws, at the first call (CPU if None).
+            purpose: purpose of the random numbers, for instance ``"data_order"`` or ``"augmentation"``.
+            device: device of the generator, which the first call decides (CPU if None).
         """
         if purpose not in self._generators:
             # The device without values has no generators; numbers are drawn there with one on the CPU.
@@ -47,10 +47,10 @@ class Streams:
 
     @contextlib.contextmanager
     def scope(self, purpose: str) -> Iterator[None]:
-        """Within the block torch's global CPU generator draws this purpose's numbers.
+        """Within the block torch's global CPU generator draws the numbers of this purpose.
 
-        For code that takes no generator, such as the constructors of torch's layers; the global
-        generator is put back afterwards.
+        The context serves code without an argument for a generator, such as the constructors of torch's
+        layers. The state of the global generator is restored afterwards.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, purpose))
@@ -61,7 +61,7 @@ class Streams:
         torch.manual_seed(derive_seed(self.seed, "global"))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """State of every stream, the global ones included."""
+        """State of every stream and of torch's global generators."""
         opened = {name: generator.get_state() for name, generator in self._generators.items()}
         state = {**self._waiting, **opened}
         state["global/cpu"] = torch.get_rng_state()
@@ -70,7 +70,7 @@ class Streams:
         return state
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Put every stream back; one that is not opened yet goes on there when it is."""
+        """Restore every stream; streams that nobody has asked for yet are restored when they are."""
         named = {name: value for name, value in state.items() if not name.startswith("global/")}
         for name, generator in self._generators.items():
             if name in named:

@@ -1,4 +1,4 @@
-"""What a network costs: multiplications, parameters, memory."""
+"""The cost of a network: multiplications, parameters, time and memory."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ TIMES = frozenset(
 class Macs:
     """Multiply-accumulate operations of one forward pass of one image.
 
-    Linear and convolution layers only; biases, normalisation, activations and pooling do not count.
-    Spectral layers count their products (four for a complex one), not the transforms around them.
+    Only Linear and convolution layers count; biases, normalisation, activations and pooling do not.
+    Spectral layers count their products (four for a complex product), but not their Fourier transforms.
 
     Attributes:
-        dense: with every weight, zero or not.
-        effective: of each layer the share that its weight's density leaves: what hardware that
-            skips zero weights at no cost would do, a lower bound for any other.
-        layers: the dense count of each layer, by name.
+        dense: number of operations with every weight, zero or not.
+        effective: number of operations times the density of each layer's weight. This is the work of
+            hardware that skips zero weights at no cost, and a lower bound for other hardware.
+        layers: the dense number of each layer, by name.
     """
 
     dense: int
@@ -52,13 +52,13 @@ class Macs:
 
 @torch.no_grad()
 def count_macs(model: nn.Module, input_shape: tuple[int, ...]) -> Macs:
-    """Count by running one black image through the network.
+    """Count the operations of a network by a forward pass of one black image.
 
-    A layer that is called several times counts each time. The network is left as it was: modes,
-    hooks and gradients.
+    A layer that is called several times counts each time. Modes, hooks and gradients of the network do
+    not change.
 
     Args:
-        model: any module; layers that are called as modules are seen.
+        model: the network; only layers that are called as modules count.
         input_shape: shape of one input, without the batch, for instance (channels, height, width).
     """
     model = uncompiled(model)
@@ -91,7 +91,7 @@ def count_parameters(model: nn.Module) -> int:
 
 @torch.no_grad()
 def median_seconds(call: Callable[[], object], device: torch.device, *, repeats: int) -> float:
-    """Wall time of a call: the median of so many, after one to warm up."""
+    """Wall time of a call in seconds: the median of `repeats` calls, after a warm-up call."""
     seconds: list[float] = []
     for _ in range(repeats + 1):
         wait(device)
@@ -103,11 +103,11 @@ def median_seconds(call: Callable[[], object], device: torch.device, *, repeats:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """Most memory held so far.
+    """Largest number of bytes of memory in use so far.
 
-    On CUDA what torch's tensors took, since the start or the last
-    `torch.cuda.reset_peak_memory_stats`; on the CPU what the whole process took, since its start;
-    None where the system does not say.
+    On CUDA it is the memory of torch's tensors since the start or the last
+    `torch.cuda.reset_peak_memory_stats`, on the CPU the memory of the whole process since its start. The
+    result is None where the system does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -127,7 +127,7 @@ def wait(device: torch.device) -> None:
 
 
 def _macs(layer: WeightLayer, inputs: torch.Tensor, output: torch.Tensor) -> int:
-    """Each output sums over one unit's weights; each transposed input spreads over its kernels."""
+    """Products of one call: weights per output, or per input of a transposed layer, times their number."""
     if isinstance(layer, TRANSPOSED):
         return inputs.numel() * math.prod(layer.weight.shape[1:])
     if isinstance(layer, SpectralConv2d):

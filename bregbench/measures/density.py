@@ -1,8 +1,8 @@
-"""How many weights of a network are not zero.
+"""Densities of a network: shares of weights that are not zero.
 
-Density is the share of non-zero entries (what the Bregman paper calls N, and DessiLBI "sparsity").
-Zero means exactly zero. Each function moves one small tensor to the host; a weight that several
-layers share counts once; a complex entry counts as one.
+Density is the share of non-zero entries (N in the Bregman paper, "sparsity" in DessiLBI). Zero means
+exactly zero. Each function moves one small tensor to the host. A weight that several layers share counts
+once, and a complex entry counts as one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def density(model: nn.Module) -> dict[str, float]:
 
     Returns:
         ``density/total``: non-zeros over entries of all Linear and convolution weights; biases and
-        normalisation parameters do not count. ``density/linear``: the same over Linear weights.
-        ``density/conv_kernels``: share of (output, input) kernels with a non-zero entry, pooled
-        over all convolutions, 1 x 1 ones included. ``density/parameters``: the same as total, over
-        every parameter. A key is absent where there is nothing to count.
+        normalisation parameters do not count. ``density/linear``: non-zeros over entries of Linear
+        weights. ``density/conv_kernels``: share of (output, input) kernels with a non-zero entry, over
+        all convolutions, including 1 x 1 convolutions. ``density/parameters``: non-zeros over entries of
+        all parameters. A key is absent if the network has no such weights.
     """
     counts: dict[str, list[torch.Tensor]] = {}
     sizes: dict[str, int] = {}
@@ -89,7 +89,7 @@ def l1_norm(model: nn.Module) -> float:
 
 
 def to_host(values: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Read many scalars with a single transfer."""
+    """Read many scalars from the device with a single transfer."""
     if not values:
         return {}
     numbers = torch.stack(list(values.values())).tolist()

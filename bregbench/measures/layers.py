@@ -1,4 +1,4 @@
-"""The layers whose weights the papers count, and how a weight tensor divides into units."""
+"""The layers whose weights the papers count, and the units of a weight tensor."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WeightLayer = nn.Linear | Convolution
 
 
 def weight_layers(model: nn.Module) -> dict[str, WeightLayer]:
-    """Linear and convolution layers, spectral ones included, by name, in the order of the model.
+    """Linear, convolution and spectral layers by name, in the order of the model.
 
-    A layer that is used under several names appears once, under the first; a compiled model is
-    looked through, so that names do not depend on compilation.
+    A layer with several names appears once, under its first name. For a compiled model, names are those
+    of the original model.
     """
     kinds = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, SpectralConv2d)
     return {name: m for name, m in uncompiled(model).named_modules() if isinstance(m, kinds)}
@@ -35,8 +35,8 @@ def weight_layers(model: nn.Module) -> dict[str, WeightLayer]:
 
 def distinct_weights(model: nn.Module) -> dict[str, WeightLayer]:
     """Like `weight_layers`, leaving out layers that share the weight of an earlier one."""
-    # Holds the tensors, not their ids alone: a parametrised weight is computed at each access, and
-    # the id of one that is gone may come back.
+    # The dictionary keeps the tensors: a parametrised weight is computed at each access, and Python may
+    # give the id of a freed tensor to a new one.
     seen: dict[int, torch.Tensor] = {}
     layers = {}
     for name, layer in weight_layers(model).items():

@@ -1,4 +1,4 @@
-"""How many Fourier modes the spectral layers of a network use."""
+"""The numbers of Fourier modes that the spectral layers of a network use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def modes(model: nn.Module) -> dict[str, float]:
     """Modes of the spectral layers that are not zero for all pairs of channels.
 
     Returns:
-        ``modes/<layer>``: how many, of the full spectrum, where k and -k count as two. ``modes/total``:
-        their sum over the layers; ``modes/kept``: its share of the modes that the layers have room
-        for. Empty for a network without spectral layers.
+        ``modes/<layer>``: number of modes of the full spectrum, where k and -k count as two.
+        ``modes/total``: sum over the layers. ``modes/kept``: ratio of the sum and the number of modes
+        that the layers could have. The result is empty for a network without spectral layers.
     """
     layers = {
         name: layer

@@ -1,4 +1,4 @@
-"""What a network consists of: layers, their outputs, the sides of their images, its cost."""
+"""The structure of a network: layers, their outputs, the sides of their images, and the cost."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Structure:
 
     Attributes:
         widths: outputs (rows, filters) of each Linear and convolution layer, by name.
-        sides: height of the images that each convolution makes.
+        sides: height of the output images of each convolution, by name.
         macs: multiply-accumulate operations of one forward pass of one image.
-        parameters: all parameters.
+        parameters: number of all parameters.
     """
 
     widths: dict[str, int]
@@ -31,10 +31,10 @@ class Structure:
 
 @torch.no_grad()
 def structure_of(network: nn.Module, input_shape: tuple[int, int, int]) -> Structure:
-    """Look at one black image on its way through the network, which is left as it was.
+    """The structure of a network, from a forward pass of one black image; the network does not change.
 
     Args:
-        network: on any device.
+        network: the network, on any device.
         input_shape: channels, height and width of one image.
     """
     layers = weight_layers(network)

@@ -1,4 +1,4 @@
-"""What is measured of weights alone, after every epoch and at the end."""
+"""Measures of weights, which need no data; they are taken after every epoch and at the end."""
 
 from __future__ import annotations
 
