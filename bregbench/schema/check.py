@@ -9,32 +9,32 @@ from typing import Any, Protocol, runtime_checkable
 
 from bregbench.foundations.errors import require
 
-#: whole numbers that torch and files can hold
+#: Largest whole number that torch and files can hold.
 _LARGEST_INT = 2**63 - 1
 
 
 @runtime_checkable
 class Checked(Protocol):
-    """A part of a config that knows its ranges."""
+    """A part of a config that checks its own ranges."""
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this part as the user typed it, such as `phases.dense.objective`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         ...
 
 
 def check_tree(config: Any, at: str) -> None:
-    """Refuse values out of range in a part of a config and in all parts of that part.
+    """Raise BenchError if a value is out of range in a part of a config or in its own parts.
 
     Args:
         config: a dataclass.
-        at: its key; empty for a whole config, whose own `check` is left to the caller.
+        at: key of the dataclass; empty for a whole config, whose own `check` the caller calls.
 
     Raises:
         BenchError: a number is not finite, or a part refuses one of its values.
@@ -43,14 +43,14 @@ def check_tree(config: Any, at: str) -> None:
     for key, node in nodes:
         for name, value in _numbers(node):
             check_representable(f"{key}.{name}" if key else name, value)
-    # Checks compare numbers, of other parts too, so all numbers are finite by now.
+    # A check may compare numbers of other parts, so all numbers were checked to be finite first.
     for key, node in nodes:
         if key and isinstance(node, Checked):
             node.check(key)
 
 
 def walk(config: Any, at: str) -> Iterator[tuple[str, Any]]:
-    """Every dataclass in a config with its key, itself first."""
+    """The config itself and every dataclass in it, each with its key."""
     yield at, config
     for field in dataclasses.fields(config):
         key = f"{at}.{field.name}" if at else field.name
@@ -67,10 +67,10 @@ def walk(config: Any, at: str) -> Iterator[tuple[str, Any]]:
 
 
 def check_representable(key: str, value: Any) -> None:
-    """Refuse numbers, alone or in a list, that are not finite or too large for 64 bits.
+    """Raise BenchError if a number, alone or in a list, is not finite or too large for 64 bits.
 
     Raises:
-        BenchError: names the key and the value.
+        BenchError: a number cannot be represented; the message names the key and the value.
     """
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int):

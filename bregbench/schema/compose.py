@@ -1,4 +1,4 @@
-"""Composing YAML files and overrides into a typed config, once, at the top."""
+"""Composition of YAML files and overrides into a typed config, once, at the start of a command."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def choices(*overrides: str) -> dict[str, str]:
 
 
 def refuse_unknown(node: DictConfig, *, prefix: str) -> None:
-    """Refuse keys forced into a config with `+key=value`, which nothing would ever read."""
+    """Raise BenchError for unknown keys, forced into a config by `+key=value`, which no code would read."""
     schema = OmegaConf.get_type(node)
     for key in node:
         known = dataclasses.fields(schema) if dataclasses.is_dataclass(schema) else None

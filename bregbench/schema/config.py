@@ -34,11 +34,11 @@ class Config:
 
     Attributes:
         data: the data set (chosen by `dataset=`).
-        task: what the network is asked to do.
+        task: the task: inputs, targets, loss and scores.
         model: the architecture.
-        method: how it is trained.
-        objective: what is differentiated.
-        phases: consecutive parts of the run; empty means one, from `method` and `trainer`.
+        method: the training method.
+        objective: the objective that back-propagation differentiates.
+        phases: consecutive parts of the run; empty means one phase from `method` and `trainer`.
         trainer: length, batch size, schedule, precision, machine.
         seed: of all random streams.
         evaluators: what is measured at the end, on the test split.
@@ -89,7 +89,7 @@ class Config:
         return RunName(self.experiment_name, self.name, digits, self.seed)
 
     def fingerprints(self) -> dict[str, str | None]:
-        """Digests of contents that enter the hash, by key: they are kept, for where the contents are not."""
+        """Digests of contents that enter the hash, by key; summaries keep them, as contents may be absent."""
         asked = {key: getattr(node, "fingerprint", None) for key, node in walk(self, "")}
         found = {key: ask() for key, ask in asked.items() if ask is not None}
         read = {"data"} if self.data.path is not None else set[str]()
@@ -102,7 +102,7 @@ class Config:
         return {key: digest for key, digest in found.items() if digest is not None}
 
     def hash_with(self, fingerprints: dict[str, str | None]) -> str:
-        """The hash, with digests that a summary has kept in place of contents that would be read."""
+        """The hash, with the digests that a summary has kept, so that no contents are read."""
         known = {id(node): key for key, node in walk(self, "") if key in fingerprints}
 
         def fingerprint(node: Any) -> str | None:
@@ -112,13 +112,13 @@ class Config:
         return config_hash(self, contents=fingerprint)
 
     def settled(self) -> Config:
-        """The config with the precision that is computed in, where somebody has set it to `auto` since."""
+        """The config with a precision other than `auto`, as runs compute with."""
         if self.trainer.precision is not Precision.auto:
             return self
         return dataclasses.replace(self, trainer=dataclasses.replace(self.trainer))
 
     def run_phases(self) -> list[Phase]:
-        """The phases in order; without any, one called `train`."""
+        """The phases in order; a config without phases gives one phase called `train`."""
         method, objective, schedule = self.method, self.objective, self.trainer.schedule
         if not self.phases:
             return [Phase("train", self.trainer.epochs, method, objective, schedule)]
@@ -139,7 +139,7 @@ class Config:
         ]
 
     def check(self) -> None:
-        """Refuse what can be refused before data is read.
+        """Check all values that can be checked before data is read.
 
         Raises:
             BenchError: a value is out of range.
@@ -167,10 +167,11 @@ class Config:
         require(words, "method_name", self.method_name, "letters, digits and underscores")
 
     def check_order(self) -> None:
-        """Refuse phases that cannot follow each other; when a run begins, not when files compose.
+        """Check that each phase can follow the phases before it; called when a run begins.
 
         Raises:
-            BenchError: a phase begins with something that the ones before do not leave.
+            BenchError: a phase begins with a result, such as weights of an epoch, that no phase before it
+                leaves.
         """
         last: MethodConfig | None = None
         epochs = 0

@@ -1,4 +1,4 @@
-"""The one registry: which dataclasses each config group may hold, from the core and from the papers."""
+"""The registry of config groups: the dataclasses of each group, from the core and from the papers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bregbench.schema.config import Config
 from bregbench.storage.tracking import TrackingConfig
 from bregbench.tasks.base import TaskConfig
 
-#: where kinds are looked for: a new module in one of these rooms, or of a paper, needs no registration
+#: Packages in which kinds are searched: a new module in one of them needs no registration.
 _ROOMS = tuple(
     f"bregbench.{room}"
     for room in (
@@ -49,12 +49,12 @@ def method_variants() -> tuple[str, ...]:
     return tuple(dict.fromkeys([*names, "ema"]))
 
 
-#: what Hydra knows already: storing takes as long as composing
+#: Pairs of group and class that Hydra has: storing one again takes as long as composing.
 _STORED: set[tuple[str, type]] = set()
 
 
 def register_schemas() -> None:
-    """Make the dataclasses known to Hydra; what it knows already is left as it is."""
+    """Store the dataclasses in Hydra's registry; stored ones are not stored again."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, kinds in GROUPS.items():

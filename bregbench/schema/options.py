@@ -1,4 +1,4 @@
-"""The options of every config group and what they are, read from the YAML files alone, without torch."""
+"""The options of every config group with a sentence each, read from YAML files without torch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from importlib import resources
 from importlib.resources.abc import Traversable
 
-#: folders of configs that are no groups of a run: tables and figures, and the parts of `phases`
+#: Folders of configs that are no groups of a run: tables, figures, and the transforms of phases.
 _OTHER = ("table", "figure", "transform")
 
 
 def options() -> dict[str, dict[str, str]]:
-    """By group and option, the first sentence of the comment at the head of the option's file."""
+    """The first sentence of the comment at the head of each option's file, by group and option."""
     return _below(resources.files("bregbench.configs"), "")
 
 

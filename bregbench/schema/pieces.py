@@ -1,9 +1,9 @@
-"""Composing many configs that share their choices: Hydra's own composition, put together from pieces.
+"""Fast composition of many configs that share options: parts that Hydra has composed are put together.
 
-Hydra takes a sixth of a second for a config, and tables compose hundreds. Every config group fills one key
-of a config alone, so the part below that key, once composed, serves every config that makes the same
-choices for it. Values (`method.lam=0.1`) are set afterwards, in their order, as Hydra sets them. `compose`
-is the reference: overrides that are not plain and overrides that fail go there, and a test compares the
+Hydra takes a sixth of a second for a config, and tables compose hundreds of configs. Every config group
+fills one key of a config, so the composed part below a key serves every config with the same options for
+the key. Values (`method.lam=0.1`) are set afterwards, in their order, as Hydra sets them. `compose` is the
+reference: overrides that are not plain and overrides that fail are composed by it, and a test compares the
 results for rows of all tables.
 """
 
@@ -32,41 +32,41 @@ from bregbench.schema.compose import compose, refuse_unknown
 from bregbench.schema.config import Config
 from bregbench.schema.groups import register_schemas
 
-#: the key of a config that a group fills, where the two have different names
+#: The key of a config that a group fills, for groups with another name than their key.
 _KEYS = {"dataset": "data"}
-#: the choices made for one key of a config, in their order
+#: Overrides that choose options for one key of a config, in their order.
 _Choices = tuple[str, ...]
 
 
 def compose_from_pieces(*overrides: str) -> Config:
-    """What `compose` returns, faster from the second config on.
+    """The config that `compose` returns, faster from the second config on.
 
     Raises:
-        BenchError: as `compose`.
-        HydraException: as `compose`.
+        BenchError: see `compose`.
+        HydraException: see `compose`.
     """
     try:
         wanted = _wanted(overrides)
         if wanted is not None:
             return _PIECES.config(wanted)
     except (HydraException, OmegaConfBaseException, BenchError):
-        pass  # Hydra finds what is wrong again, and has words for it.
+        pass  # Hydra composes the config again, and its error messages are clearer.
     return copy.deepcopy(_by_hydra(*overrides))
 
 
 def forget() -> None:
-    """Compose everything anew from now on, for instance because the machine seems to be another one."""
+    """Drop all cached parts, for instance because a test changes the properties of the machine."""
     _PIECES.composed.clear()
     _PIECES.converted.clear()
     _by_hydra.cache_clear()
 
 
 def prepare(runs: Iterable[Iterable[str]], say: Callable[[str], None]) -> None:
-    """Compose what the configs of many runs need, in as few of Hydra's compositions as possible.
+    """Compose the parts of the configs of many runs, in as few of Hydra's compositions as possible.
 
     Args:
-        runs: the overrides of each run; what is wrong with them is left to `compose_from_pieces`.
-        say: told before every composition how far this has come.
+        runs: the overrides of each run; errors in them are left to `compose_from_pieces`.
+        say: function that gets a progress line before every composition.
     """
     missing: dict[str, dict[_Choices, None]] = {}
     for overrides in runs:
@@ -83,7 +83,7 @@ def prepare(runs: Iterable[Iterable[str]], say: Callable[[str], None]) -> None:
 
 @dataclass(frozen=True)
 class _Part:
-    """What a run wants below one key: the choices and the values, both in their order."""
+    """The overrides of a run below one key: choices of options and values, each in their order."""
 
     choices: _Choices = ()
     values: tuple[str, ...] = ()
@@ -91,12 +91,12 @@ class _Part:
 
 @dataclass
 class _Pieces:
-    """What has been composed so far.
+    """The parts that have been composed so far.
 
     Attributes:
-        empty: a composed config, without anything below its keys.
-        composed: what stands below a key after the choices made for it.
-        converted: the same with values, as plain objects.
+        empty: a composed config whose keys are all missing.
+        composed: the tree below a key, by key and choices.
+        converted: plain objects with values set, by key, choices and values.
     """
 
     empty: DictConfig | None = None
@@ -113,7 +113,7 @@ class _Pieces:
         return config
 
     def compose(self, wanted: dict[str, _Choices]) -> None:
-        """Let Hydra compose a config, and keep its pieces."""
+        """Let Hydra compose a config, and keep its parts."""
         register_schemas()
         chosen = [choice for choices in wanted.values() for choice in choices]
         with hydra.initialize_config_module("bregbench.configs", version_base="1.3"):
@@ -130,7 +130,7 @@ class _Pieces:
         if (key, part) not in self.converted:
             tree = copy.deepcopy(self.empty)
             assert tree is not None
-            # Interpolations of other keys find nothing here, and raise an error.
+            # An interpolation of another key finds a missing value and raises an error.
             tree[key] = self.composed[key, part.choices]
             for override in map(_parse, part.values):
                 OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
@@ -154,7 +154,7 @@ def _by_hydra(*overrides: str) -> Config:
 
 @functools.cache
 def _wanted(overrides: tuple[str, ...]) -> dict[str, _Part] | None:
-    """What a run wants below each key of its config; None where overrides are more than plain."""
+    """The overrides of a run by key of its config; None if an override is not plain."""
     wanted = dict.fromkeys(_keys(), _Part())
     for text in overrides:
         override = _parse(text)
@@ -179,7 +179,7 @@ def _parse(override: str) -> Override:
 
 
 def _is_plain(override: Override) -> bool:
-    """Whether an override chooses options of one key, or changes a value that is there already."""
+    """Whether an override chooses an option of one key, or changes an existing value."""
     more = override.is_add() or override.is_force_add() or override.is_delete()
     more |= override.is_sweep_override() or override.is_hydra_override()
     # A value with an interpolation has to be read within its whole config.

@@ -17,7 +17,7 @@ def from_plain(plain: dict[str, Any]) -> Config:
     """The config that `identity.to_plain` wrote, for instance a run's `config.json`.
 
     Raises:
-        BenchError: written by another version, with keys or kinds unknown to this one.
+        BenchError: another version has written the config, with keys or kinds unknown to this one.
     """
     return _revive(Config, plain)
 
@@ -57,7 +57,7 @@ def _revive_dataclass(declared: type, plain: dict[str, Any]) -> Any:
     return declared(**{key: _revive(hints[key], item) for key, item in plain.items()})
 
 
-# Records are read by the hundred, and typing takes its time.
+# Commands read hundreds of records, and `get_type_hints` is slow.
 @functools.cache
 def _hints(declared: type) -> dict[str, Any]:
     return typing.get_type_hints(declared)

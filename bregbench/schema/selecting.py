@@ -1,4 +1,4 @@
-"""By which score the best epoch of a run is chosen, and the attack that one of the choices needs."""
+"""The score by which the best epoch of a run is chosen, and the attack for the choice `robustness`."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from bregbench.schema.trainer import SelectOn
 from bregbench.tasks.base import Classification, TaskConfig
 from clip import attacks
 
-#: the first so many validation images are attacked: about one epoch's work for a network on MNIST
+#: Number of validation images that are attacked: about the work of one epoch for a network on MNIST.
 ATTACKED = 500
-#: the attack of the CLIP paper: Euclidean radius, images being in [0, 1], and signed steps
+#: Euclidean radius (for images in [0, 1]) and number of signed steps of the attack of the CLIP paper.
 RADIUS, STEPS = 2.0, 100
-#: what is logged of them
+#: Metric of the accuracy under attack.
 PGD = "validation/pgd"
 
 
 def selection_metric(selection: SelectOn, task: TaskConfig) -> str:
-    """The metric of an epoch whose largest value is the best; the latest of equals wins."""
+    """The metric whose largest value makes an epoch the best; of equal epochs the latest is the best."""
     if selection is SelectOn.robustness:
         return PGD
     return f"{selection}/{task.selection}"
 
 
 def check_selection(selection: SelectOn, task: TaskConfig, data: Data | None = None) -> None:
-    """Refuse a selection by robustness where nothing can be attacked.
+    """Check that a selection by robustness has a classification task and validation images.
 
     Args:
         selection: `trainer.select_on`.
-        task: of the run.
-        data: None before the data set is read.
+        task: the task of the run.
+        data: the data; None before the data set is read.
 
     Raises:
         BenchError: the task is no classification, or there are no validation images.
@@ -44,13 +44,13 @@ def check_selection(selection: SelectOn, task: TaskConfig, data: Data | None = N
         return
     if not isinstance(task, Classification):
         raise BenchError(
-            f"trainer.select_on=robustness attacks class labels and task={task.kind} has none: choose "
+            f"trainer.select_on=robustness needs class labels, and task={task.kind} has none: choose "
             "task=classification, or trainer.select_on=validation"
         )
     if data is not None and len(data.validation) == 0:
         raise BenchError(
-            "trainer.select_on=robustness attacks validation images and data.validation=0: set some aside, "
-            "for instance data.validation=5000"
+            "trainer.select_on=robustness needs validation images, and there are none: set some aside, for "
+            "instance data.validation=5000"
         )
 
 
@@ -58,15 +58,16 @@ def withstood(network: nn.Module, data: Data, scores: dict[str, float]) -> dict[
     """Share of the first validation images that the attack of the CLIP paper does not break.
 
     The attack is that of the evaluator `paper_robustness` at its defaults (eq. 14 of the paper: images in
-    [0, 1], Euclidean radius 2, 100 signed steps from the image itself): nothing about it is random.
+    [0, 1], Euclidean radius 2, 100 signed steps from the image itself). It uses no random numbers.
 
     Args:
-        network: its mode is put back.
-        data: whose first `ATTACKED` validation images are attacked.
-        scores: of the same epoch. Where one is not finite nothing is attacked: the run refuses that score.
+        network: the network; its mode is restored.
+        data: data whose first `ATTACKED` validation images are attacked.
+        scores: other scores of the epoch. If one is not finite the result is empty, because the run stops
+            with an error about that score.
 
     Raises:
-        BenchError: the network's outputs under attack are no scores.
+        BenchError: the network's outputs under attack are not finite.
     """
     if not all(map(math.isfinite, scores.values())):
         return {}

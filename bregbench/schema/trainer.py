@@ -1,4 +1,4 @@
-"""How long, how fast and where a run trains."""
+"""Length, speed and machine of a training run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bregbench.methods.schedules import Constant, ScheduleConfig
 
 
 class Precision(StrEnum):
-    """Of forward passes; parameters, duals and losses are float32 in all.
+    """Precision of forward passes; parameters, duals and losses are always float32.
 
-    A `TrainerConfig` turns `auto` into one of the others as soon as it is made, before anything is hashed:
-    bf16 where the device has instructions for it, else fp32.
+    A `TrainerConfig` replaces `auto` when it is made, before a hash is computed: by bf16 if the device has
+    instructions for it, else by fp32.
     """
 
     fp32 = "fp32"
@@ -30,7 +30,7 @@ class Precision(StrEnum):
 
 
 class SelectOn(StrEnum):
-    """The images whose score decides which epoch was the best."""
+    """The images whose score decides which epoch is the best."""
 
     validation = "validation"
     test = "test"
@@ -45,7 +45,7 @@ class TrainerConfig:
     Attributes:
         epochs: passes over the training data.
         batch_size: samples per step.
-        max_steps: stop after so many steps in all; for smoke runs.
+        max_steps: largest number of steps in all, for smoke runs; None for no limit.
         schedule: learning-rate schedule.
         precision: fp32, bf16 autocast, or `auto`: bf16 where `device` has instructions for it (a step
             takes many times as long where it has none), else fp32. The config, its hash and the records
@@ -108,13 +108,13 @@ class TrainerConfig:
             self.precision = self.own_precision()
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, `trainer`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_counts(self, at, "epochs", "snapshots", least=0)
         check_counts(self, at, "warmup", least=0)
@@ -137,7 +137,7 @@ class TrainerConfig:
         """The device that `device` names.
 
         Raises:
-            BenchError: unknown, or not on this machine.
+            BenchError: the device is unknown, or this machine does not have it.
         """
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -164,16 +164,16 @@ class TrainerConfig:
         return device
 
     def own_precision(self) -> Precision:
-        """What `auto` means on this device."""
+        """The precision that `auto` stands for on this device."""
         try:
             device = self.torch_device()
-        except BenchError:  # which the run says when it begins
+        except BenchError:  # the run raises this error again when it begins
             return Precision.fp32
         return Precision.bf16 if has_bf16(device) else Precision.fp32
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the block torch's process-wide settings are the run's; put back afterwards."""
+        """Within the block torch's process-wide settings are those of the run; they are restored after it."""
         threads = torch.get_num_threads()
         deterministic = torch.are_deterministic_algorithms_enabled()
         if self.keep_memory:

@@ -16,11 +16,11 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import reporting_writes, write_json, write_text
 from bregbench.storage.locking import hold, is_held
 
-#: how long to try for a lock: `live` holds it for an instant, too
+#: Seconds to try for the lock of a run. The property `live` of another process may hold it for an instant.
 _LOCK_SECONDS = 1.0
-#: how long to wait for another command that adds to the same summary or keeps the same record
+#: Seconds to wait for another command that writes the same summary or the same record.
 _KEEPING_SECONDS = 60.0
-#: how names of folders begin in which records are put together
+#: Prefix of the names of temporary folders in which records are put together.
 UNFINISHED = ".record-"
 
 
@@ -46,7 +46,7 @@ class RunDirectory:
         self._lock_id: tuple[int, int] | None = None
 
     def snapshot(self, epoch: int) -> Path:
-        """Weights after an epoch, where they were asked for."""
+        """Path of the weights after an epoch of `trainer.snapshots`."""
         return self.snapshots / f"epoch{epoch:04d}.safetensors"
 
     @property
@@ -56,7 +56,7 @@ class RunDirectory:
 
     @property
     def complete(self) -> bool:
-        """Whether the run has finished: its summary is the last thing that is written."""
+        """Whether the run has finished: the summary is written last."""
         return self.summary.is_file()
 
     def read_summary(self) -> dict[str, Any]:
@@ -76,13 +76,17 @@ class RunDirectory:
         return _read_json(self.config)
 
     def read_status(self) -> dict[str, Any]:
-        """State (`running`, `interrupted`, `failed`, `complete`), reason and position; may be empty."""
+        """State (`running`, `interrupted`, `failed`, `complete`), reason and position; empty without a file.
+
+        Raises:
+            BenchError: the file is damaged.
+        """
         if not self.status.is_file():
             return {}
         return _read_json(self.status)
 
     def write_status(self, state: str, **details: Any) -> None:
-        """Note how the run stands, with the time and the process that says so.
+        """Write the state of the run, with details, time, host and process.
 
         Raises:
             BenchError: the directory was deleted, or cannot be written to.
@@ -96,7 +100,7 @@ class RunDirectory:
         )
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One dictionary per finished epoch; a line torn by a kill is left out.
+        """One dictionary per finished epoch; an incomplete last line is left out.
 
         Raises:
             BenchError: the file is damaged.
@@ -107,7 +111,7 @@ class RunDirectory:
         return [_parse(line, self.metrics) for line in lines]
 
     def append_metrics(self, row: dict[str, Any]) -> bytes:
-        """Add one epoch in a single write, which is on the disk afterwards; the line that was written."""
+        """Append one epoch in a single write, flush it to the disk, and return the written line."""
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
         with reporting_writes(self.metrics), self.metrics.open("ab") as file:
             file.write(line)
@@ -116,7 +120,7 @@ class RunDirectory:
         return line
 
     def keep_metrics(self, epochs: int) -> None:
-        """Forget lines beyond `epochs`: they were written after the checkpoint that is resumed from."""
+        """Delete lines beyond `epochs`, which were written after the checkpoint of a resumed run."""
         rows = self.read_metrics()[:epochs] if epochs else []
         text = "".join(json.dumps(row) + "\n" for row in rows)
         write_text(self.metrics, text, make_folder=False)
@@ -127,7 +131,7 @@ class RunDirectory:
             self.snapshots.mkdir(exist_ok=True)
 
     def remove_results(self) -> None:
-        """Forget what an earlier process has left, but for the config: a run begins."""
+        """Delete the results of an earlier process, except the config, before a run begins."""
         self.keep_metrics(0)
         for path in (self.best, self.next_best, self.weights, self.traces):
             path.unlink(missing_ok=True)
@@ -135,12 +139,12 @@ class RunDirectory:
 
     @property
     def live(self) -> bool:
-        """Whether a process is at work here."""
+        """Whether a process holds the lock of this directory."""
         return is_held(self.lock)
 
     @property
     def state(self) -> str:
-        """`complete`, `running`, `failed` or `interrupted`, whatever a killed process left behind."""
+        """`complete`, `running`, `failed` or `interrupted`; a killed run counts as interrupted."""
         if self.complete:
             return "complete"
         if self.live:
@@ -149,14 +153,14 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for one process.
+        """Hold the lock of the directory for one process.
 
-        The lock vanishes with its holder however that ends, and a file left by a killed process is simply
-        taken over. Temporary files that a killed process has left here are deleted.
+        The kernel releases the lock when its holder ends in any way, so the lock file of a killed process
+        does not block. Temporary files that killed processes have left in the directory are deleted.
 
         Raises:
-            InUse: another process is at work here.
-            BenchError: there can be no such folder.
+            InUse: another process holds the lock.
+            BenchError: the folder cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -179,13 +183,13 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
-        """Hold the place of this run or record while a command adds to it or puts it there.
+        """Hold the place of this run or record while a command writes it or adds to it.
 
-        Other commands wait. What killed commands have left beside it is deleted.
+        Other commands wait. Temporary files and folders that killed commands have left are deleted.
 
         Raises:
-            InUse: another process does not come to an end.
-            BenchError: there can be no such folder.
+            InUse: another process holds the place for longer than a minute.
+            BenchError: the folder cannot be made.
         """
         lock = self.path.parent / ".keeping"
         advice = f"{_braced(self.path)} is being written by {{holder}}: wait for that command, or stop it"
@@ -196,7 +200,7 @@ class RunDirectory:
             try:
                 yield
             finally:
-                # While it is held: who waits for the lock of a file that is gone tries again.
+                # Delete the file while the lock is held: a waiting process then tries again.
                 lock.unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -207,10 +211,11 @@ class RunDirectory:
             yield
 
     def refuse_gone(self) -> None:
-        """Refuse to go on in a directory that is no longer the one that was locked.
+        """Raise an error if the directory is not the one that was locked.
 
         Raises:
-            BenchError: somebody has deleted or replaced it, and another process may be at work in its place.
+            BenchError: the directory or its lock was deleted or replaced, so that another process may be
+                writing in its place.
         """
         gone = (
             not self.path.is_dir()
@@ -219,8 +224,8 @@ class RunDirectory:
         )
         if gone:
             raise BenchError(
-                f"run directory {self.path} or its lock was deleted while the run was at work: what is "
-                "left is not complete; delete the run directory and give the same command again"
+                f"run directory {self.path} or its lock was deleted while the run was at work, so that its "
+                "files are incomplete: delete the run directory and give the same command again"
             )
 
 
@@ -251,7 +256,7 @@ def _refuse_constant(name: str) -> float:
 
 def _damaged(path: Path, reason: object) -> BenchError:
     return BenchError(
-        f"{path} is damaged ({reason}): put it back, or delete {path.parent} and make that run again"
+        f"{path} is damaged ({reason}): put the file back, or delete {path.parent} and repeat the run"
     )
 
 
@@ -270,7 +275,7 @@ def _remove(*found: Iterator[Path]) -> None:
 
 
 def _braced(path: Path) -> str:
-    """A path for a text with placeholders."""
+    """A path with its braces doubled, for `str.format`."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 

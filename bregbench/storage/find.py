@@ -19,7 +19,7 @@ def find_run(path: str) -> RunDirectory:
     """The run directory, record or bundled run at a path, or the only one below it.
 
     Raises:
-        BenchError: none there, or several.
+        BenchError: there is no run, or there are several.
     """
     directory = bundled_at(Path(path)) or RunDirectory(path)
     if isinstance(directory, BundledRun) or directory.config.is_file():
@@ -57,13 +57,13 @@ def find_named(text: str, folders: list[str]) -> RunDirectory:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """What one run directory holds.
+    """The content of one run directory.
 
     Attributes:
         path: the run directory.
         config: the config as plain values.
         rows: one dictionary per finished epoch.
-        summary: None while the run is not complete.
+        summary: the summary; None while the run is not complete.
     """
 
     path: Path
@@ -107,7 +107,7 @@ def read_run(directory: RunDirectory) -> SavedRun:
 
 
 def find_runs(folders: list[str]) -> list[SavedRun]:
-    """What all runs at or below the given folders have recorded, in the order of their paths.
+    """The content of all runs at or below the given folders, in the order of their paths.
 
     Raises:
         BenchError: a folder does not exist, or there is no run in any of them.
@@ -134,7 +134,7 @@ def find_run_directories(folders: list[str]) -> list[RunDirectory]:
 
 
 def _below(folder: Path) -> set[Path]:
-    """Folders with a config; hidden ones are records that somebody is putting together."""
+    """Folders with a config, without hidden folders, in which commands put records together."""
     found = (config.parent for config in folder.rglob(RunDirectory(folder).config.name))
     return {
         path

@@ -1,4 +1,4 @@
-"""The address of a run, `<experiment>/<name>-<hash>/seed<k>`: here alone it is spelled and parsed."""
+"""The address of a run, `<experiment>/<name>-<hash>/seed<k>`; only this module writes and parses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from bregbench.foundations.errors import BenchError
 
-#: bytes in the name of a file on common file systems
+#: Largest number of bytes in the name of a file on common file systems.
 _LONGEST_PART = 255
 _HASH = re.compile(r"[0-9a-f]{8}")
 _SEED = re.compile(r"seed(0|[1-9][0-9]*)")
@@ -17,16 +17,16 @@ _SEED = re.compile(r"seed(0|[1-9][0-9]*)")
 
 @dataclass(frozen=True)
 class RunName:
-    """Which run something is, and where it lies below the folder of all runs or of all records.
+    """The address of a run, below the folder of all runs or of all records.
 
     Attributes:
         experiment: a folder, or a folder in a folder such as `a/b`.
-        name: what the run is, for people: data set, architecture and method.
-        hash: eight hexadecimal digits of what it computes.
-        seed: of its random streams.
+        name: data set, architecture and method of the run, for people.
+        hash: eight hexadecimal digits of the run's identity.
+        seed: seed of the run's random streams.
 
     Raises:
-        BenchError: a part that would lead to another place.
+        BenchError: a part is no plain name of a file, or the hash or the seed has another form.
     """
 
     experiment: str
@@ -39,8 +39,8 @@ class RunName:
         known = _HASH.fullmatch(self.hash) and _SEED.fullmatch(f"seed{self.seed}")
         if not known or "/" in self.name or not all(map(_is_plain, parts)):
             raise BenchError(
-                f"record {str(self)!r} would not lie where records do: correct experiment_name, name, hash "
-                "and seed in its summary.json"
+                f"record {str(self)!r} has no address of a record (EXPERIMENT/NAME-HASH/seed0): correct "
+                "experiment_name, name, hash and seed in its summary.json"
             )
 
     @property
@@ -58,10 +58,10 @@ class RunName:
 
     @classmethod
     def parse(cls, path: PurePath | str) -> RunName:
-        """The address that a path below the folder of all runs spells.
+        """The address of a path, relative to the folder of all runs.
 
         Raises:
-            BenchError: it is no such path.
+            BenchError: the path is no address of a run.
         """
         *experiment, folder, seed = ("", "", *PurePath(path).parts)
         name, _, digits = folder.rpartition("-")
@@ -72,10 +72,10 @@ class RunName:
 
 
 def check_experiment(name: str) -> None:
-    """Refuse names of experiments that are no folder, or no folder in a folder, of our own.
+    """Raise BenchError unless the name of an experiment is a visible folder below `runs_dir`.
 
     Raises:
-        BenchError: the name would lead out of `runs_dir`, or to a folder that is not looked at.
+        BenchError: the name would lead out of `runs_dir`, or to a hidden folder.
     """
     if not all(map(_is_plain, name.split("/"))):
         raise BenchError(
@@ -85,7 +85,7 @@ def check_experiment(name: str) -> None:
 
 
 def _is_plain(part: str) -> bool:
-    """Whether a name is that of one visible file or folder, on any machine."""
+    """Whether a name is valid for one visible file or folder on every system."""
     return (
         part != ""
         and part.isprintable()

@@ -1,4 +1,4 @@
-"""What a run has written and relies on: a file that differs later was lost or damaged, and is named."""
+"""The ledger of a run: digests of its files, by which lost or damaged files are found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bregbench.storage.directory import RunDirectory
 
 
 class Ledger:
-    """Sizes and digests of the files of one run, which travel in its checkpoint.
+    """Sizes and digests of the files of one run, which its checkpoint contains.
 
     Args:
         directory: the run directory, locked by this process.
@@ -25,14 +25,14 @@ class Ledger:
         self._metrics_digest = hashlib.sha256()
 
     def add(self, path: Path, *, written_as: Path | None = None) -> None:
-        """Remember a file as it is now.
+        """Note size and digest of a file.
 
         Args:
-            path: where the file is looked for later.
-            written_as: where it lies until the next checkpoint is written; None for `path` itself.
+            path: path of the file after the next checkpoint.
+            written_as: path of the file until the next checkpoint; None for `path` itself.
 
         Raises:
-            BenchError: it is gone already.
+            BenchError: the file does not exist.
         """
         found = written_as or path
         try:
@@ -41,14 +41,14 @@ class Ledger:
             raise self._lost(found) from error
 
     def drop(self, path: Path) -> None:
-        """Forget a file on which nothing rests any more."""
+        """Remove a file, which the run no longer needs, from the ledger."""
         self._kept.pop(self._key(path), None)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Write one epoch and remember it.
+        """Append one epoch to the metrics, and note it.
 
         Raises:
-            BenchError: lines of earlier epochs are gone.
+            BenchError: a file of the run, such as the metrics of earlier epochs, is gone or has changed.
         """
         self.refuse_lost()
         line = self._directory.append_metrics(row)
@@ -56,10 +56,10 @@ class Ledger:
         self._metrics_digest.update(line)
 
     def refuse_lost(self) -> None:
-        """Refuse to go on without files of this run; looks at their sizes alone, after every epoch.
+        """Raise an error if a file is missing or has another size; cheap enough for every epoch.
 
         Raises:
-            BenchError: names the file and the remedy.
+            BenchError: a file was lost; the message names the file and the remedy.
         """
         self._directory.refuse_gone()
         for key, (size, _) in self._kept.items():
@@ -71,10 +71,10 @@ class Ledger:
             raise self._lost(metrics)
 
     def refuse_damaged(self) -> None:
-        """Refuse to rely on files that differ from what was written, to the bit.
+        """Raise an error if a file is missing or has another digest.
 
         Raises:
-            BenchError: names the file and the remedy.
+            BenchError: a file was lost or damaged; the message names the file and the remedy.
         """
         self.refuse_lost()
         for key, (_, digest) in self._kept.items():
@@ -84,20 +84,20 @@ class Ledger:
             raise self._lost(self._directory.metrics)
 
     def sync(self) -> None:
-        """Put the names of the files on the disk, before a checkpoint that relies on them."""
+        """Flush the names of the files to the disk, before a checkpoint that relies on them."""
         sync_folder(self._directory.path)
         if self._directory.snapshots.is_dir():
             sync_folder(self._directory.snapshots)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
+        """Sizes and digests, for a checkpoint."""
         return {
             "kept": {key: list(entry) for key, entry in self._kept.items()},
             "metrics": [self._metrics_bytes, self._metrics_digest.hexdigest()],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up where a checkpoint stands; what was written after it is forgotten.
+        """Continue from a checkpoint; lines of metrics and weights written after it are dropped.
 
         Raises:
             BenchError: a file that the checkpoint relies on is gone, cut short or damaged.
@@ -123,18 +123,18 @@ class Ledger:
         return dict(sorted(kept.items()))
 
     def begin(self) -> None:
-        """Take the lines of metrics that are there, for a run whose checkpoint has no ledger."""
+        """Note the present lines of metrics, for a run whose checkpoint has no ledger."""
         metrics = self._directory.metrics
         content = metrics.read_bytes() if metrics.is_file() else b""
         self._metrics_bytes, self._metrics_digest = len(content), hashlib.sha256(content)
 
     def keep_next_best(self) -> None:
-        """Let the new best weights take the place of the former ones, once a checkpoint knows them."""
+        """Replace the former best weights by the new ones, after a checkpoint with their digest."""
         if self._directory.next_best.is_file():
             self._directory.next_best.replace(self._directory.best)
 
     def _take_next_best(self) -> None:
-        """After a kill: the checkpoint knows either the weights in place or those that waited for it."""
+        """After a kill, keep those best weights, the former or the new, whose digest the checkpoint has."""
         waiting = self._directory.next_best
         entry = self._kept.get(self._key(self._directory.best))
         if waiting.is_file() and entry is not None and digest_file(waiting) == entry[1]:
@@ -146,31 +146,31 @@ class Ledger:
 
     def _lost(self, path: Path) -> BenchError:
         return BenchError(
-            f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
-            f"{self._directory.path} and give the same command again to start from the beginning"
+            f"{path} was deleted, cut short or damaged since this run wrote it: put the file back, or "
+            f"delete {self._directory.path} and give the same command again to start from the beginning"
         )
 
 
 def refuse_damaged_files(run: RunDirectory, *, lacking: bool) -> None:
-    """Refuse a finished run or record with files that differ from those whose digests its summary has kept.
+    """Raise an error if files of a finished run or record differ from the digests in its summary.
 
     Args:
-        run: older runs have kept none.
-        lacking: whether files may be missing, as in records, which keep what is small.
+        run: the run or record; summaries of older runs have no digests, and nothing is checked.
+        lacking: whether files may be missing, as in records, which keep small files only.
 
     Raises:
-        BenchError: names the file and the remedy.
+        BenchError: a file was lost or damaged; the message names the file and the remedy.
     """
     for key, digest in run.read_summary().get("files", {}).items():
         path = run.path / key
         if lacking and not path.is_file():
             continue
-        # Records have another config: theirs names no folders. It is compared with the hash instead.
+        # The config of a record names no folders, so its digest differs. Its hash is compared elsewhere.
         known = path == run.config or (path.is_file() and digest_file(path) == digest)
         if not (path.is_file() and known):
             raise BenchError(
-                f"{path} was deleted, cut short or damaged since this run wrote it: put it back, or delete "
-                f"{run.path} to make that run again"
+                f"{path} was deleted, cut short or damaged since this run wrote it: put the file back, or "
+                f"delete {run.path} and repeat the run"
             )
 
 

@@ -1,4 +1,4 @@
-"""Locks between processes: the kernel's, and marker files where a file system has no working ones."""
+"""Locks between processes: locks of the kernel, and marker files on file systems without such locks."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from bregbench.foundations.files import reporting_writes
 _KEEPING_SECONDS = 60.0
 #: between two attempts to take a lock
 _PAUSE_SECONDS = 0.02
-#: what `flock` answers on file systems that have no locks
+#: Errors of `flock` on file systems without locks.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO}
 _said = False
 
 
 class InUse(BenchError):
-    """Something is held by another process, which is no fault of what wanted it."""
+    """Another process holds a lock, so that this process has to wait or to stop."""
 
 
 @contextlib.contextmanager
 def hold(path: Path, *, seconds: float, advice: str) -> Iterator[None]:
-    """Hold a lock file for one process; the file stays, and names its last holder.
+    """Hold a lock file for one process; the file stays and names its last holder.
 
-    The kernel's lock vanishes with its holder however that ends. Where the file system has no working locks,
-    a marker file beside `path` stands for it: a marker that a killed process left is taken over on the same
-    machine.
+    The kernel releases its lock when the holder ends in any way. On a file system without working locks,
+    a marker file beside `path` takes the place of the lock; the marker of a killed process is taken over
+    on the same machine.
 
     Args:
         path: the lock file.
-        seconds: how long to try.
-        advice: beginning and end of the message with `{holder}` in it, for when another process holds it.
+        seconds: seconds to try.
+        advice: message of the error, with `{holder}` in the place of the other process.
 
     Raises:
-        InUse: another process holds it.
-        BenchError: the file cannot be written.
+        InUse: another process holds the lock.
+        OSError: the file cannot be written.
     """
     with contextlib.ExitStack() as stack:
         if not _take(stack, path, seconds):
@@ -80,7 +80,7 @@ def keeping(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds a lock file; looks without taking it."""
+    """Whether a process holds a lock file; a held lock is not touched."""
     if _marker(path).exists():
         marker = SoftFileLock(_marker(path))
         try:
@@ -129,7 +129,7 @@ def _enter(stack: contextlib.ExitStack, lock: BaseFileLock, deadline: float) -> 
 
 
 def _excludes(path: Path) -> bool:
-    """Whether the lock that is held keeps others out: some network file systems only pretend."""
+    """Whether the held lock excludes other processes: on some network file systems it does not."""
     with path.open("r+", encoding="utf-8") as other:
         try:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Networks whose structure has changed since they were built: smaller, or larger."""
+"""Loading of weights into networks whose structure training has changed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from dessilbi.selection import in_chain
 
 
 def load_weights(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Load a state; where layers of it are smaller, larger or gone, change the network first.
+    """Load a state; if its layers are smaller, larger or missing, the network is changed first.
 
     Args:
-        network: freshly built from the config of the run that the state belongs to; changed in
-            place.
-        state: what `state_dict()` of the trained network was.
+        network: the network, freshly built from the config of the state's run; it is changed in place.
+        state: state dict of the trained network.
 
     Raises:
-        BenchError: the state is not that of such a network.
+        BenchError: the state does not belong to a network with this config.
     """
     own = network.state_dict()
     same = own.keys() == state.keys() and all(own[key].shape == state[key].shape for key in own)
@@ -47,12 +46,12 @@ def _adapt(network: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     load_shrunk(network, state)
     for name, shortcut in network.named_modules():
         if isinstance(shortcut, PaddedShortcut):
-            # The shortcut has no tensors; the block's last layer knows the width they share.
+            # The shortcut has no tensors: its width is that of the block's last convolution.
             shortcut.outputs = _branch_width(network, name)
 
 
 def _branch_width(network: nn.Module, shortcut: str) -> int:
-    """Channels of what is added to a padded shortcut."""
+    """Number of channels of the branch that is added to a padded shortcut."""
     block = network.get_submodule(shortcut.rpartition(".")[0])
     branch = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
     old: PaddedShortcut = network.get_submodule(shortcut)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Weights of sparse networks in small files: positions and values of what is not zero."""
+"""Weights of sparse networks in small files: positions and values of non-zero entries."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_atomically
 
-#: entries of one tensor that a file may ask for, far above those of any network here
+#: Largest number of entries of one tensor in a file, which guards against damaged shapes.
 _MOST_ENTRIES = 2**30
 _POSITIONS, _VALUES, _SHAPE = "/positions", "/values", "/shape"
 
 
 def save_sparse(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """Write a state dictionary as safetensors, each tensor in whichever form is smaller.
+    """Write a state dict as safetensors, each tensor in its dense or its sparse form, the smaller one.
 
-    Sparse form: flat positions (int32) and values of the entries that are not zero, and the shape.
+    The sparse form holds flat positions (int32) and values of the non-zero entries, and the shape.
     """
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in state.items():
@@ -38,7 +38,7 @@ def save_sparse(path: Path, state: dict[str, torch.Tensor]) -> None:
 
 
 def load_sparse(path: Path) -> dict[str, torch.Tensor]:
-    """Read what `save_sparse` wrote, as ordinary dense tensors.
+    """Read a file of `save_sparse` as dense tensors.
 
     Raises:
         BenchError: the file is damaged.
@@ -82,5 +82,5 @@ def _dense(shape: list[int], positions: torch.Tensor, values: torch.Tensor) -> t
 def _damaged(path: Path, error: Exception) -> BenchError:
     reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     return BenchError(
-        f"{path} is damaged or was cut short ({reason}): put it back, or delete the run and make it again"
+        f"{path} is damaged or was cut short ({reason}): put the file back, or delete and repeat the run"
     )

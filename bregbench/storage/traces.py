@@ -14,7 +14,7 @@ def traces_of(run: RunDirectory, evaluator: str) -> dict[str, torch.Tensor]:
     """The tensors that an evaluator kept of a run, by name.
 
     Raises:
-        BenchError: the run kept none.
+        BenchError: the run has no traces of the evaluator.
     """
     found: dict[str, torch.Tensor] = {}
     if run.traces.is_file():

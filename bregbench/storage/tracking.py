@@ -1,4 +1,4 @@
-"""Mirrors of a run: W&B sees what the local files hold and never takes a run down."""
+"""Mirrors of a run: W&B shows the content of local files, and its failures never stop a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from urllib.request import getproxies
 
 from bregbench.foundations.console import say
 
-#: how long a server may take to answer before a run begins without it
+#: Seconds that a server may take to answer before a run begins without it.
 _SECONDS = 5
 
 
 class Mode(Enum):
-    """Whether W&B runs against its server; None in a config means: as far as it can."""
+    """Whether W&B talks to its server; None in a config means online if there is an API key."""
 
     online = "online"
     offline = "offline"
@@ -31,24 +31,24 @@ class Mode(Enum):
 
 
 class Tracker:
-    """Follows one run; this one does nothing."""
+    """The interface of mirrors of one run; this class mirrors nothing."""
 
     def catch_up(self, rows: list[dict[str, Any]]) -> None:
-        """See the epochs of a run that is taken up again, as far as an earlier process has not shown them."""
+        """Mirror the epochs of a resumed run that an earlier process has not mirrored."""
 
     def log(self, row: dict[str, Any]) -> None:
-        """See one epoch's metrics."""
+        """Mirror the metrics of one epoch."""
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """See the summary of a finished run."""
+        """Mirror the summary of a finished run."""
 
     def close(self) -> None:
-        """Let go, whether the run finished or not."""
+        """Close the mirror at the end of a finished or interrupted run."""
 
 
 @dataclass
 class TrackingConfig:
-    """Where a run is mirrored."""
+    """Config of the mirror of a run."""
 
     kind: ClassVar[str]
 
@@ -58,7 +58,7 @@ class TrackingConfig:
         Args:
             name: the run's name; together with `group` it identifies a run that is resumed.
             group: the experiment's name.
-            directory: where the tracker may keep files.
+            directory: folder for the tracker's files.
             config: the run's config as plain values.
         """
         raise NotImplementedError
@@ -86,7 +86,7 @@ class WandbTracking(TrackingConfig):
     tags: list[str] = field(default_factory=list)
 
     def build(self, *, name: str, group: str, directory: Path, config: dict[str, Any]) -> Tracker:
-        """A W&B run, or one line that says why there is none."""
+        """A tracker of a W&B run; without W&B, a tracker that does nothing and one line with the reason."""
         if importlib.util.find_spec("wandb") is None:
             say("tracking: wandb is not installed, metrics stay in the run directory alone")
             return Tracker()
@@ -131,7 +131,7 @@ class _WandbTracker(Tracker):
         self._run = run
 
     def catch_up(self, rows: list[dict[str, Any]]) -> None:
-        # A server has the steps before this one; files of an offline run begin anew in each process.
+        # The server has the steps before `starting_step`; an offline run starts new files in each process.
         first = getattr(self._run, "starting_step", 0)
         for row in rows:
             if row["epoch"] >= first:
@@ -160,7 +160,7 @@ class _WandbTracker(Tracker):
 
 
 def _available_mode() -> Mode:
-    """What WANDB_MODE says; else online where the client has an API key for the server that it uses."""
+    """The mode of WANDB_MODE; without it, online if the client has an API key for its server."""
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted in Mode.__members__:
         return Mode[wanted]
@@ -188,7 +188,7 @@ def _server() -> str:
 
 
 def _hosts() -> list[str]:
-    """Names under which netrc may have a key for the server: its own, and that of the one behind it."""
+    """Host names under which netrc may have a key: the server's, and that of its upstream server."""
     urls = [_server()]
     with contextlib.suppress(ImportError, AttributeError):
         urls.append(importlib.import_module("wandb.sdk.lib.urls").forge_upstream_url(urls[0]))

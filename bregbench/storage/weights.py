@@ -1,4 +1,4 @@
-"""Weights of finished runs and records, as files hold them: no network is built."""
+"""Weights of finished runs and records, read from files without building a network."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bregbench.foundations.files import read_tensors
 from bregbench.storage.directory import RunDirectory
 from bregbench.storage.sparse_weights import load_sparse
 
-#: the remedy where a finished run lacks what only training makes
+#: The remedy if a finished run lacks files that only training makes.
 TRAIN_ANEW = "delete it (run directory and record) and train it again with the command of its table"
 
 
 class Selection(StrEnum):
-    """The epoch whose network is meant."""
+    """The epoch to which weights and metrics of a run belong."""
 
     last = "last"
-    #: the one with the best score on the images of `trainer.select_on`
+    #: The epoch with the best score on the images of `trainer.select_on`.
     best = "best"
 
 
@@ -28,7 +28,7 @@ def finished(path: str | Path) -> RunDirectory:
     """The directory of a finished run or a record.
 
     Raises:
-        BenchError: there is none.
+        BenchError: the run has not finished, or there is no run.
     """
     directory = RunDirectory(path)
     if not directory.complete:
@@ -40,7 +40,7 @@ def last_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """The weights at the end of a run, by parameter name.
 
     Raises:
-        BenchError: no finished run there, or its weights were not kept.
+        BenchError: there is no finished run, or its weights were not kept.
     """
     return weights_of(finished(path), Selection.last)
 
@@ -49,7 +49,7 @@ def snapshot_of(directory: RunDirectory, epoch: int) -> dict[str, torch.Tensor]:
     """The weights after an epoch, one of the run's `trainer.snapshots`.
 
     Raises:
-        BenchError: they were not kept.
+        BenchError: the weights of this epoch were not kept.
     """
     path = directory.snapshot(epoch)
     if not path.is_file():

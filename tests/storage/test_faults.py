@@ -137,7 +137,9 @@ def test_resumed_run_misses_what_its_checkpoint_relies_on(make_config, monkeypat
     path = DELETED[name](directory)
     whole = path.read_bytes()
     HARM[harm](path)
-    with pytest.raises(BenchError, match=rf"{name}.* put it back, or delete .* from the beginning"):
+    with pytest.raises(
+        BenchError, match=rf"{name}.* put the file back, or delete .* from the beginning"
+    ):
         train(config)
     assert not directory.complete
     path.write_bytes(whole)  # the remedy
@@ -324,7 +326,7 @@ def test_finished_run_with_a_damaged_file_is_not_called_complete(make_config, na
     path = directory.weights if name == "weights.pt" else DELETED[name](directory)
     whole = path.read_bytes()
     HARM[harm](path)
-    with pytest.raises(BenchError, match=rf"{name}.* put it back, or delete"):
+    with pytest.raises(BenchError, match=rf"{name}.* put the file back, or delete"):
         train(config)
     path.write_bytes(whole)
     assert train(config)["epochs"] == 3

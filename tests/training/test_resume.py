@@ -296,7 +296,7 @@ def test_damaged_files_are_named_with_what_to_do(make_config, content):
         path.write_text(content, errors="surrogateescape")
     directory.metrics.write_text("{\n")
     for read in ("read_summary", "read_config", "read_status", "read_metrics"):
-        with pytest.raises(BenchError, match=r"\S+ is damaged .*: put it back, or delete"):
+        with pytest.raises(BenchError, match=r"\S+ is damaged .*: put the file back, or delete"):
             getattr(directory, read)()
 
 
