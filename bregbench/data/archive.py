@@ -18,7 +18,7 @@ _NEEDED = (
     "images are uint8 or floats in [0, 1] of shape (n, height, width) or (n, height, width, channels), "
     "labels are integers of shape (n,)"
 )
-#: arrays that a message lists at most, and images that are converted at once
+#: Largest number of arrays that a message lists, and number of images that are converted at once.
 _LISTED, _CHUNK = 12, 1024
 
 
@@ -30,11 +30,11 @@ def read_archive(path: str, *, classes: int | None = None) -> RawData:
 
     Args:
         path: archive with ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` and
-            perhaps ``validation_images``, ``validation_labels``; other arrays are not looked at.
+            perhaps ``validation_images``, ``validation_labels``; other arrays are ignored.
         classes: number of classes; None takes the largest training label plus one.
 
     Raises:
-        BenchError: no such file, not an archive, a missing array, or arrays that do not fit.
+        BenchError: the file does not exist or is no archive, an array is missing, or arrays do not fit.
     """
     source = f"data.path={path}"
     arrays = _read_arrays(Path(path).expanduser())
@@ -57,7 +57,7 @@ def read_archive(path: str, *, classes: int | None = None) -> RawData:
 
 
 def _as_bytes(images: np.ndarray, what: str) -> np.ndarray:
-    """Floats in [0, 1] as uint8, rounded; anything else as it is, for `RawData.check` to judge."""
+    """Floats in [0, 1] as rounded uint8; other types unchanged, because `RawData.check` refuses them."""
     if images.dtype.kind != "f" or not images.size:
         return images
     smallest, largest = float(images.min()), float(images.max())  # NaN where one is NaN
@@ -87,7 +87,7 @@ def _float_remedy(smallest: float, largest: float) -> str:
 
 
 def _count_classes(labels: np.ndarray, *, source: str) -> int:
-    """Largest label plus one; whether these are labels at all is checked afterwards."""
+    """Largest label plus one; 0 for arrays that are no labels, which `RawData.check` refuses."""
     if labels.dtype.kind not in "iu" or not labels.size:
         return 0
     largest = int(labels.max())
@@ -135,7 +135,7 @@ def _inside(folder: Path) -> str:
 
 
 def _refuse_missing(archive: Any, path: Path) -> None:
-    """Refuse an archive without the arrays of a data set, and say what it has."""
+    """Raise BenchError if an archive lacks an array; the message lists the arrays that it has."""
     names = archive.files
     needed = _REQUIRED
     if any(name in names for name in _OPTIONAL):

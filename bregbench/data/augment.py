@@ -14,7 +14,7 @@ PADDING = 4
 
 
 class Augment(StrEnum):
-    """What is done to training images; evaluation never augments."""
+    """Augmentation of training images; evaluation never augments."""
 
     none = "none"
     crop_flip = "crop_flip"
@@ -22,10 +22,10 @@ class Augment(StrEnum):
 
 
 def crop_flip(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-    """Crop from the image padded by four black pixels, then mirror every other one on average.
+    """Crop each image after padding by four black pixels, then mirror it with probability 1/2.
 
-    Each image has its own offset, uniform over the 9 x 9 possible ones, and its own coin. Numbers
-    are drawn on the generator's device; a generator on the images' device avoids any transfer.
+    Each image has its own offset, uniform over the 9 x 9 possible offsets. Numbers are drawn on the
+    generator's device; a generator on the images' device avoids any transfer.
 
     Args:
         images: ``(batch, channels, height, width)``, any type.
@@ -48,14 +48,14 @@ def crop_flip(images: torch.Tensor, *, generator: torch.Generator) -> torch.Tens
 def resized_crop_flip(
     images: torch.Tensor, chosen: torch.Tensor, *, generator: torch.Generator
 ) -> torch.Tensor:
-    """Random parts of images, brought to one size, every other one mirrored on average.
+    """Random parts of images, resized to one size and mirrored with probability 1/2.
 
-    A part has 8 to 100 % of the area and a ratio of sides between 3/4 and 4/3, as usual on ImageNet.
-    Of images in files it is cut from the whole file; of others from what is in memory.
+    A part has 8 to 100 % of the area and a ratio of sides between 3/4 and 4/3, as usual on ImageNet. The
+    part of an image in a file is cut from the whole file, that of another image from its tensor.
 
     Args:
         images: uint8 ``(n, channels, height, width)``.
-        chosen: which of them, ``(batch,)``.
+        chosen: indices of the images, ``(batch,)``.
         generator: the augmentation stream.
     """
     draws = draw_crops(len(chosen), generator=generator)

@@ -1,4 +1,4 @@
-"""What every data set config offers: fields common to all, splitting, and the way to the device."""
+"""Base of the data set configs: common fields, splitting, and the transfer to the device."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class DatasetConfig(ABC):
 
     Attributes:
         root: folder with the data sets, laid out as torchvision does (``root/MNIST/raw/...``).
-        path: an array archive (``.npz``) instead, for the data sets that can be read from one.
-        download: fetch missing files into `root`.
-        limit: train on the first so many training images only; None is all of them.
-        validation: images taken from the training images for validation; 0 for none, None for the
-            archive's own validation images or else a tenth.
-        split_seed: decides which images these are, whatever the run's seed.
-        normalise: statistics of the training split that inputs are normalised with, or fixed numbers:
+        path: an array archive (``.npz``) that is read in place of `root`, for some data sets.
+        download: whether missing files are fetched into `root`.
+        limit: number of training images that are used; None is all of them.
+        validation: number of training images that become validation images; 0 for none, None for the
+            archive's own validation images or, without these, a tenth.
+        split_seed: seed of the choice of validation images, which does not depend on the run's seed.
+        normalise: normalisation of inputs by statistics of the training split or by fixed numbers:
             ``half`` is (x - 0.5) / 0.5.
-        augment: what is done to training images.
+        augment: augmentation of training images.
     """
 
     kind: ClassVar[str]
@@ -47,13 +47,13 @@ class DatasetConfig(ABC):
     augment: Augment = Augment.none
 
     def check(self, at: str) -> None:
-        """Refuse values out of range, as far as they can be told before files are read.
+        """Check all values that can be checked before files are read.
 
         Args:
             at: key of this data set, `data`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_counts(self, at, "limit")
         check_counts(self, at, "validation", "split_seed", least=0)
@@ -67,11 +67,11 @@ class DatasetConfig(ABC):
         """
 
     def fingerprint(self) -> str | None:
-        """Digest of the content where the name does not say what the data are; else None."""
+        """Digest of the content; None if the name of the data set determines the content."""
         return None
 
     def notes(self) -> list[str]:
-        """What a reader of the run's record has to know about the data; one line each."""
+        """Sentences about the data that a reader of the run's record must know."""
         return []
 
     def pathless(self, path: str) -> str:
@@ -82,7 +82,7 @@ class DatasetConfig(ABC):
         )
 
     def statistics(self, train: Split) -> Normalization:
-        """What inputs are normalised with: statistics of the training split, or fixed numbers."""
+        """Mean and deviation for the normalisation of inputs."""
         return compute_normalization(train.images, self.normalise)
 
     def build(self, device: torch.device) -> Data:
@@ -105,10 +105,10 @@ class DatasetConfig(ABC):
         )
 
     def _carve(self, raw: RawData, *, device: torch.device) -> tuple[Split, Split]:
-        """Training and validation images: a fixed random order, the first ones for validation.
+        """Training and validation images: of a fixed random order, the first ones are for validation.
 
-        Both are shuffled, so the first images of either are a random sample of it, and a larger
-        validation split contains a smaller one.
+        Both splits are shuffled, so the first images of a split are a random sample of the split. A
+        larger validation split contains a smaller one.
         """
         available = len(raw.train)
         carved = self._validation_size(available, given=raw.validation)
@@ -126,7 +126,7 @@ class DatasetConfig(ABC):
         return train, raw.train.select(order[:carved], device=device)
 
     def _validation_size(self, available: int, *, given: LabelledImages | None) -> int:
-        """How many of the training images become validation images."""
+        """Number of training images that become validation images."""
         if given is not None:
             if self.validation is not None:
                 source = f"the archive {self.path} brings" if self.path else "the data bring"

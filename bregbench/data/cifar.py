@@ -23,12 +23,12 @@ GENUINE_CIFAR10 = "a4197f0281184043e749717b4c2cc44ccb8dcf6b9efec4a5ae9de54cc4141
 
 @dataclass
 class Cifar10(KnownDataset):
-    """Colour photographs of ten kinds of things, 32 x 32: 45,000 + 5,000 + 10,000.
+    """Colour photographs of ten classes, 32 x 32: 45,000 for training, 5,000 validation, 10,000 test.
 
-    Read from torchvision's folder, or from an array archive at `path`. Copies of the data set may
-    differ in the order of their images, so these are brought into an order of their own first: a
-    run is the same whichever copy it reads. torchvision compares its files with known checksums; an
-    archive is compared with the digest of the genuine content.
+    The images come from torchvision's folder, or from an array archive at `path`. Copies of the data set
+    may differ in the order of their images, so images are sorted by their content first: a run does not
+    depend on the copy that it reads. torchvision compares its files with known checksums; an archive is
+    compared with the digest of the genuine content.
     """
 
     kind: ClassVar[str] = "cifar10"
@@ -54,7 +54,7 @@ class Cifar10(KnownDataset):
         return None if same else "the images and labels are not the genuine ones"
 
     def fingerprint(self) -> str | None:
-        """None for the genuine images, from wherever; else a digest of the archive's content."""
+        """None for the genuine images, from files or an archive; else a digest of the archive's content."""
         if self.path is None:
             return None  # torchvision compares its files with known checksums.
         digest = digest_unordered(_read_cifar10_archive(self.path))
@@ -63,7 +63,7 @@ class Cifar10(KnownDataset):
 
 @dataclass
 class Cifar100(DatasetConfig):
-    """A hundred kinds of things, in the sizes of CIFAR-10; torchvision checks the files' checksums."""
+    """Photographs of 100 classes, with the sizes of CIFAR-10; torchvision checks the files' checksums."""
 
     kind: ClassVar[str] = "cifar100"
 

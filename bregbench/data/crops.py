@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-#: share of the area and aspect ratio of a random crop, and how often a fitting one is tried for
+#: Ranges of the share of area and of the aspect ratio of a random crop, and number of attempts to fit one.
 AREA, RATIO, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
-#: the shorter side before the centre is cut out, as a multiple of the side of the crop
+#: The shorter side before the centre is cut out, as a multiple of the side of the crop.
 SHORTER_SIDE = 256 / 224
 
 Box = tuple[int, int, int, int]
@@ -20,7 +20,7 @@ def draw_crops(count: int, *, generator: torch.Generator) -> torch.Tensor:
     """Numbers in [0, 1) that decide the crops of images whose sizes are not known yet.
 
     Args:
-        count: images.
+        count: number of images.
         generator: the augmentation stream.
 
     Returns:
@@ -35,8 +35,8 @@ def crop_box(draws: Sequence[float], height: int, width: int) -> Box:
 
     Args:
         draws: a row of `draw_crops`.
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
         Top, left, height and width of the part.
@@ -50,7 +50,7 @@ def crop_box(draws: Sequence[float], height: int, width: int) -> Box:
         w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(down * (height - h + 1)), int(across * (width - w + 1)), h, w
-    # None fits a very long image: the largest centred part of an allowed ratio.
+    # No attempt fits a very long image: take the largest centred part with an allowed ratio.
     w = min(width, round(height * RATIO[1]))
     h = min(height, round(width / RATIO[0]))
     return (height - h) // 2, (width - w) // 2, h, w
@@ -60,8 +60,8 @@ def centre_box(height: int, width: int, size: int) -> tuple[tuple[int, int], Box
     """The usual crop for evaluation.
 
     Returns:
-        Height and width that the image is brought to, its shorter side `SHORTER_SIDE` times `size`;
-        and the centred square of that.
+        Height and width of the resized image, whose shorter side is `SHORTER_SIDE` times `size`, and the
+        box of its centred square.
     """
     shorter = round(size * SHORTER_SIDE)
     if height <= width:
@@ -73,7 +73,7 @@ def centre_box(height: int, width: int, size: int) -> tuple[tuple[int, int], Box
 
 
 def cut_out(images: torch.Tensor, boxes: Sequence[Box], mirrored: torch.Tensor) -> torch.Tensor:
-    """Parts of images, brought back to the images' size (bilinear), some mirrored.
+    """Parts of images, resized to the size of the images (bilinear) and mirrored where asked for.
 
     Args:
         images: uint8 or floats ``(batch, channels, height, width)``.

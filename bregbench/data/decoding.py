@@ -1,4 +1,4 @@
-"""One image file as 8-bit colour: each kind of pixels by a stated rule, or refused in one line."""
+"""Decoding of an image file to 8-bit colour, by a stated rule for each kind of pixels, or an error."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bregbench.foundations.errors import BenchError
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
 
-#: formats that are opened, whatever a file is called; Pillow gives others (EPS) to foreign programs
+#: Formats that are opened, whatever a file's name is; Pillow calls other programs for formats such as EPS.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-#: Pillow's kinds of pixels that its conversion to 8-bit colour reads right
+#: Pillow's kinds of pixels that its own conversion to 8-bit colour treats correctly.
 _PLAIN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
-#: sixteen bits without a sign; `I` is these from formats that have no larger ones
+#: Kinds with 16 bits without a sign; `I` also means 16 bits in the formats of `_SIXTEEN_AS_I`.
 _SIXTEEN = ("I;16", "I;16B", "I;16L", "I;16N")
 _SIXTEEN_AS_I = ("PNG", "PPM")
 _UNREADABLE = {
@@ -27,7 +27,7 @@ _UNREADABLE = {
     "I": "integers of 32 bits or with a sign",
     "L": "integers with a sign",
 }
-#: pixels of an image at most: where Pillow begins to warn of decompression bombs
+#: Largest number of pixels of an image: above, Pillow warns of decompression bombs.
 _MOST_PIXELS = 89_478_485
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION, _SAMPLE_FORMAT = 258, 262, 274, 339  # tags of TIFF
 _WHITE_IS_ZERO, _SIGNED = 0, 2
@@ -38,25 +38,25 @@ def read_image(
 ) -> np.ndarray:
     """Decode a file and prepare it: uint8 ``(height, width, 3)``.
 
-    Grey, palette, black and white, CMYK (not colour managed) and transparent images (their
-    transparency is dropped) become RGB; of samples with 16 bits the high byte counts, of several
-    frames the first.
+    Grey, palette, black and white, CMYK (without colour management) and transparent images (without
+    their transparency) become RGB. Samples with 16 bits are reduced to the high byte. Of several frames
+    the first is taken.
 
     Args:
         file: a BMP, GIF, JPEG, PNG, PPM, TIFF or WebP file.
-        prepare: called with the RGB image.
-        upright: turn the image as its EXIF orientation says.
+        prepare: function of the RGB image that returns the image to convert.
+        upright: whether the image is turned by its EXIF orientation.
 
     Raises:
-        BenchError: it is no image, cut off, too large, or has pixels without an agreed range.
+        BenchError: the file is no image, is cut off or too large, or has pixels without a known range.
     """
     return np.asarray(prepare(_decode(file, upright=upright)))
 
 
 def quiet_pillow() -> None:
-    """Keep Pillow's warnings off the terminal: what is wrong with a file is said by the error.
+    """Suppress Pillow's warnings, because errors name the files that are wrong.
 
-    Filters of warnings belong to the process, so this is called before threads decode.
+    Filters of warnings belong to the process, so call this function before threads decode.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
@@ -91,7 +91,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _turn(image: Image) -> Transpose | None:
-    """What makes a loaded image upright; None where nothing has to, or nothing legible is said."""
+    """The turn of a loaded image by its EXIF orientation; None without a turn or with damaged EXIF."""
     from PIL.Image import Transpose
 
     turns = {
@@ -105,7 +105,7 @@ def _turn(image: Image) -> Transpose | None:
     }
     try:
         return turns.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - damaged EXIF says nothing about the pixels, which were read
+    except Exception:  # noqa: BLE001 - the pixels of a file with damaged EXIF are valid
         return None
 
 
@@ -118,8 +118,7 @@ def _colour(image: Image, file: Path) -> Image:
         return _from_sixteen(image)
     kind = _UNREADABLE.get(image.mode, f"kind {image.mode}")
     raise BenchError(
-        f"{file} has pixels that are {kind}, whose black and white nobody knows: save it with 8 or 16 "
-        "bits a channel"
+        f"{file} has pixels that are {kind}, whose range is unknown: save it with 8 or 16 bits a channel"
     )
 
 

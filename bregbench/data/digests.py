@@ -1,4 +1,4 @@
-"""Digests of image data: what tells two data sets apart that have no name."""
+"""Digests of image data, which identify data sets without a name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.foundations.errors import BenchError
 
-#: files that together have no more bytes are read whole for their digest
+#: Files with at most this number of bytes together are read whole for their digest.
 WHOLE_BYTES = 4 * 2**30
-#: bytes at the beginning and at the end of a file that count otherwise
+#: Number of bytes at the beginning and at the end of a file that count in larger collections.
 END_BYTES = 2**13
 
 
@@ -30,11 +30,11 @@ def digest_arrays(raw: RawData) -> str:
 def digest_files(files: dict[str, Path]) -> str:
     """SHA-256 over names and contents of files, in hexadecimal.
 
-    Contents are read whole up to `WHOLE_BYTES` together; above, each file counts by its length and
-    its first and last `END_BYTES`, so that a large collection is not read to the end for a name.
+    Files are read whole if they have at most `WHOLE_BYTES` together. In a larger collection each file
+    counts by its length and its first and last `END_BYTES`, because reading all of it would take too long.
 
     Args:
-        files: paths by the names that enter, which depend on no folder outside.
+        files: paths by the names that enter the digest, which must not depend on the place of the data.
 
     Raises:
         BenchError: a file cannot be read.
@@ -65,7 +65,7 @@ def _ends(file: Path, size: int) -> str:
 
 
 def digest_unordered(raw: RawData) -> str:
-    """SHA-256 that is the same for every order of the images within a part, in hexadecimal."""
+    """SHA-256 that does not depend on the order of the images within a part, in hexadecimal."""
     digest = hashlib.sha256()
     for name, part in raw.parts().items():
         digest.update(f"{name} {part.images.shape}\n".encode())
@@ -74,9 +74,9 @@ def digest_unordered(raw: RawData) -> str:
 
 
 def canonical_order(part: LabelledImages) -> LabelledImages:
-    """The same images in an order that depends on their content alone.
+    """The images of a part in an order that depends on their content only.
 
-    Sorted by a digest of each image and its label; images that tie are copies of each other.
+    Images are sorted by a digest of image and label; images with equal digests are copies.
     """
     digests = _image_digests(part)
     order = sorted(range(len(part)), key=digests.__getitem__)

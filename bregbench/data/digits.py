@@ -1,4 +1,4 @@
-"""The small digits that come with scikit-learn: a data set that is always there."""
+"""The small digits of scikit-learn, a data set that needs no files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _TEST_EVERY = 5
 class Digits(DatasetConfig):
     """1,797 grey 8 x 8 images of handwritten digits, pixels scaled from 0..16 to 0..255.
 
-    The test split is every fifth image of each digit, which keeps the shares of the digits and
-    involves no chance: 355 test images and 1,442 for training and validation.
+    The test split is every fifth image of each digit, which keeps the shares of the digits and needs no
+    random numbers: 355 test images and 1,442 for training and validation.
     """
 
     kind: ClassVar[str] = "digits"

@@ -1,4 +1,4 @@
-"""Data sets whose genuine content is known: anything else under their name is refused, or marked."""
+"""Data sets with known digests of their genuine content; other content is refused or marked."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ class KnownDataset(DatasetConfig):
     """Base of data sets that are compared with the digests of their genuine content.
 
     Attributes:
-        verify: refuse any other content. False takes what is there: the run is then another one (its
-            hash holds this field and a digest of the content), and its summary says so.
+        verify: whether other content is refused. With False other content is accepted: the hash of the
+            run then contains this field and a digest of the content, and the summary says so.
     """
 
     verify: bool = True
 
     @abstractmethod
     def strange(self, raw: RawData) -> str | None:
-        """Which arrays differ from the genuine ones, in words; None where all are genuine."""
+        """A description of the arrays that differ from the genuine ones; None if all are genuine."""
 
     def verified(self, raw: RawData, place: str) -> RawData:
-        """The same arrays, once they are known to be genuine or nobody asks.
+        """Return the arrays after their comparison with the genuine ones, if `verify` is on.
 
         Args:
-            raw: what was read.
-            place: where, for the message.
+            raw: the arrays.
+            place: place of the files, for the message.
 
         Raises:
             BenchError: the arrays are not those of the data set.
@@ -68,8 +68,8 @@ class KnownDataset(DatasetConfig):
         if self.verify:
             return []
         return [
-            f"data.verify=false: the images were not compared with the genuine ones of {self.kind}: "
-            "the scores are no scores on that data set unless they are"
+            f"data.verify=false: the images were not compared with the genuine images of {self.kind}, "
+            "so the scores may belong to other data"
         ]
 
 
@@ -85,7 +85,7 @@ def digest_content(raw: RawData) -> dict[str, str]:
 
 
 def strange_arrays(raw: RawData, name: str) -> str | None:
-    """How the arrays differ from the genuine ones of a data set; None where they do not.
+    """A description of the arrays that differ from the genuine ones of a data set; None if none does.
 
     Args:
         raw: arrays with labels in 0..255.

@@ -1,4 +1,4 @@
-"""Image files, one folder a class: a user's own, or ImageNet."""
+"""Image files with one folder for each class: a user's own images, or ImageNet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bregbench.foundations.errors import BenchError, require
 from bregbench.foundations.identity import local
 from bregbench.foundations.ranges import MOST_PIXELS, MOST_THREADS, check_counts
 
-#: images of a streamed data set that normalisation statistics are computed from
+#: Number of images of a streamed data set from which normalisation statistics are computed.
 _SAMPLE = 2048
 _IMAGENET_CLASSES = 1000
 #: names in a folder that a message lists
@@ -32,23 +32,23 @@ _LISTED = 8
 class ImageFolder(DatasetConfig):
     """Images of ``root/folder/train/<class>/*`` and ``root/folder/test/<class>/*``, as squares.
 
-    A run is named by the content of the files (see `fingerprint`); `read_image` says how pixels
-    other than 8-bit colour are read.
+    The hash of a run contains a digest of the files (see `fingerprint`). `read_image` describes the
+    treatment of pixels other than 8-bit colour.
 
     Attributes:
-        folder: below `root`.
-        size: side in pixels that images are brought to (bilinear, smoothed when reduced).
-        fit: `whole`: the image whatever its shape; `centre`: the usual crop for evaluation, the
-            shorter side brought to 256/224 of `size` and the centre cut out.
-        stream: leave images in their files until a batch asks for them, for data sets that no memory
-            holds. Then `augment=resized_crop_flip` cuts from the whole file, and inputs are
-            normalised with the statistics of the first 2,048 training images.
-        workers: threads that decode a batch, with `stream`.
+        folder: folder of the images, below `root`.
+        size: side in pixels to which images are resized (bilinear, smoothed when reduced).
+        fit: `whole`: the whole image is resized, whatever its shape; `centre`: the usual crop for
+            evaluation, the centre of the image after resizing its shorter side to 256/224 of `size`.
+        stream: whether images stay in their files until a batch needs them, for data sets larger than
+            memory. `augment=resized_crop_flip` then cuts from the whole file, and the statistics of the
+            first 2,048 training images normalise the inputs.
+        workers: number of threads that decode a batch, with `stream`.
     """
 
     kind: ClassVar[str] = "image_folder"
     parts: ClassVar[tuple[str, str]] = ("train", "test")
-    #: turn photographs as their EXIF orientation says
+    #: Whether photographs are turned by their EXIF orientation.
     upright: ClassVar[bool] = True
 
     folder: str = "images"
@@ -93,12 +93,12 @@ class ImageFolder(DatasetConfig):
         )
 
     def statistics(self, train: Split) -> Normalization:
-        """See `DatasetConfig.statistics`; of a sample where images stay in their files."""
+        """See `DatasetConfig.statistics`; with `stream` they are those of a sample."""
         images = train.images[:_SAMPLE] if self.stream else train.images
         return compute_normalization(images, self.normalise)
 
     def fingerprint(self) -> str | None:
-        """Digest of all files, see `digest_files`: names and lengths do not say what images show."""
+        """Digest of the contents of all files, see `digest_files`."""
         return digest_files(
             {
                 f"{part}/{label}/{file.name}": file
@@ -160,25 +160,25 @@ def _listing(folder: Path) -> str:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Files that are called as images, in alphabetical order.
+    """Files with the name of an image, in alphabetical order.
 
     Raises:
-        BenchError: one is no ordinary file, or has a name that is no UTF-8.
+        BenchError: one of them is no ordinary file, or its name is no UTF-8.
     """
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMG_EXTENSIONS)
     for file in files:
         if not _utf8(file).is_file():
-            raise BenchError(f"{file} is called as an image and is no file: delete it")
+            raise BenchError(f"{file} has the name of an image and is no file: delete it")
     return files
 
 
 def _utf8(path: Path) -> Path:
-    """The path, which messages and records can hold.
+    """Return a path after checking that messages and records can contain it.
 
     Raises:
-        BenchError: its bytes are no UTF-8.
+        BenchError: the bytes of the path are no UTF-8.
     """
     try:
         str(path).encode()
@@ -191,13 +191,13 @@ def _utf8(path: Path) -> Path:
 class ImageNet(ImageFolder):
     """ImageNet (ILSVRC 2012): ``root/imagenet/{train,val}/<class>/*.JPEG``, read batch by batch.
 
-    The validation images of the challenge are the test split. The name says what the data are, so
-    that runs have their identity where there are no files.
+    The validation images of the challenge are the test split. The name determines the data, so the hash
+    of a run needs no files.
     """
 
     kind: ClassVar[str] = "imagenet"
     parts: ClassVar[tuple[str, str]] = ("train", "val")
-    #: published numbers are those of the stored pixels
+    #: Published numbers were measured without turning images by their EXIF orientation.
     upright: ClassVar[bool] = False
 
     folder: str = "imagenet"
@@ -218,5 +218,5 @@ class ImageNet(ImageFolder):
         return raw
 
     def fingerprint(self) -> str | None:
-        """None: the name says what the data are."""
+        """None, because the name determines the data."""
         return None

@@ -16,20 +16,20 @@ class BatchLoader:
     """Shuffled training batches; every ``for`` loop over the loader is one epoch.
 
     Images stay uint8 on their device and become float32 batch by batch. No step waits for the
-    device: the permutation is drawn once an epoch, batches are gathered by index, and `indices` says
-    which images of the split the present batch consists of.
+    device: the permutation is drawn once an epoch, and batches are gathered by index. `indices` are the
+    indices of the present batch's images in the split.
 
-    An epoch that was left early (by ``break`` or by a restored state) is continued by the next
-    loop, with the batches that were still to come; `restart` gives up the rest instead.
+    The next loop continues an epoch that was left early (by ``break`` or by a restored state), with its
+    remaining batches; `restart` drops the remaining batches.
 
     Args:
         split: the training images.
         batch_size: images in a batch; the last one of an epoch may be smaller.
-        generator: draws the order; used for nothing else.
-        augment_generator: draws crops and flips, best on the images' device; None if no
-            augmentation is asked for.
-        augment: what is done to the images.
-        drop_last: leave out a last batch that is smaller than `batch_size`.
+        generator: random generator of the order, which must serve no other purpose.
+        augment_generator: random generator of crops and flips, best on the images' device; None without
+            augmentation.
+        augment: augmentation of the images.
+        drop_last: whether a last batch that is smaller than `batch_size` is left out.
 
     Raises:
         BenchError: the batch size is below 1, or no full batch exists and `drop_last` is set.
@@ -74,20 +74,20 @@ class BatchLoader:
         while self._order is not None and self._batch < len(self):
             start = self._batch * self.batch_size
             chosen = self._order[start : start + self.batch_size]
-            # Counted before the batch is handed out, so that a state saved while the caller works
-            # on this batch says that it was seen.
+            # Count the batch before it is yielded: a state that the caller saves during this batch must
+            # include it.
             self._batch += 1
             self.indices = chosen
             yield self._images(chosen), self.split.labels.index_select(0, chosen)
         self.restart()
 
     def restart(self) -> None:
-        """Let the next loop begin a new epoch, whatever was left of the present one."""
+        """Let the next loop begin a new epoch, and drop the remaining batches of the present one."""
         self._batch = 0
         self._order = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Position within the epoch and the random states that determine what comes next."""
+        """Position within the epoch and the random states of the following batches."""
         begun = self._order is not None
         state: dict[str, Any] = {
             "images": len(self.split),
@@ -101,7 +101,7 @@ class BatchLoader:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: same order, same position, same augmentation.
+        """Continue where `state_dict` was taken, with its order, position and augmentation.
 
         Raises:
             BenchError: the state belongs to another number of images or another batch size.
@@ -141,7 +141,7 @@ class BatchLoader:
 def evaluation_batches(
     split: Split, batch_size: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Every image once, in order and as it is; nothing for an empty split.
+    """Every image once, in order and without augmentation; no batch for an empty split.
 
     Yields:
         float32 images in [0, 1] ``(batch, channels, height, width)`` and int64 labels ``(batch,)``.
@@ -152,7 +152,7 @@ def evaluation_batches(
 
 
 def to_unit_interval(images: torch.Tensor) -> torch.Tensor:
-    """Make float32 images in [0, 1] of uint8 ones; other inputs are left as they are."""
+    """Convert uint8 images to float32 in [0, 1]; inputs of other types are returned as they are."""
     if images.dtype != torch.uint8:
         return images
     return images.to(torch.float32).div_(255)

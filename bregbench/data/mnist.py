@@ -27,7 +27,7 @@ class Mnist(KnownDataset):
         """See `DatasetConfig.load`.
 
         Raises:
-            BenchError: files are missing, damaged or not those of the data set (see `verify`).
+            BenchError: files are missing, damaged or not genuine (see `verify`).
         """
         open_part = _OPEN[self.kind]
         raw = read_torchvision(self, open_part, folder=self.folder, counts=_COUNTS, classes=10)
@@ -38,7 +38,7 @@ class Mnist(KnownDataset):
         return strange_arrays(raw, self.kind)
 
     def fingerprint(self) -> str | None:
-        """None for the genuine images, which the name says; else a digest of what is taken instead."""
+        """None for the genuine images, which the name determines; else a digest of the content."""
         if self.verify:
             return None
         raw = self.load()
@@ -47,7 +47,7 @@ class Mnist(KnownDataset):
 
 @dataclass
 class FashionMnist(Mnist):
-    """Pieces of clothing, in the sizes of MNIST."""
+    """Photographs of clothing, with the sizes of MNIST."""
 
     kind: ClassVar[str] = "fashion_mnist"
     folder: ClassVar[str] = "FashionMNIST/raw"

@@ -1,4 +1,4 @@
-"""The affine map that networks apply to their input first: minus a mean, over a deviation."""
+"""Normalisation of inputs, the first layer of networks: subtract a mean, divide by a deviation."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import StrEnum
 
 import torch
 
-# Images per step of the mean image: sums of so many bytes are exact in float32.
+# Number of images per partial sum of the mean image: the sum of 4096 bytes is exact in float32.
 _CHUNK = 4096
 
 
 class Normalise(StrEnum):
-    """What inputs in [0, 1] are normalised with: statistics of the training split, or fixed numbers.
+    """Normalisation of inputs in [0, 1] by statistics of the training split, or by fixed numbers.
 
-    `none` leaves them in [0, 1] and `half` brings them to [-1, 1], as the published codes of the
-    Bregman paper (Fashion-MNIST) and of the FNO paper do.
+    `none` leaves inputs in [0, 1]. `half` maps inputs to [-1, 1], as do the published codes of the
+    Bregman paper (Fashion-MNIST) and of the FNO paper.
     """
 
     none = "none"

@@ -27,7 +27,7 @@ class LabelledImages:
         return len(self.labels)
 
     def select(self, order: torch.Tensor, *, device: torch.device) -> Split:
-        """The images at the given positions, in that order, as tensors on the device."""
+        """The images at the positions `order`, in this order, as tensors on the device."""
         images = torch.from_numpy(self.images)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
         labels = torch.from_numpy(self.labels.astype(np.int64))
@@ -39,7 +39,7 @@ class LabelledImages:
 
 @dataclass(frozen=True, eq=False)
 class RawData:
-    """What a source delivers; `validation` is None where it has to be carved from `train`."""
+    """Arrays of all parts of a data set; `validation` is None if it is split off from `train`."""
 
     train: LabelledImages
     test: LabelledImages
@@ -47,18 +47,18 @@ class RawData:
     validation: LabelledImages | None = None
 
     def parts(self) -> dict[str, LabelledImages]:
-        """The parts that are there, by name."""
+        """The parts by name, without a missing validation part."""
         parts = {"train": self.train, "test": self.test}
         return parts if self.validation is None else parts | {"validation": self.validation}
 
     def check(self, source: str) -> None:
-        """Refuse arrays that do not fit together.
+        """Raise BenchError unless the arrays fit together.
 
         Args:
-            source: where the arrays came from, for the message.
+            source: source of the arrays, for the message.
 
         Raises:
-            BenchError: a wrong type, shape, length or label.
+            BenchError: an array has a wrong type, shape, length or label.
         """
         for name, part in self.parts().items():
             problem = _problem(part, classes=self.classes)
@@ -72,7 +72,7 @@ class RawData:
 
 
 def _problem(part: LabelledImages, *, classes: int) -> str | None:
-    """What is wrong with the arrays of one part, or None."""
+    """A description of the error in the arrays of one part, or None."""
     images, labels = part.images, part.labels
     if images.dtype != np.uint8:
         return f"images have type {images.dtype} and must be uint8 (0 to 255) or floats in [0, 1]"

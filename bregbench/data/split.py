@@ -1,4 +1,4 @@
-"""A data set on the device: three splits of images, and what a network must know of them."""
+"""A data set on the device: three splits of images, number of classes, and normalisation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class Split:
     """Images and labels, side by side.
 
     Attributes:
-        images: uint8 ``(n, channels, height, width)``, contiguous; float32 where inputs are no
-            images.
-        labels: int64 ``(n,)``; float32 where targets are numbers.
+        images: contiguous uint8 ``(n, channels, height, width)``; float32 for inputs that are no images.
+        labels: int64 ``(n,)``; float32 for targets that are numbers.
     """
 
     images: torch.Tensor
@@ -31,9 +30,9 @@ class Data:
     """One data set, ready for training.
 
     Attributes:
-        train: what gradients and normalisation statistics are computed from.
-        validation: what models are selected on; without images if ``data.validation=0``.
-        test: looked at once, at the end.
+        train: samples from which gradients and normalisation statistics are computed.
+        validation: samples on which epochs are selected; empty if ``data.validation=0``.
+        test: samples that are evaluated once, at the end of a run.
         classes: number of labels; every label lies in ``0..classes - 1``.
         normalization: statistics of the training split, on the CPU.
         name: the name typed as ``dataset=...``.

@@ -1,4 +1,4 @@
-"""Images that stay in their files until a batch asks for them."""
+"""Images that stay in their files until a batch needs them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _aten = torch.ops.aten  # pyright: ignore[reportPrivateUsage]
 
 
 class Fit(StrEnum):
-    """How an image becomes a square: as a whole, whatever its shape, or its centre (see `centre_box`)."""
+    """How an image becomes a square: the whole image is resized, or its centre (see `centre_box`)."""
 
     whole = "whole"
     centre = "centre"
@@ -39,18 +39,18 @@ class Fit(StrEnum):
 
 
 class FileImages(torch.Tensor):
-    """Looks like a uint8 tensor ``(n, 3, size, size)`` whose pixels are read when a part is taken.
+    """A uint8 tensor ``(n, 3, size, size)`` whose pixels are read from files when a part is taken.
 
-    Indexing, slicing and `index_select` along the first axis give ordinary tensors on `device`;
-    nothing else can be computed with it. Files are decoded by `workers` threads.
+    Indexing, slicing and `index_select` along the first axis give ordinary tensors on `device`; all other
+    operations raise BenchError. `workers` threads decode files.
 
     Args:
-        files: one for each image.
-        size: side in pixels.
-        fit: how images become squares where no crop is asked for.
-        workers: threads.
-        device: where batches go.
-        upright: turn images as their EXIF orientation says.
+        files: one file for each image.
+        size: side of the images in pixels.
+        fit: how images become squares, if no crop is taken.
+        workers: number of threads.
+        device: device of the batches.
+        upright: whether images are turned by their EXIF orientation.
     """
 
     files: list[Path]
@@ -97,20 +97,20 @@ class FileImages(torch.Tensor):
             if func is _aten.select.int:
                 return images.whole([everything[where[1]]])[0]
         raise BenchError(
-            f"images that stay in their files cannot be used as a whole ({func}): set "
-            "data.stream=false, or leave out what needs all of them"
+            f"images that stay in their files cannot be used as a whole ({func}): set data.stream=false, "
+            "or leave out the option or evaluator that needs all images at once"
         )
 
     def whole(self, chosen: Sequence[int]) -> torch.Tensor:
-        """Images by their numbers, as for evaluation."""
+        """The images with these indices, as squares for evaluation."""
         return self._read(chosen, lambda image, _: self.fit.square(image, self.side))
 
     def crops(self, chosen: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """Random parts of images.
 
         Args:
-            chosen: their numbers.
-            draws: a row for each, see `draw_crops`; the last column mirrors below one half.
+            chosen: indices of the images.
+            draws: one row for each image, see `draw_crops`; a last entry below 1/2 mirrors the image.
         """
 
         def cut(image: Image, index: int) -> Image:
@@ -143,11 +143,11 @@ class ListedImages(LabelledImages):
     """Files and labels of one part of a data set; `images` is empty.
 
     Attributes:
-        files: one for each label.
-        size: side in pixels that images are brought to.
-        fit: how, where no crop is asked for.
-        workers: threads that decode.
-        upright: turn images as their EXIF orientation says.
+        files: one file for each label.
+        size: side in pixels to which images are resized.
+        fit: how images become squares, if no crop is taken.
+        workers: number of threads that decode.
+        upright: whether images are turned by their EXIF orientation.
     """
 
     files: list[Path] = field(default_factory=list)

@@ -14,7 +14,7 @@ from bregbench.data.base import DatasetConfig
 from bregbench.data.raw import LabelledImages, RawData
 from bregbench.foundations.errors import BenchError
 
-# What torchvision's readers raise on missing, truncated or foreign files, and on failed downloads.
+# Errors of torchvision's readers on missing, truncated or foreign files, and on failed downloads.
 _READ_ERRORS = (
     *(RuntimeError, ValueError, TypeError, AssertionError, LookupError),
     *(OSError, EOFError, pickle.UnpicklingError),
@@ -32,9 +32,9 @@ def read_torchvision(
     """Read the training and the test images of a torchvision data set.
 
     Args:
-        config: says where, and whether to download.
-        open_part: called with root, whether it is the training part, and whether to download.
-        folder: where below root the files lie, for messages.
+        config: the config, with `root` and `download`.
+        open_part: function of the root, of whether the training part is wanted, and of `download`.
+        folder: folder of the files below the root, for messages.
         counts: numbers of training and test images that the data set must have.
         classes: number of classes.
 
@@ -74,5 +74,5 @@ def read_torchvision(
 
 
 def labelled(images: Any, labels: Any) -> LabelledImages:
-    """Arrays of what torchvision's data sets hold (tensors, arrays or lists)."""
+    """Arrays of images and labels that torchvision gives as tensors, arrays or lists."""
     return LabelledImages(images=np.asarray(images), labels=np.asarray(labels))
