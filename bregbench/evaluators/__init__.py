@@ -1,4 +1,4 @@
-"""Measurements of finished networks of any kind; those of the papers live in `papers`."""
+"""Measurements of finished networks; the evaluators of the papers live in `papers`."""
 
 from bregbench.evaluators.base import EvaluatorConfig
 from bregbench.evaluators.compaction import Compaction

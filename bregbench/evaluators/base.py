@@ -1,4 +1,4 @@
-"""What an evaluator is: a measurement of a finished network, chosen like any config group."""
+"""The interface of evaluators, which measure finished networks."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from bregbench.tasks.context import RunContext
 
 @dataclass
 class EvaluatorConfig:
-    """A measurement that a run ends with, and that any finished run can be given later."""
+    """A measurement at the end of a run, or of a finished run by `bregbench-evaluate`."""
 
     kind: ClassVar[str]
-    #: patterns of the metrics that it gives: a record with others in its summary is refused
+    #: Patterns of the evaluator's metrics: records with metrics of no pattern are refused.
     measures: ClassVar[tuple[str, ...]] = ("*",)
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this evaluator, such as `evaluators.cost`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """Measure a network.
 
         Args:
-            network: in evaluation mode; must be left as it was.
-            data: all splits; the test split is looked at here and nowhere earlier.
+            network: the network in evaluation mode, which must not be changed.
+            data: all splits; only evaluators read the test split.
             context: task, device, precision.
 
         Returns:
@@ -46,10 +46,10 @@ class EvaluatorConfig:
     def traces(
         self, network: nn.Module, data: Data, context: RunContext
     ) -> dict[str, torch.Tensor]:
-        """Small CPU tensors to keep for figures, by name; of the trained network after the last epoch.
+        """Small CPU tensors for figures, by name, from the trained network after the last epoch.
 
         Args:
-            network: in evaluation mode; must be left as it was.
+            network: the network in evaluation mode, which must not be changed.
             data: all splits.
             context: task, device, precision.
         """

@@ -10,24 +10,24 @@ from bregbench.foundations.errors import BenchError
 from dessilbi import compact
 from dessilbi.removal import OutputsChangedError, compare_outputs
 
-#: inputs on which outputs are compared
+#: Number of inputs on which outputs are compared.
 COMPARED = 16
 
 
 class NotFollowed(BenchError):
-    """The layers of a network cannot be followed, so nothing can be removed from it."""
+    """A network cannot be traced or understood, so that no unit can be removed from it."""
 
 
 def compacted(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
-    """A smaller copy in evaluation mode; its outputs are the same up to rounding.
+    """A smaller copy in evaluation mode with the same outputs up to rounding.
 
     Args:
-        network: maps ``(batch, *input_shape)`` to outputs; not changed.
-        input_shape: of one input.
+        network: network for inputs ``(batch, *input_shape)``; it is not changed.
+        input_shape: shape of one input, without the batch.
 
     Raises:
-        NotFollowed: its layers cannot be followed.
-        ValueError: the outputs have changed, which is a mistake of this library.
+        NotFollowed: the network cannot be traced or understood.
+        OutputsChangedError: the outputs have changed, which is an error of this library.
     """
     example = example_inputs(input_shape).to(next(network.parameters()))
     try:
@@ -42,7 +42,7 @@ def compacted(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
 
 
 def _compacted(network: nn.Module, example: torch.Tensor) -> nn.Module:
-    """Mostly the first layer says what the inputs are, and what goes then goes for all sizes."""
+    """Compact with made-up inputs, which is right for all input sizes, or else with the example."""
     try:
         return compact(network)
     except OutputsChangedError:
@@ -52,5 +52,5 @@ def _compacted(network: nn.Module, example: torch.Tensor) -> nn.Module:
 
 
 def example_inputs(input_shape: tuple[int, ...]) -> torch.Tensor:
-    """Random inputs in [0, 1], always the same."""
+    """Random inputs in [0, 1] with a fixed seed, ``(16, *input_shape)``."""
     return torch.rand(COMPARED, *input_shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What is left of a network when units that it does not need are gone."""
+"""The cost of a network after the removal of units that it does not need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from bregbench.tasks.context import RunContext
 
 @dataclass
 class Compaction(EvaluatorConfig):
-    """Cost of the network without constant units and units that nothing reads (`dessilbi.compact`).
+    """Cost of the network without constant units and units that no layer reads (`dessilbi.compact`).
 
     Attributes:
-        batch_size: images in the forward passes that are timed.
-        repeats: timed passes; the median counts.
+        batch_size: number of images in a timed forward pass.
+        repeats: number of timed passes; the median counts.
     """
 
     kind: ClassVar[str] = "compaction"
@@ -39,7 +39,7 @@ class Compaction(EvaluatorConfig):
         check_counts(self, at, "repeats", most=MOST)
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`compact/*`; nothing where the layers of the network cannot be followed."""
+        """`compact/*`; no metrics if the network cannot be traced or understood."""
         try:
             small = compacted(network, data.input_shape)
         except NotFollowed as error:
@@ -55,7 +55,7 @@ class Compaction(EvaluatorConfig):
 
             return median_seconds(forward, context.device, repeats=1)
 
-        # In turns, so that a machine that is busy for a while slows both down.
+        # Both networks are timed in turns, so that other load on the machine slows both down.
         times = [(seconds(network), seconds(small)) for _ in range(self.repeats)]
         macs, built = (
             count_macs(small, data.input_shape).dense,

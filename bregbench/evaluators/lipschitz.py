@@ -16,16 +16,16 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.ranges import check_counts
 from bregbench.tasks.context import RunContext
 
-#: with more outputs than this, power iteration is cheaper than the whole Jacobian
+#: For more outputs than this number, power iteration is cheaper than the whole Jacobian.
 _WHOLE_JACOBIAN = 64
 
 
 @dataclass
 class Lipschitz(EvaluatorConfig):
-    """Bounds on the Lipschitz constant of the logits, l2 to l2, input normalisation included.
+    """Bounds on the Lipschitz constant of the logits in Euclidean norms, with input normalisation.
 
     Attributes:
-        images: test images at which the Jacobian is looked at for the lower bound.
+        images: number of test images at which the lower bound takes the norm of the Jacobian.
     """
 
     kind: ClassVar[str] = "lipschitz"

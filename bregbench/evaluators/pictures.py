@@ -20,11 +20,11 @@ from bregbench.tasks.scoring import EVALUATION_BATCH
 
 @dataclass
 class Reconstruction(EvaluatorConfig):
-    """How similar a network's output images are to the clean ones; keeps some of them to look at.
+    """Similarity of a network's output images to the clean images; keeps some of them for figures.
 
     Attributes:
-        images: test images that are kept with what the network saw and made of them.
-        train_images: training images that are kept likewise.
+        images: number of test images whose inputs, outputs and targets are kept.
+        train_images: number of training images whose inputs, outputs and targets are kept.
     """
 
     kind: ClassVar[str] = "reconstruction"
@@ -41,8 +41,8 @@ class Reconstruction(EvaluatorConfig):
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`reconstruction/ssim` of the outputs, `reconstruction/input_ssim` of the inputs.
 
-        Means over the test split of the structural similarity (Wang et al., 2004): Gaussian window
-        of 11 pixels and standard deviation 1.5, images in [0, 1].
+        The metrics are means over the test split of the structural similarity (Wang et al., 2004), with a
+        Gaussian window of 11 pixels and standard deviation 1.5, for images in [0, 1].
 
         Raises:
             BenchError: the network does not return images, or torchmetrics is not installed.
@@ -62,7 +62,7 @@ class Reconstruction(EvaluatorConfig):
     ) -> dict[str, torch.Tensor]:
         """`inputs`, `outputs` and `targets`: uint8 ``(images, channels, height, width)``.
 
-        Those of training images are called `train_inputs` and so on.
+        The tensors of training images have the prefix `train_`.
         """
         wanted = {"": (data.test, self.images), "train_": (data.train, self.train_images)}
         kept: dict[str, torch.Tensor] = {}
@@ -97,11 +97,11 @@ class Reconstruction(EvaluatorConfig):
 
 @dataclass
 class FeatureMaps(EvaluatorConfig):
-    """Keeps an image and the feature maps that a layer makes of it.
+    """Keeps an image and its feature maps in a layer.
 
     Attributes:
         layer: name of a module, such as `conv1`.
-        image: which validation image.
+        image: index of the validation image.
     """
 
     kind: ClassVar[str] = "feature_maps"
@@ -114,7 +114,7 @@ class FeatureMaps(EvaluatorConfig):
         check_counts(self, at, "image", least=0)
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """Nothing: feature maps are looked at."""
+        """No metrics: feature maps are for figures only."""
         return {}
 
     def traces(
@@ -123,7 +123,7 @@ class FeatureMaps(EvaluatorConfig):
         """`input`: uint8 ``(channels, height, width)``; `maps`: float16 ``(maps, height, width)``.
 
         Raises:
-            BenchError: no such layer or image.
+            BenchError: the layer or the image does not exist.
         """
         available = len(data.validation)
         allowed = f"in 0..{available - 1}, the validation images"
@@ -134,15 +134,15 @@ class FeatureMaps(EvaluatorConfig):
 
 @torch.no_grad()
 def feature_maps(network: nn.Module, layer: str, image: torch.Tensor) -> torch.Tensor:
-    """What a layer makes of an image, on the CPU.
+    """The output of a layer for an image, without the batch, on the CPU.
 
     Args:
-        network: in evaluation mode.
+        network: the network, in evaluation mode.
         layer: name of a module.
         image: uint8 ``(channels, height, width)``, on the device of the network.
 
     Raises:
-        BenchError: no such layer.
+        BenchError: the layer does not exist.
     """
     modules = dict(network.named_modules())
     if layer not in modules:

@@ -1,4 +1,4 @@
-"""The evaluators that every run ends with: accuracy, density and cost."""
+"""The default evaluators accuracy, density and cost, and the structure of a network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Accuracy(EvaluatorConfig):
     test: bool = True
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`test/loss`, `test/accuracy`, `validation/loss`, `validation/accuracy`."""
+        """`test/loss`, `validation/loss`, and the task's scores, such as `test/accuracy`."""
         return {
             **(score(network, data.test, context, "test") if self.test else {}),
             **score(network, data.validation, context, "validation"),
@@ -44,7 +44,7 @@ class Accuracy(EvaluatorConfig):
 
 @dataclass
 class Density(EvaluatorConfig):
-    """How sparse the network is."""
+    """Densities, shares of active units, numbers of modes, and the l1 norm of the network."""
 
     kind: ClassVar[str] = "density"
     measures: ClassVar[tuple[str, ...]] = (
@@ -59,11 +59,11 @@ class Density(EvaluatorConfig):
 
 @dataclass
 class Cost(EvaluatorConfig):
-    """What one forward pass costs, and how large the network is.
+    """Cost of one forward pass, and size of the network.
 
     Attributes:
-        batch_size: images in the forward pass that is timed.
-        repeats: timed passes; the median counts.
+        batch_size: number of images in the timed forward pass.
+        repeats: number of timed passes; the median counts.
     """
 
     kind: ClassVar[str] = "cost"
@@ -101,7 +101,7 @@ class Cost(EvaluatorConfig):
 
 @dataclass
 class Structure(EvaluatorConfig):
-    """What the network consists of, also in comparison with the network as it was built."""
+    """Structure of the network, also relative to the network as it was built."""
 
     kind: ClassVar[str] = "structure"
     measures: ClassVar[tuple[str, ...]] = (
@@ -116,8 +116,8 @@ class Structure(EvaluatorConfig):
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`width/<layer>`, `output_side/<layer>`, `layer_density/<layer>` and `/convolutions`.
 
-        In runs whose phases may change the structure also `cost/relative_macs`,
-        `cost/dropped_layers` and `density/of_built`.
+        Runs whose phases may change the structure also get `cost/relative_macs`, `cost/dropped_layers`
+        and `density/of_built`.
         """
         found = structure_of(network, data.input_shape)
         metrics: dict[str, float] = {f"width/{n}": width for n, width in found.widths.items()}

@@ -16,7 +16,7 @@ from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 _CHANNELS = (64, 192, 384, 256, 256)
-#: side of the features in front of the linear layers
+#: Side of the features before the linear layers.
 _POOLED = 6
 _SMALLEST = 63
 

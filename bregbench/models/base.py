@@ -1,4 +1,4 @@
-"""What every architecture config offers: build a network for the shapes of a data set."""
+"""Base of the architecture configs, which build networks for the shapes of a data set."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ModelConfig(ABC):
     kind: ClassVar[str]
 
     def check(self, at: str) -> None:  # noqa: B027 - a model may have no sizes
-        """Refuse sizes out of range, as far as they can be told without a data set.
+        """Check all sizes that can be checked without a data set.
 
         Args:
             at: key of this model, `model`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     @abstractmethod
@@ -41,7 +41,7 @@ class ModelConfig(ABC):
         Args:
             input_shape: channels, height and width of one image.
             classes: number of outputs (logits).
-            normalization: applied by the first module, ``normalize``; None is the identity.
+            normalization: normalisation that the first module, ``normalize``, applies; None for none.
 
         Raises:
             BenchError: the images are too small, or a size does not fit them.

@@ -31,7 +31,7 @@ class Cnn(ModelConfig):
         channels: output channels of the convolutions.
         kernel_size: side of every kernel.
         hidden: widths of the fully connected layers between convolutions and logits.
-        activation: after every pooling and every hidden layer.
+        activation: activation after every pooling and every hidden layer.
     """
 
     kind: ClassVar[str] = "cnn"

@@ -14,7 +14,7 @@ from bregbench.models.base import ModelConfig
 from bregbench.models.normalize import Normalize
 
 _KERNEL = 5
-# The network was drawn for 32 x 32 pixels; 28 x 28 digits are padded by two on each side.
+# The network was designed for 32 x 32 pixels; 28 x 28 digits are padded by two on each side.
 _FULL_SIDE = 32
 _PADDING = 2
 
@@ -30,8 +30,8 @@ class Lenet5(ModelConfig):
     parameters.
 
     Attributes:
-        resize: enlarge images to 32 x 32 first, bilinearly, in place of the padding (a module
-            ``resize`` behind ``normalize``): the network of DessiLBI's Figure 1.
+        resize: whether images are enlarged to 32 x 32 (bilinear) in place of the padding, by a module
+            ``resize`` behind ``normalize``, as in the network of DessiLBI's Figure 1.
     """
 
     kind: ClassVar[str] = "lenet5"

@@ -25,9 +25,9 @@ class Mlp(ModelConfig):
 
     Attributes:
         hidden: widths of the hidden layers; empty gives a linear classifier.
-        activation: after every hidden layer.
-        activate_output: apply the activation to the last layer too (as the code of the CLIP paper
-            does). The default, linear logits, is what cross-entropy wants.
+        activation: activation after every hidden layer.
+        activate_output: whether the activation also follows the last layer, as in the code of the CLIP
+            paper. The default gives linear logits, which cross-entropy needs.
     """
 
     kind: ClassVar[str] = "mlp"

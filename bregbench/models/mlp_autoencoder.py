@@ -17,7 +17,7 @@ from bregbench.models.base import ModelConfig
 from bregbench.models.mlp import linear_layers
 from bregbench.models.normalize import Denormalize, Normalize
 
-#: hidden layers, as wide as the images, where no widths are given
+#: Number of hidden layers, as wide as the images, if no widths are given.
 _OWN_LAYERS = 5
 
 
@@ -26,16 +26,17 @@ class MlpAutoencoder(ModelConfig):
     """Linear layers with an activation after each, whose output has the shape of an image.
 
     Modules: ``normalize, flatten, linear1, activation1, ..., unflatten, denormalize``. The default has
-    six layers as wide as the image: nothing makes it an autoencoder but what training leaves of it.
+    six layers as wide as the image; only sparse training gives these layers a bottleneck.
 
     Attributes:
-        hidden: widths of the hidden layers; empty means five as wide as the image.
-        activation: after every layer.
-        activate_output: after the last layer too; outputs of a ReLU are pixels, which are not negative.
-        code_layer: the hidden layer, counted from 1, that soft thresholding activates instead; 0 for
+        hidden: widths of the hidden layers; empty means five layers as wide as the image.
+        activation: activation after every layer.
+        activate_output: whether the activation also follows the last layer; a ReLU keeps pixels
+            non-negative.
+        code_layer: number, from 1, of the hidden layer whose activation is soft thresholding; 0 for
             none. Its outputs are the sparse code of Wang and Benning (2023), section 6.2.
-        code_threshold: the threshold there.
-        denormalize: undo the input's normalisation at the output, so that the layers between map
+        code_threshold: threshold of the soft thresholding.
+        denormalize: whether the output undoes the input's normalisation, so that the layers between map
             normalised images to normalised images.
     """
 
@@ -64,7 +65,7 @@ class MlpAutoencoder(ModelConfig):
         classes: int,
         normalization: Normalization | None = None,
     ) -> nn.Sequential:
-        """See `ModelConfig.build`; `classes` plays no part."""
+        """See `ModelConfig.build`; `classes` is ignored."""
         pixels = math.prod(input_shape)
         normalization = normalization or Normalization.identity(input_shape[0])
         layers = OrderedDict[str, nn.Module](

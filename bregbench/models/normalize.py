@@ -33,7 +33,7 @@ class Normalize(nn.Module):
 
 
 class Denormalize(Normalize):
-    """``input * std + mean``: what `Normalize` did, undone at the output of an autoencoder."""
+    """``input * std + mean``, the inverse of `Normalize`, for the output of an autoencoder."""
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Images ``(batch, channels, height, width)`` in [0, 1] from normalised ones."""

@@ -17,10 +17,10 @@ from bregman.modules import Conv2d
 
 
 class Stem(StrEnum):
-    """What stands before the stages.
+    """The layers before the stages.
 
-    `cifar`: a 3 x 3 convolution; `imagenet`: a 7 x 7 one with stride 2, and a 3 x 3 max-pooling with
-    stride 2 behind its activation.
+    `cifar` is a 3 x 3 convolution. `imagenet` is a 7 x 7 convolution with stride 2, and a 3 x 3
+    max-pooling with stride 2 behind its activation.
     """
 
     cifar = "cifar"
@@ -113,8 +113,8 @@ class ResidualNetwork(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3 x 3 convolutions with batch normalisation, added to a shortcut.
 
-    The shortcut, if none is given, is the identity where shapes agree, else a 1 x 1 convolution
-    with batch normalisation.
+    The default shortcut is the identity if shapes agree, else a 1 x 1 convolution with batch
+    normalisation.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU()
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map ``(batch, inputs, h, w)`` to ``(batch, outputs, h / stride, w / stride)``."""
+        """Map ``(batch, inputs, h, w)`` to ``(batch, outputs, ceil(h / stride), ceil(w / stride))``."""
         residual = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(features)))))
         return self.relu2(residual + self.shortcut(features))
 

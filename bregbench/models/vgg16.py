@@ -21,11 +21,11 @@ _FULL = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
 
 
 class Head(StrEnum):
-    """What follows the convolutions.
+    """The layers after the convolutions.
 
-    `triple`: a fifth max-pooling and three linear layers with dropout (pruning of weights); `single`:
-    average pooling and one linear layer (winning tickets); `double`: dropout, a hidden layer with
-    batch normalisation and dropout, no fifth pooling (growing).
+    `triple` is a fifth max-pooling and three linear layers with dropout (pruning of weights), `single` is
+    average pooling and one linear layer (winning tickets), `double` is dropout, a hidden layer with batch
+    normalisation and dropout, and a linear layer, without a fifth pooling (growing).
     """
 
     triple = "triple"
@@ -42,8 +42,8 @@ class Vgg16(ModelConfig):
     Modules: ``normalize, conv1, norm1, relu1, ..., pool1, ..., flatten, ..., linear<n>``.
 
     Attributes:
-        widths: filters of the convolutions; one number for all, or thirteen.
-        head: what follows them.
+        widths: numbers of filters of the convolutions: one number for all, or thirteen.
+        head: the layers after the convolutions.
         hidden: width of the head's hidden layers.
     """
 
@@ -63,7 +63,7 @@ class Vgg16(ModelConfig):
         check_layers(f"{at}.hidden", self.hidden, [widths[-1], self.hidden, self.hidden])
 
     def _widths(self) -> list[int]:
-        """Filters of every convolution."""
+        """Numbers of filters of all convolutions."""
         return self.widths * len(_FULL) if len(self.widths) == 1 else self.widths
 
     def build(

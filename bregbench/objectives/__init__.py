@@ -1,4 +1,4 @@
-"""What is differentiated in a step of back-propagation; the objectives of the papers live in `papers`."""
+"""Objectives, which back-propagation differentiates; the objectives of the papers live in `papers`."""
 
 from bregbench.objectives.base import Evaluated, Objective, ObjectiveConfig
 from bregbench.objectives.losses import Lasso, Plain

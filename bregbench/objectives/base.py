@@ -1,4 +1,4 @@
-"""What an objective is."""
+"""The interface of objectives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bregbench.tasks.context import RunContext
 
 
 class Evaluated(NamedTuple):
-    """One batch seen through an objective.
+    """The values of an objective on one batch.
 
-    `total` is differentiated; `loss` (the task's mean loss alone) and `outputs` are logged and carry
-    no gradient.
+    `total` is the scalar to differentiate. `loss`, the task's mean loss, and `outputs` are for the log and
+    carry no gradient.
     """
 
     total: torch.Tensor
@@ -25,7 +25,7 @@ class Evaluated(NamedTuple):
 
 
 class Objective:
-    """Evaluates batches; this base remembers nothing from one to the next."""
+    """Evaluates batches; the base class keeps no state."""
 
     def __call__(
         self,
@@ -33,15 +33,21 @@ class Objective:
         inputs: torch.Tensor,
         targets: torch.Tensor,
     ) -> Evaluated:
-        """Evaluate a batch; `forward` is the network, compiled and under autocast where asked."""
+        """Evaluate a batch.
+
+        Args:
+            forward: the network, possibly compiled; the caller sets autocast.
+            inputs: inputs of the task, with the batch as first axis.
+            targets: targets of the task.
+        """
         raise NotImplementedError
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """See the epoch's metrics and return further ones."""
+        """Receive the metrics of an epoch and return further metrics."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; plain values and tensors."""
+        """The state that a resumed run needs: plain values and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -50,20 +56,20 @@ class Objective:
 
 @dataclass
 class ObjectiveConfig:
-    """Which objective a method differentiates."""
+    """Config of the objective that a method differentiates."""
 
     kind: ClassVar[str]
     #: whether a batch must not be differentiated in parts
     whole_batch: ClassVar[bool] = False
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this objective, such as `objective` or `phases.lam1.objective`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def build(self, network: nn.Module, context: RunContext) -> Objective:

@@ -29,9 +29,10 @@ class Plain(ObjectiveConfig):
 
 @dataclass
 class Lasso(ObjectiveConfig):
-    """The loss plus lam J(theta), differentiated as it stands (the paper's (1.4)).
+    """The loss plus lam J(theta), eq. (1.4) of the Bregman paper, whose subgradients are followed.
 
-    Gradient steps on it never reach exact zeros; `prox_sgd` minimises the same functional and does.
+    Subgradient steps never reach exact zeros; `method=prox_sgd` minimises the same functional with exact
+    zeros.
     """
 
     kind: ClassVar[str] = "lasso"
@@ -43,7 +44,7 @@ class Lasso(ObjectiveConfig):
         check_numbers(self, at, "lam", least=0)
 
     def build(self, network: nn.Module, context: RunContext) -> Objective:
-        """The penalised loss; the penalty's groups are fixed here."""
+        """The penalised loss, with the parameter groups of the present network."""
         return _Loss(context, self.penalty.groups(network, self.lam))
 
 

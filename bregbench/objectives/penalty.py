@@ -1,4 +1,4 @@
-"""Which weights a method penalises, and how: the config side of `bregman.penalize`."""
+"""Configs of the penalties on weights, for `bregman.penalize`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bregman import Rule, penalize
 from bregman.choices import GroupName, GroupWeight, PenaltyName
 from fno import SpectralConv2d
 
-#: dimensions that weights have at most
+#: Largest number of dimensions of a weight.
 _MOST_DIMS = 8
 
 
@@ -23,11 +23,11 @@ class RuleConfig:
 
     Attributes:
         kind: the functional.
-        group: how the l12 penalty groups entries; None for the others.
-        dims: dimensions that together form one group, instead of a named group.
+        group: how the l12 penalty groups entries; None for other penalties.
+        dims: dimensions that together form one group, in place of a named group.
         group_weight: weight of a group.
-        scale: multiplies the method's lam for these weights.
-        name: which parameters, as a glob on their dotted names.
+        scale: factor of the method's lam for these weights.
+        name: glob on the dotted names of the parameters.
     """
 
     kind: PenaltyName = PenaltyName.l1
@@ -38,13 +38,13 @@ class RuleConfig:
     name: str = "*"
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this rule, such as `method.penalty.conv`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_numbers(self, at, "scale", least=0)
         check_numbers(self, at, "dims", least=-_MOST_DIMS, below=_MOST_DIMS)
@@ -54,10 +54,10 @@ class RuleConfig:
             raise BenchError(f"{at}: {error}") from error
 
     def rule(self, module: type[nn.Module] | tuple[type[nn.Module], ...] | None) -> Rule:
-        """The same as `bregman` takes it, for parameters of these module types.
+        """The `bregman.Rule` of this config, for parameters of these module types.
 
         Raises:
-            BenchError: the group is given twice, or it and the penalty do not go together.
+            BenchError: both `group` and `dims` are given, or the group does not fit the penalty.
         """
         if self.group is not None and self.dims is not None:
             raise BenchError(
@@ -85,7 +85,7 @@ class PenaltyConfig:
         linear: weights of linear layers.
         conv: weights of convolutions.
         spectral: modes of spectral layers, ``(outputs, inputs, rows, columns, 2)``.
-        first: rules by name that are tried before those two.
+        first: rules by name that are tried before the rules by layer type.
     """
 
     linear: RuleConfig = field(default_factory=lambda: RuleConfig(name="*weight"))
