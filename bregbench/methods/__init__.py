@@ -1,4 +1,4 @@
-"""Training methods of torch and what every method has in common; those of the papers live in `papers`."""
+"""The interface of methods, and torch's optimisers; the methods of the papers live in `papers`."""
 
 from bregbench.methods.base import Method, MethodConfig, Step
 from bregbench.methods.torch_optimizers import Adagrad, Adam, Radam, Sgd

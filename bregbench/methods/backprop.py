@@ -1,4 +1,4 @@
-"""Back-propagation: an optimiser at work on an objective."""
+"""Back-propagation: an optimiser that follows the gradients of an objective."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dessilbi import recalibrate
 
 
 class Backprop:
-    """Differentiates an objective and lets any `torch.optim` style optimiser follow it."""
+    """Differentiates an objective and lets an optimiser of torch take steps."""
 
     remedy: ClassVar[str] = "lower method.lr or the scale of the starting weights"
 
@@ -125,7 +125,7 @@ class Backprop:
         control.after_step()
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Learning rate, the optimiser's lam where it has one, and what the objective reports."""
+        """Learning rate, lam of an optimiser with penalties, and metrics of the objective."""
         first = self.optimizer.param_groups[0]
         found = {"lr": float(first["lr"])}
         penalised = (g for g in self.optimizer.param_groups if g.get("penalty", "none") != "none")
@@ -142,21 +142,21 @@ class Backprop:
             group["lr"] = rate * factor
 
     def variants(self) -> dict[str, nn.Module]:
-        """The trained network, and where asked for the same without its small weights."""
+        """The trained network, and with `cut` a copy without its small weights."""
         variants = {"trained": self.network}
         if self._cut is not None and self._cut.active:
             variants["thresholded"] = self.recalibrated(self._cut.applied(self.network))
         return variants
 
     def recalibrated(self, cut: nn.Module) -> nn.Module:
-        """A network after a cut, its norm layers measured anew where that is asked for."""
+        """A network after a cut, with new norm statistics if the config asks for them."""
         if self._recalibrate:
             images = to_unit_interval(self._context.data.train.images[: self._recalibrate])
             recalibrate(cut, self._context.arrange(images))
         return cut
 
     def describe(self) -> str:
-        """The penalty of every parameter."""
+        """The table of penalties of all parameters; empty for optimisers without penalties."""
         groups = self.optimizer.param_groups
         return match_table(groups) + "\n" if "penalty" in groups[0] else ""
 

@@ -1,4 +1,4 @@
-"""What a training method is, whatever happens inside it."""
+"""The interface of training methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bregbench.tasks.context import RunContext
 class Step(NamedTuple):
     """One step: the mean loss of the batch and the network's outputs on it, both on the device.
 
-    The outputs are those that the step itself needed; they give the running training scores for free.
+    The step computes the outputs anyway, so the running training scores cost no extra forward pass.
     """
 
     loss: torch.Tensor
@@ -27,8 +27,8 @@ class Method(Protocol):
     """A network in training.
 
     Attributes:
-        network: it.
-        remedy: what to change where its loss becomes infinite, as advice to the user.
+        network: the network that is trained.
+        remedy: advice to the user if the loss is not finite.
     """
 
     network: nn.Module
@@ -37,17 +37,17 @@ class Method(Protocol):
     def step(
         self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
     ) -> Step:
-        """Take one training step; no host synchronisation.
+        """Take one training step without host synchronisation.
 
         Args:
-            inputs: what the network is shown.
-            targets: what it should answer.
-            indices: which training images these are, for methods that keep something of each.
+            inputs: inputs of the task, with the batch as first axis.
+            targets: targets of the task.
+            indices: indices of the batch in the training split, for methods with state for each sample.
         """
         ...
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """See the epoch's metrics and return further ones, such as the learning rate."""
+        """Receive the metrics of an epoch and return further metrics, such as the learning rate."""
         ...
 
     def scale_lr(self, factor: float) -> None:
@@ -55,19 +55,19 @@ class Method(Protocol):
         ...
 
     def variants(self) -> dict[str, nn.Module]:
-        """The networks to be judged at the end, by name; `trained` is the network itself."""
+        """The networks that evaluators measure at the end, by name; `trained` is the network itself."""
         ...
 
     def describe(self) -> str:
-        """Which parameter is trained how, as a text table; empty where all are treated alike."""
+        """A text table of the treatment of each parameter; empty if all are treated alike."""
         ...
 
     def notes(self) -> list[str]:
-        """What a reader of the results must know, such as a target that was not reached."""
+        """Sentences that a reader of the results must know, such as a target that was not reached."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the network's own state; plain values and tensors."""
+        """The state of the method without the network's state: plain values and tensors."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -86,10 +86,10 @@ class Traced(Protocol):
 
 @runtime_checkable
 class Split(Protocol):
-    """A method some of whose variants rest on its state, and not on the weights alone.
+    """A method with variants that depend on its state, and not only on the network's weights.
 
     Attributes:
-        last_only: the names of these variants; they exist for the last epoch only.
+        last_only: names of these variants, which exist for the last epoch only.
     """
 
     last_only: frozenset[str]
@@ -115,10 +115,10 @@ class Resizing(Protocol):
 
 @dataclass
 class MethodConfig:
-    """Which method trains the network."""
+    """Config of the method that trains the network."""
 
     kind: ClassVar[str]
-    #: the networks that a run of the method may be judged by, those of `Method.variants`
+    #: Names of the networks that `Method.variants` may return.
     variants: ClassVar[tuple[str, ...]] = ("trained",)
     #: whether its steps follow gradients of the objective, which can be clipped and accumulated
     follows_gradients: ClassVar[bool] = True
@@ -131,13 +131,13 @@ class MethodConfig:
         return False
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this method, such as `method` or `phases.dense.method`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def paced(self) -> str | None:
@@ -145,8 +145,12 @@ class MethodConfig:
         return None
 
     def prepare(self, network: nn.Module, streams: Streams) -> None:
-        """Set the weights that training starts from; called once, before the first phase."""
+        """Set the starting weights; called once, before the first phase."""
 
     def build(self, network: nn.Module, objective: ObjectiveConfig, context: RunContext) -> Method:
-        """The method at work on this network."""
+        """The method for this network, objective and context.
+
+        Raises:
+            BenchError: the method does not fit the network.
+        """
         raise NotImplementedError

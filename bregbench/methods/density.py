@@ -1,4 +1,4 @@
-"""Density on demand: which rule changes lam, along which ramp, and how a support heals at the end."""
+"""Control of the density: the rule that changes lam, the ramp of the density, and healing at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LamControl = DensityTarget | QuantileControl | GapControl
 
 
 class Rule(Enum):
-    """What changes lam: feedback on log density, the exact quantile of duals, or the published gap rule."""
+    """Rule for lam: feedback on log density, the exact quantile of duals, or the published gap rule."""
 
     feedback = "feedback"
     quantile = "quantile"
@@ -25,7 +25,7 @@ class Rule(Enum):
 
 
 class RampKind(Enum):
-    """How the wanted density goes from the first one to the target."""
+    """Course of the wanted density from the initial density to the target."""
 
     constant = "constant"
     geometric = "geometric"
@@ -37,13 +37,13 @@ class DensityConfig:
     """How `target_density` is reached.
 
     Attributes:
-        rule: what changes lam.
-        ramp: from the density of the starting weights to the target.
-        until: share of training after which the target is wanted itself.
-        interval: steps between two changes; None: a quarter of an epoch.
-        keep_values: of the quantile: weights that stay keep their values when lam changes.
-        gain: of the gap rule.
-        damping: of the gap rule.
+        rule: the rule that changes lam.
+        ramp: course of the wanted density from that of the starting weights to the target.
+        until: share of training after which the wanted density is the target, in [0, 1].
+        interval: steps between two changes of lam; None: a quarter of an epoch.
+        keep_values: with the rule `quantile`, whether weights that stay keep their values when lam changes.
+        gain: gain of the rule `gap`, > 0.
+        damping: damping of the rule `gap`, in (0, 1].
     """
 
     rule: Rule = Rule.feedback
@@ -55,13 +55,13 @@ class DensityConfig:
     damping: float = 0.95
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, such as `method.density`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_numbers(self, at, "until", least=0, most=1)
         check_counts(self, at, "interval")
@@ -69,7 +69,7 @@ class DensityConfig:
         check_numbers(self, at, "damping", above=0, most=1)
 
     def build(self, optimizer: Optimizer, target: float, context: RunContext) -> LamControl:
-        """The rule at work on an optimiser.
+        """The rule for an optimiser.
 
         Raises:
             BenchError: the rule does not fit the optimiser.
@@ -105,22 +105,22 @@ class HealingConfig:
     """The end of training with a frozen support (see `bregman.Healing`).
 
     Attributes:
-        epochs: how many of the last epochs; 0 for none.
-        debias: take the penalty away in them.
+        epochs: number of last epochs with a frozen support; 0 for none.
+        debias: whether these epochs train without the penalty.
     """
 
     epochs: int = 0
     debias: bool = False
 
     def check(self, at: str) -> None:
-        """Refuse values out of range; see `DensityConfig.check`."""
+        """Raise BenchError if a value is out of range; see `DensityConfig.check`."""
         check_counts(self, at, "epochs", least=0)
 
     def build(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
-        """The frozen support; None where no epoch is asked for.
+        """The healing of an optimiser; None for 0 epochs.
 
         Raises:
-            BenchError: there are fewer epochs in this phase.
+            BenchError: the phase has fewer epochs.
         """
         if not self.epochs:
             return None

@@ -1,4 +1,4 @@
-"""What methods that follow gradients with an optimiser of torch have in common."""
+"""Bases of the configs of methods that follow gradients with an optimiser of torch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class OptimizerConfig(MethodConfig):
     Attributes:
         lr: learning rate.
         start: the weights that training starts from.
-        cut: judge the trained network also without its small weights, as variant `thresholded`.
-        recalibrate: training images with which its norm layers are measured anew after the cut; 0 for
-            none.
+        cut: choice of small weights; the variant `thresholded` is the trained network without them.
+        recalibrate: number of training images for new norm statistics of `thresholded`; 0 for the old
+            statistics.
     """
 
     variants: ClassVar[tuple[str, ...]] = ("trained", "thresholded")
@@ -55,7 +55,7 @@ class OptimizerConfig(MethodConfig):
     def build(
         self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
     ) -> Backprop:
-        """The optimiser at work on the objective.
+        """Back-propagation with this optimiser and the objective.
 
         Raises:
             BenchError: a penalty does not fit the network.
@@ -88,11 +88,11 @@ class OptimizerConfig(MethodConfig):
         return {"thresholded": lambda: self.cut.applied(network)} if self.cut.active else {}
 
     def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
-        """What changes lam on the way to a wanted density, for methods that have it."""
+        """The rule that steers lam to a target density; None for methods without such a rule."""
         return None
 
     def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
-        """What freezes the support at the end, for methods that have it."""
+        """The healing that freezes the support at the end; None for methods without healing."""
         return None
 
     def shrunk(
@@ -108,10 +108,10 @@ class PenalizedConfig(OptimizerConfig):
 
     Attributes:
         lam: strength of the penalty.
-        penalty: which functional on which weights.
-        target_density: adjust lam during training towards this share of non-zero weights.
-        density: how this is done.
-        healing: the last epochs with a frozen support.
+        penalty: the penalties of the weights.
+        target_density: share of non-zero weights to which lam is steered during training; None keeps lam.
+        density: how lam is steered to the target density.
+        healing: last epochs with a frozen support.
     """
 
     lam: float = 0.1
@@ -139,13 +139,13 @@ class PenalizedConfig(OptimizerConfig):
         return "healing.epochs" if self.healing.epochs else None
 
     def density_target(self, optimizer: Optimizer, context: RunContext) -> LamControl | None:
-        """What changes lam, where a density is wanted; four times an epoch unless told otherwise."""
+        """The rule that steers lam to the target density; None without a target."""
         if self.target_density is None:
             return None
         return self.density.build(optimizer, self.target_density, context)
 
     def healed(self, optimizer: Optimizer, context: RunContext) -> Healing | None:
-        """What freezes the support at the end, where it is asked for."""
+        """The healing that freezes the support at the end; None for 0 epochs."""
         return self.healing.build(optimizer, context)
 
 

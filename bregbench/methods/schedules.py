@@ -1,7 +1,7 @@
-"""Learning-rate schedules: a factor on every learning rate, renewed after each epoch.
+"""Learning-rate schedules: a factor of every learning rate, updated after each epoch.
 
-The rules are torch's; each runs on a stand-in optimiser of learning rate 1, so that whatever a method
-calls its learning rates (an optimiser's, a lifted solver's step sizes) can follow the same factor.
+The schedules are torch's. Each runs on a dummy optimiser with learning rate 1, so that its factor serves
+all kinds of learning rates: those of an optimiser and the step sizes of a lifted solver.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Schedule:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
-        """Move on by one epoch; a plateau schedule reads its metric from that epoch's.
+        """Move on by one epoch; a plateau schedule reads its metric from `metrics`.
 
         Raises:
-            BenchError: the watched metric was not measured.
+            BenchError: the metric was not measured.
         """
         self._epoch += 1
         # torch warns when a scheduler moves before its optimiser; the stand-in has no gradients.
@@ -79,40 +79,40 @@ def _not_measured(metric: str | None, known: Collection[str]) -> BenchError:
 
 @dataclass
 class ScheduleConfig:
-    """Which schedule a phase follows."""
+    """Config of the schedule of a phase."""
 
     def build(self, epochs: int, *, warmup: int = 0) -> Schedule:
         """A schedule over a phase of so many epochs, the first `warmup` of them with smaller rates."""
         return Schedule(self, epochs, warmup=warmup)
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this schedule, such as `trainer.schedule` or `phases.dense.schedule`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def check_measured(self, initial: Collection[str]) -> None:
-        """Refuse a schedule that would wait for a metric in vain.
+        """Raise BenchError if a schedule needs a metric that is never measured.
 
         Args:
-            initial: names of what was measured before the first step.
+            initial: names of the metrics that were measured before the first step.
 
         Raises:
-            BenchError: what it watches is not among them and cannot come later.
+            BenchError: the metric is not among them and cannot be measured later.
         """
 
     def rule(self, optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
-        """Torch's implementation, acting on `optimizer`."""
+        """The scheduler of torch for `optimizer`."""
         raise NotImplementedError
 
 
 @dataclass
 class Constant(ScheduleConfig):
-    """The learning rate stays as it is, or at `factor` times that."""
+    """A constant learning rate, `factor` times the configured one."""
 
     kind: ClassVar[str] = "constant"
     factor: float = 1.0
@@ -186,9 +186,9 @@ class Triangular(ScheduleConfig):
 class Plateau(ScheduleConfig):
     """Multiply by `factor` when `metric` has not improved for `patience` epochs.
 
-    Scores (`tasks.LARGER_IS_BETTER`) improve by growing, everything else by shrinking.
-    The Bregman paper speaks of the validation accuracy, its published code watches the training loss;
-    `threshold` is the relative improvement that counts.
+    Scores (`tasks.base.LARGER_IS_BETTER`) improve when they grow, other metrics when they fall. The
+    Bregman paper names the validation accuracy, whereas its published code watches the training loss.
+    `threshold` is the smallest relative improvement that counts.
     """
 
     kind: ClassVar[str] = "plateau"
@@ -203,7 +203,7 @@ class Plateau(ScheduleConfig):
         check_numbers(self, at, "threshold", least=0)
 
     def check_measured(self, initial: Collection[str]) -> None:
-        # Training scores and what methods report are known after an epoch only.
+        # Training scores and metrics of methods are known after an epoch only.
         if self.metric.startswith(("validation/", "test/")) and self.metric not in initial:
             raise _not_measured(self.metric, {"train/loss", *initial})
 

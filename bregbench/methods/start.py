@@ -1,4 +1,4 @@
-"""The weights that training starts from: dense, or sparse as in section 4.1 of the Bregman paper."""
+"""The starting weights of training: dense, or sparse as in section 4.1 of the Bregman paper."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from fno.frequencies import keep_low_frequencies
 class Weights(StrEnum):
     """Distribution of the weights: the layers' own (torch's default), He-normal or Glorot-uniform.
 
-    `he_out` is He-normal with the fan out, of convolutions only, and sets their biases to zero: the
-    pruning experiments of DessiLBI.
+    `he_out` is He-normal with the fan out, for convolutions only, and sets their biases to zero, as in
+    the pruning experiments of DessiLBI.
     """
 
     default = "default"
@@ -43,7 +43,7 @@ class Biases(StrEnum):
 
 @dataclass
 class StartConfig:
-    """The weights that training starts from.
+    """The starting weights of training.
 
     Attributes:
         weights: distribution before anything is dropped.
@@ -77,13 +77,13 @@ class StartConfig:
     zero: list[str] = field(default_factory=list)
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, such as `method.start`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_numbers(self, at, "density", above=0, most=1)
         check_numbers(self, at, "factor", above=0)
@@ -99,13 +99,19 @@ class StartConfig:
         )
 
     def apply(self, network: nn.Module, streams: Streams) -> None:
-        """Set the network's weights and biases in place."""
+        """Set the network's weights and biases in place.
+
+        Raises:
+            BenchError: a glob of `zero` matches no parameter.
+        """
         generator = streams.generator("start")
         if self.weights is Weights.he:
             he_normal(network, generator=generator)
         if self.weights is Weights.glorot:
             for layer in distinct_weights(network).values():
-                if not isinstance(layer, SpectralConv2d):  # modes are no taps, and have no fans
+                if not isinstance(
+                    layer, SpectralConv2d
+                ):  # fan in and fan out of modes are not defined
                     nn.init.xavier_uniform_(layer.weight, generator=generator)
         if self.weights is Weights.he_out:
             _he_out(network, generator)

@@ -1,4 +1,4 @@
-"""Thresholds: which of the smallest weights a finished network loses."""
+"""Thresholds: the choice of the small weights that a finished network loses."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Masks = dict[str, torch.Tensor]
 
 @dataclass
 class Cut:
-    """Which weights are too small to keep; with neither density nor threshold, none.
+    """The choice of small weights to remove; without density and threshold no weight is removed.
 
     Attributes:
-        density: keep this share of the units.
-        threshold: keep units whose root-mean-square entry is larger than this, instead.
+        density: share of the units that is kept, in (0, 1].
+        threshold: alternative to `density`: units whose root mean square is larger are kept.
         by: the units.
-        scope: whether the share is of each layer or of all of them.
-        linear_density: share of the units of linear layers, where it is not that of the
-            convolutions; the two kinds then do not compete.
+        scope: whether the share is that of each layer or of all layers together.
+        linear_density: share of the units of linear layers, if it differs from that of convolutions; the
+            two kinds of layers then do not compete.
     """
 
     density: float | None = None
@@ -44,17 +44,17 @@ class Cut:
 
     @property
     def active(self) -> bool:
-        """Whether anything is cut."""
+        """Whether a density or a threshold is given."""
         return self.density is not None or self.threshold is not None
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
-            at: what the user typed in front of `.density`.
+            at: key of these options, such as `method.cut`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         both = self.density is not None and self.threshold is not None
         require(not both, f"{at}.threshold", self.threshold, "left out where density is given")

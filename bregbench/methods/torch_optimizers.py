@@ -1,4 +1,4 @@
-"""SGD, Adam and its relatives."""
+"""The optimisers of torch: SGD, Adam, RAdam and Adagrad."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Sgd(OptimizerConfig):
 
 @dataclass
 class Adam(OptimizerConfig):
-    """Adam; with `decoupled_weight_decay` AdamW, with `amsgrad` that of Reddi et al. (2018)."""
+    """Adam; with `decoupled_weight_decay` AdamW, with `amsgrad` AMSGrad (Reddi et al., 2018)."""
 
     kind: ClassVar[str] = "adam"
     lr: float = 1e-3

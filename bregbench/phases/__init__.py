@@ -1,4 +1,4 @@
-"""How one part of a run begins from the last; what only DessiLBI does between phases lives in `papers`."""
+"""Phases of a run, and transforms of the network between them; those of the papers live in `papers`."""
 
 from bregbench.phases.base import Begun, Phase, PhaseConfig, TransformConfig, Turn
 

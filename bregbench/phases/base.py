@@ -1,4 +1,4 @@
-"""Phases: the consecutive parts of a run, and how one begins from what the last has left."""
+"""Phases: the consecutive parts of a run, and the transforms of the network between them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from bregbench.objectives import ObjectiveConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """Where one phase ends and the next begins.
+    """The state of a run between two phases.
 
     Attributes:
         phase: name of the phase that begins.
-        number: which of its repetitions, from 1.
-        repeat: how many there are.
-        network: as the last phase left it; a transform may change it.
-        method: of the last phase, with its optimiser's state; None before the first phase.
-        snapshot: the network's state after an epoch of this run, 0 being its start; of the epochs
-            that transforms have asked for with `rewinds`.
-        example: a batch of training images, to compare outputs on.
-        streams: of randomness.
+        number: number of its repetition, from 1.
+        repeat: number of its repetitions.
+        network: the network at the end of the last phase; a transform may change it.
+        method: method of the last phase, with its optimiser's state; None before the first phase.
+        snapshot: function that returns the network's state after an epoch of this run (0: its start), for
+            epochs that a transform has named in `rewinds`.
+        example: a batch of training images, on which outputs may be compared.
+        streams: random streams of the run.
     """
 
     phase: str
@@ -50,12 +50,12 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """What a phase begins with.
+    """The network with which a phase begins.
 
     Attributes:
-        network: to be trained.
-        masks: what they do not keep stays zero during the phase.
-        carry: called with the new method, to take state over from the last one.
+        network: the network to train.
+        masks: masks by parameter name; weights that they do not keep stay zero during the phase.
+        carry: function that copies state of the last method into the new method; None for no copy.
     """
 
     network: nn.Module
@@ -65,38 +65,41 @@ class Begun:
 
 @dataclass
 class TransformConfig:
-    """What is done to the network when a phase begins."""
+    """Config of the transform of the network at the beginning of a phase."""
 
     kind: ClassVar[str]
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this transform, such as `phases.prune.begin`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def check_order(self, phase: str, last: MethodConfig | None) -> None:
-        """Refuse a place in the run that does not fit.
+        """Check that the transform can follow the phase before it.
 
         Args:
             phase: name of the phase that begins.
-            last: method of the phase before it; None for the first phase.
+            last: method of the phase before; None for the first phase.
+
+        Raises:
+            BenchError: the transform needs another method before it.
         """
 
     def rewinds(self) -> list[int]:
-        """Epochs of the run whose weights this transform will ask for."""
+        """Epochs of the run whose weights this transform needs."""
         return []
 
     def portable(self) -> TransformConfig:
-        """The same without folders of this machine, for records."""
+        """The config without folders of this machine, for records."""
         return self
 
     def begin(self, turn: Turn) -> Begun | None:
-        """What the phase begins with; None where it, and its repetitions, are to be left out."""
+        """The network and masks of the phase; None to leave out the phase and its further repetitions."""
         raise NotImplementedError
 
 
@@ -105,15 +108,14 @@ class PhaseConfig:
     """One part of a run.
 
     Attributes:
-        epochs: its length.
-        order: its place; several phases need different ones, because the order in which Hydra merges
-            files is not one to rely on.
-        method: how the network is trained in it; None for the run's `method`.
-        objective: what is differentiated in it; None for the run's `objective`.
-        schedule: learning-rate schedule over its epochs; None for the run's `trainer.schedule`.
-        begin: what is done to the network first; None for nothing.
-        repeat: how often the phase comes, each time with `begin` first; growing stops by itself
-            earlier.
+        epochs: number of epochs.
+        order: position of the phase. Several phases need different numbers, because Hydra does not
+            guarantee an order of merged files.
+        method: training method of the phase; None for the run's `method`.
+        objective: objective of the phase; None for the run's `objective`.
+        schedule: learning-rate schedule of the phase; None for the run's `trainer.schedule`.
+        begin: transform of the network before the phase; None for none.
+        repeat: number of repetitions of the phase, each with `begin` before it; growing may stop earlier.
     """
 
     epochs: int = MISSING
@@ -125,13 +127,13 @@ class PhaseConfig:
     repeat: int = 1
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this phase, such as `phases.prune`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_counts(self, at, "epochs", least=0)
         check_counts(self, at, "repeat", most=MOST_THREADS)
@@ -139,9 +141,9 @@ class PhaseConfig:
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a run with nothing left open.
+    """One part of a run with all options resolved.
 
-    Repetitions have their `group` in common; `number` counts them from 1 to `repeat`.
+    Repetitions share their `group`, and `number` counts them from 1 to `repeat`.
     """
 
     name: str

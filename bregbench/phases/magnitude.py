@@ -1,4 +1,4 @@
-"""Pruning by magnitude, at once or by and by during a phase."""
+"""Pruning by magnitude, at once or gradually over the repetitions of a phase."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from bregbench.phases.base import Begun, TransformConfig, Turn
 
 
 class Approach(StrEnum):
-    """How a phase that is repeated comes to its density.
+    """How a repeated phase reaches its density.
 
-    At once; by keeping the same share of what is left in every round (Han et al., 2015); or with a
-    sparsity that rises as 1 - (1 - k / n)^3 of its end over n rounds (Zhu and Gupta, 2017).
+    `at_once` prunes to the density in every round. `geometric` keeps an equal share of the remaining
+    weights in every round (Han et al., 2015). `cubic` raises the sparsity to the share 1 - (1 - k / n)^3
+    of its final value in round k of n (Zhu and Gupta, 2017).
     """
 
     at_once = "at_once"
@@ -26,7 +27,7 @@ class Approach(StrEnum):
     cubic = "cubic"
 
     def density(self, last: float, *, number: int, of: int) -> float:
-        """The density of round `number` of so many, counted from 1, that end at `last`."""
+        """The density of round `number`, from 1, of `of` rounds with the final density `last`."""
         match self:
             case Approach.at_once:
                 return last
@@ -38,15 +39,15 @@ class Approach(StrEnum):
 
 @dataclass
 class MagnitudePruning(TransformConfig):
-    """Drop the smallest weights, kernels, filters or rows, for the whole phase (Han et al., 2015).
+    """Mask the smallest weights, kernels, filters or rows during the phase (Han et al., 2015).
 
     Attributes:
-        density: share of the units that is kept, of all there are, whatever was dropped earlier.
+        density: share of all units that is kept, including units that earlier phases have pruned.
         by: the units.
-        scope: whether the share is of each layer or of all of them.
-        linear_density: share of the units of linear layers, where it is not that of the
-            convolutions; the two kinds then do not compete.
-        approach: how the repetitions of a phase come to these densities.
+        scope: whether the share is that of each layer or of all layers together.
+        linear_density: share of the units of linear layers, if it differs from that of convolutions; the
+            two kinds of layers then do not compete.
+        approach: how the repetitions of a phase reach these densities.
     """
 
     kind: ClassVar[str] = "magnitude_pruning"

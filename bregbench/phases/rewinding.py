@@ -1,4 +1,4 @@
-"""Tickets: the network is masked and begins again from earlier weights."""
+"""Winning tickets: the network is masked, and training restarts from earlier weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Rewinding(TransformConfig):
-    """A transform that can put the weights back to those of an earlier epoch.
+    """A transform that can restore the weights of an earlier epoch.
 
     Attributes:
-        rewind: epoch of the run whose weights are taken, 0 being its start; None keeps the present
-            ones.
+        rewind: epoch of the run whose weights are restored (0: its start); None keeps the present weights.
     """
 
     rewind: int | None = None
@@ -41,10 +40,10 @@ class Rewinding(TransformConfig):
         return [] if self.rewind is None else [self.rewind]
 
     def go_back(self, turn: Turn) -> None:
-        """Put the weights and norm statistics back.
+        """Restore the weights and norm statistics of the epoch `rewind`.
 
         Raises:
-            BenchError: the network's structure has changed since.
+            BenchError: the structure of the network has changed since that epoch.
         """
         if self.rewind is None:
             return
@@ -62,9 +61,9 @@ class MagnitudeTicket(Rewinding):
     """Keep the largest convolution weights and rewind: winning tickets by magnitude.
 
     Attributes:
-        density: share of all convolution weights that is kept, of all there are.
-        relative: a share of those that are not zero instead; in a phase that is repeated, each round
-            prunes what the one before has left (iterative pruning).
+        density: share of the convolution weights that is kept, in (0, 1].
+        relative: whether the share is one of the non-zero weights. In a repeated phase each round then
+            prunes the weights that the last round has kept (iterative pruning).
     """
 
     kind: ClassVar[str] = "magnitude_ticket"

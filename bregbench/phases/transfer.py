@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Transfer(TransformConfig):
-    """Begin with a finished run's masks, or its weights: tickets on another data set.
+    """Begin with the masks or the weights of a finished run: tickets on another data set.
 
-    What is zero in the run's Linear and convolution weights stays zero during the phase. Layers of
-    another shape, such as the last one for another number of classes, are left alone.
+    Zero entries of that run's Linear and convolution weights stay zero during the phase. Layers with
+    another shape, such as the last layer for another number of classes, are left alone.
 
     Attributes:
-        run: the run directory or record; its weights, not its place, decide the run's identity.
-        weights: take its weights, too; without, the network keeps its own under the run's masks.
-        source: `experiment/name-hash/seed` of the run, which then decides the identity in place of its
-            weights. Tables set it, because they know their runs by name before any is trained.
+        run: run directory or record of the finished run. The hash contains a digest of its weights, and
+            not its place.
+        weights: True: the network also gets the weights of the finished run; False: the network keeps its
+            own weights, under the masks of the finished run.
+        source: `experiment/name-hash/seed` of the finished run, which enters the hash in place of the
+            digest. Tables set it, because they know their runs by name before they are trained.
     """
 
     kind: ClassVar[str] = "transfer"
@@ -45,7 +47,7 @@ class Transfer(TransformConfig):
         require(bool(self.run.strip()), key, "(empty)", "a run directory or record")
 
     def fingerprint(self) -> str | None:
-        """Digest of the run's weights; None where no run is named, or `source` names it."""
+        """Digest of the finished run's weights; None without `run`, or with `source`."""
         if not self.run or self.source:
             return None
         digest = hashlib.sha256()

@@ -1,1 +1,1 @@
-"""Tasks: what a network is asked to do, and how it is scored."""
+"""Tasks: inputs, targets, loss and scores of a network."""

@@ -1,4 +1,4 @@
-"""Tasks: what a network is asked to do, how its outputs are scored and which score selects."""
+"""Tasks: inputs and targets of a network, its loss and scores, and the score that selects epochs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bregbench.foundations.identity import local
 from bregbench.foundations.ranges import check_numbers
 from bregman.modules import evaluating
 
-#: scores of which more is better; of the loss, and of everything else that epochs measure, less is
+#: Metrics of an epoch that improve when they grow; the loss and all other metrics improve when they fall.
 LARGER_IS_BETTER = ("accuracy", "accuracy_top5", "fit", "pgd", "psnr")
 
 
@@ -24,20 +24,20 @@ def larger_is_better(metric: str) -> bool:
 
 @dataclass
 class TaskConfig:
-    """Which task a run solves."""
+    """The task of a run."""
 
     kind: ClassVar[str]
-    #: the validation metric by which the best epoch is chosen (larger is better)
+    #: Score by which the best epoch is chosen; a larger score is better.
     selection: ClassVar[str]
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this task, `task`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def check_targets(self, labels: torch.Tensor) -> None:
@@ -53,15 +53,15 @@ class TaskConfig:
     def check_network(
         self, network: nn.Module, input_shape: tuple[int, int, int], classes: int
     ) -> None:
-        """Refuse a network whose outputs are no answers to this task.
+        """Raise BenchError unless the network's outputs have the shape that this task needs.
 
         Args:
-            network: on the CPU; its mode is put back.
+            network: the network, on the CPU; its mode is restored.
             input_shape: channels, height and width of one image.
             classes: number of labels.
 
         Raises:
-            BenchError: names the shapes and networks that would do.
+            BenchError: the outputs have another shape; the message names both shapes.
         """
         wanted = self.output_shape(input_shape, classes)
         with torch.no_grad(), evaluating(network):
@@ -74,18 +74,21 @@ class TaskConfig:
             )
 
     def output_shape(self, input_shape: tuple[int, int, int], classes: int) -> tuple[int, ...]:
-        """Shape of the network's answer to one image."""
+        """Shape of the network's output for one image, without the batch."""
         raise NotImplementedError
 
     def pose(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network is shown, and what it should answer.
+        """Inputs and targets of the network for a batch.
 
         Args:
-            images: in [0, 1], ``(batch, channels, height, width)``.
-            labels: ``(batch,)``.
-            generator: of the random part of a task, on the device of the images.
+            images: images in [0, 1], ``(batch, channels, height, width)``.
+            labels: labels ``(batch,)``.
+            generator: random generator of the task, on the device of the images.
+
+        Returns:
+            Inputs ``(batch, channels, height, width)`` and targets with the batch as first axis.
         """
         return images, labels
 
@@ -98,7 +101,7 @@ class TaskConfig:
         return self.loss(outputs, targets)
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Sums over the batch of per-sample scores; divided by the sample count they are metrics."""
+        """Sums of scores over the batch; a metric is the sum over all batches by the number of samples."""
         raise NotImplementedError
 
 
@@ -151,7 +154,7 @@ class Classification(TaskConfig):
         return nn.functional.cross_entropy(outputs.float(), targets, label_smoothing=smoothing)
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """How many labels are hit by the largest logit, and by one of the five largest."""
+        """Number of labels at the largest logit, and with `top5` of labels at one of the five largest."""
         found = {"accuracy": (outputs.argmax(1) == targets).sum()}
         if self.top5:
             found["accuracy_top5"] = (outputs.topk(5, 1).indices == targets[:, None]).sum()
@@ -174,7 +177,7 @@ class Regression(TaskConfig):
         return nn.functional.mse_loss(outputs.float().flatten(), targets.float())
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Minus the squared error, so that larger is better."""
+        """Sum of minus the squared errors, so that a larger score is better."""
         return {"fit": -(outputs.float().flatten() - targets).square().sum()}
 
 
@@ -192,7 +195,7 @@ class Reconstruct(TaskConfig):
     def pose(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images, twice."""
+        """The images as inputs and as targets."""
         return images, images
 
     def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -200,7 +203,7 @@ class Reconstruct(TaskConfig):
         return nn.functional.mse_loss(outputs.float(), targets)
 
     def scores(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Peak signal-to-noise ratio in dB, -10 log10 of an image's mean squared error."""
+        """Sum of peak signal-to-noise ratios in dB, -10 log10 of the mean squared error of an image."""
         errors = (outputs.float() - targets).square().flatten(1).mean(1)
         return {"psnr": -10 * errors.clamp(min=1e-12).log10().sum()}
 
@@ -209,10 +212,10 @@ class Reconstruct(TaskConfig):
 class Denoise(Reconstruct):
     """Clean images from noisy ones (Bregman paper, Section 4.6).
 
-    Gaussian noise is drawn anew for every training batch; evaluations draw the same noise every time.
+    Gaussian noise is drawn anew for every training batch; all evaluations use one draw of the noise.
 
     Attributes:
-        noise: its standard deviation, for images in [0, 1]; noisy images are not clamped.
+        noise: standard deviation of the noise, for images in [0, 1]; noisy images are not clamped.
     """
 
     kind: ClassVar[str] = "denoise"
@@ -224,6 +227,6 @@ class Denoise(Reconstruct):
     def pose(
         self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Noisy images, and the clean ones."""
+        """Noisy images as inputs, clean images as targets."""
         drawn = torch.randn(images.shape, generator=generator, device=images.device)
         return images + self.noise * drawn, images

@@ -1,4 +1,4 @@
-"""What a method may know of the run that it is part of."""
+"""The context of a run, which methods, objectives and evaluators receive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """Handed to everything that is built for a run; nothing is global.
+    """The parts of a run that built objects need; no global state exists besides.
 
     Attributes:
         task: loss and scores.
@@ -26,10 +26,10 @@ class RunContext:
         batch_size: training samples per step.
         steps_per_epoch: training steps in one epoch.
         epochs: length of the phase that the method is built for.
-        device: where tensors live.
+        device: device of all tensors.
         streams: the run's random streams.
         bf16: whether forward passes run under bfloat16 autocast.
-        channels_last: whether images and convolution weights use that memory layout.
+        channels_last: whether images and convolution weights have the memory layout channels_last.
         compile: whether methods should compile the forward pass.
         clip_gradients: largest Euclidean norm of all gradients together; None for any.
         accumulate: parts of a batch that are differentiated one after the other.
@@ -51,7 +51,7 @@ class RunContext:
     built: Structure | None = None
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The precision of forward passes; parameters, duals and losses stay float32."""
+        """A context with the precision of forward passes; parameters, duals and losses stay float32."""
         if self.bf16:
             return torch.autocast(self.device.type, torch.bfloat16)
         return contextlib.nullcontext()

@@ -16,12 +16,12 @@ from bregman.modules import evaluating
 if TYPE_CHECKING:
     from bregbench.data import Split
 
-#: samples per forward pass when nothing is trained
+#: Samples in one forward pass of an evaluation.
 EVALUATION_BATCH = 1000
 
 
 class Scores:
-    """Running mean of the loss and the scores; read once, so that steps never wait for the device."""
+    """Running means of loss and scores, which are read once, so that steps never wait for the device."""
 
     def __init__(self, task: TaskConfig, device: torch.device) -> None:
         self._task = task
@@ -32,7 +32,7 @@ class Scores:
         self._count = 0
 
     def add(self, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """See a batch: its mean loss, its outputs and targets."""
+        """Add a batch, by its mean loss, outputs and targets."""
         size = len(targets)
         scores = self._task.scores(outputs, targets)
         for name, value in {"loss": loss.detach() * size, **scores}.items():
@@ -66,12 +66,12 @@ class Scores:
 
 @torch.no_grad()
 def score(network: nn.Module, split: Split, context: RunContext, name: str) -> dict[str, float]:
-    """Loss and scores of a network in evaluation mode; the modes of its modules are put back.
+    """Loss and scores of a network in evaluation mode; the modes of its modules are restored.
 
-    What is random in a task is drawn alike for every network, epoch and seed.
+    Random numbers of the task are the same for every network, epoch and seed.
 
     Args:
-        network: maps images (batch, channels, height, width) in [0, 1] to outputs.
+        network: network from images (batch, channels, height, width) in [0, 1] to outputs.
         split: the samples.
         context: task, precision and memory layout.
         name: prefix of the metrics, such as `validation`.
