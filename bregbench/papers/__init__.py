@@ -1,1 +1,1 @@
-"""What each paper brings to the bench; nothing outside this folder but the registry imports it."""
+"""Methods, models, evaluators and phases of each paper; outside this folder, only the registry uses them."""

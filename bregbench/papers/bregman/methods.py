@@ -89,7 +89,7 @@ class LinBreg(DualConfig):
 class AdaBreg(DualConfig):
     """AdaBreg (Algorithm 3): Adam on the dual, and a proximal map back to the weights.
 
-    `legacy_bias_correction` is the published code's behaviour before 2024; `dual_leak` and `birth_lr`
+    `legacy_bias_correction` is the behaviour of the published code before 2024. `dual_leak` and `birth_lr`
     hold back births without evidence (see `bregman.births`).
     """
 

@@ -1,4 +1,4 @@
-"""Robustness: what noise and attacks leave of the accuracy of networks."""
+"""Robustness: accuracy of networks under noise and under attacks."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Robustness(EvaluatorConfig):
 
     Attributes:
         images: how many test images are attacked.
-        norm: of the perturbations.
-        radii: sizes of the perturbations.
-        steps: of every attack.
-        restarts: starts of every attack; the first is the image itself.
-        noise: standard deviations of Gaussian noise, clamped to [0, 1].
+        norm: norm of the perturbations.
+        radii: largest norms of the perturbations.
+        steps: number of steps of every attack.
+        restarts: number of starts of every attack; the first start is the image itself.
+        noise: standard deviations of Gaussian noise; noisy images are clamped to [0, 1].
     """
 
     kind: ClassVar[str] = "robustness"
@@ -85,10 +85,10 @@ class PaperRobustness(EvaluatorConfig):
 
     Attributes:
         images: how many test images are attacked.
-        radius: Euclidean, images being in [0, 1].
-        steps: of both attacks.
+        radius: Euclidean radius of the attacks on images in [0, 1].
+        steps: number of steps of both attacks.
         noise: standard deviation of the Gaussian noise.
-        step_size: of the paper's attack, along the signs.
+        step_size: step size of the paper's attack, which steps along the signs of the gradient.
         clamp: whether noisy and attacked images stay in [0, 1]: not in the paper, but in its published
             code, whose step size is 0.5.
     """
@@ -137,16 +137,15 @@ class PaperRobustness(EvaluatorConfig):
 class StrongRobustness(EvaluatorConfig):
     """Robustness under the union of attacks `clip.attacks.strong`: the number to report.
 
-    A name of its own, because `robustness/pgd_strong` of older records is one attack with fixed steps, which
-    leaves more images: on the CLIP networks of Table 1 about half as many again.
+    `robustness/pgd_strong` of older records is another metric: a single attack with fixed steps, under which
+    accuracy on the CLIP networks of Table 1 is about 1.5 times as high.
 
     Attributes:
-        images: how many test images are attacked: the first of those of `paper_robustness`, alike for all
-            runs.
-        norm: of the perturbations.
-        radius: of the balls, images being in [0, 1].
-        steps: of every attack.
-        restarts: starts of the adaptive attack with each loss.
+        images: how many test images are attacked: the first images of `paper_robustness`, equal for all runs.
+        norm: norm of the perturbations.
+        radius: largest norm of the perturbations of images in [0, 1].
+        steps: number of steps of every attack.
+        restarts: number of starts of the adaptive attack with each loss.
     """
 
     kind: ClassVar[str] = "strong_robustness"
@@ -166,8 +165,8 @@ class StrongRobustness(EvaluatorConfig):
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`robustness/strong` and `robustness/masked`.
 
-        In l2 images that the attack of the CLIP paper breaks outside [0, 1] count as broken, so that
-        `robustness/strong` is never above the `robustness/pgd` of the same images, radius and steps.
+        For norm l2, images that the attack of the CLIP paper breaks by leaving [0, 1] count as broken. Thus
+        `robustness/strong` is never above `robustness/pgd` with equal images, radius and steps.
         """
         sample = sample_of(data.test, self.images)
         images, labels = to_unit_interval(sample.images), sample.labels

@@ -48,7 +48,7 @@ class GapFunction(DatasetConfig):
         """Also refuse values that have no meaning here.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         for key in ("path", "limit", "validation"):
             value = getattr(self, key)

@@ -1,4 +1,4 @@
-"""Objectives that make networks robust: CLIP, what it is compared with, and adversarial training."""
+"""Objectives that make networks robust: CLIP, weight penalty, product of norms, adversarial training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class RobustConfig(ObjectiveConfig):
             raise BenchError(f"objective={self.kind}: {error}") from error
 
     def robust(self, network: nn.Module, context: RunContext) -> Objective:
-        """The objective, errors untranslated."""
+        """The objective.
+
+        Raises:
+            ValueError: an option does not fit; `build` translates the error.
+        """
         raise NotImplementedError
 
 
@@ -40,13 +44,13 @@ class Clip(RobustConfig):
     """loss + lam Lip(f; X_Lip)^power + mu |theta|: cheap Lipschitz training (CLIP paper, (5) and (6)).
 
     Attributes:
-        lam: weight of the Lipschitz term, or its first value where a rule moves it.
+        lam: weight of the Lipschitz term; its first value if `rule` moves it.
         mu: weight of the norm of the weights.
         power: 1 as in the paper, 2 as in its published code.
         reduction: penalise the pair with the largest quotient, or the mean.
-        rule: what moves lam.
-        pairs: X_Lip.
-        ascent: how its pairs move.
+        rule: the rule that moves lam.
+        pairs: the pair set X_Lip.
+        ascent: how the pairs of X_Lip move.
     """
 
     kind: ClassVar[str] = "clip"
@@ -83,10 +87,10 @@ class WeightPenalty(RobustConfig):
     """loss + mu |theta|^power, the Euclidean norm of all weights (the paper's "Weight Reg.").
 
     Attributes:
-        mu: its weight, or the first value where a rule moves it.
+        mu: weight of the penalty; its first value if `rule` moves it.
         power: 1, or 2 for the square.
-        biases: count biases and normalisation parameters, too.
-        rule: what moves mu.
+        biases: whether biases and normalisation parameters are penalised, too.
+        rule: the rule that moves mu.
     """
 
     kind: ClassVar[str] = "weight_penalty"
@@ -112,9 +116,9 @@ class ProductNorm(RobustConfig):
     """loss + lam (product of layer norms)^power, the bound (4.5) of the thesis.
 
     Attributes:
-        lam: its weight, or the first value where a rule moves it.
+        lam: weight of the penalty; its first value if `rule` moves it.
         power: 1, or 2 for the square.
-        rule: what moves lam.
+        rule: the rule that moves lam.
     """
 
     kind: ClassVar[str] = "product_norm"
@@ -139,11 +143,11 @@ class Adversarial(RobustConfig):
     """The loss at the worst points that projected gradient ascent finds around the images.
 
     Attributes:
-        radius: of the ball, images being in [0, 1].
-        norm: of the ball.
-        steps: of the ascent.
-        step_size: None for 2.5 radius / steps.
-        share: of the attacked loss; the rest is the loss at the images themselves.
+        radius: radius of the ball around an image in [0, 1].
+        norm: norm of the ball.
+        steps: number of steps of the ascent.
+        step_size: step size of the ascent; None for 2.5 radius / steps.
+        share: weight of the attacked loss; 1 - share is the weight of the loss at the images themselves.
     """
 
     kind: ClassVar[str] = "adversarial"

@@ -1,4 +1,4 @@
-"""Where pairs of points come from and how they climb: the config side of `clip.PairSet` and `clip.Ascent`."""
+"""Options of the pair set and of its ascent: configs of `clip.PairSet` and `clip.Ascent`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bregbench.foundations.ranges import MOST, check_counts, check_numbers
 from bregbench.tasks.context import RunContext
 from clip.choices import Adapt, NoiseKind
 
-#: pairs where the config leaves their number open
+#: largest number of pairs if the config gives none
 _MOST_PAIRS = 500
 
 
@@ -24,7 +24,7 @@ class Pool(StrEnum):
 
 
 class Source(StrEnum):
-    """What the two points of a pair are: an image and a noisy copy, two images, two random points."""
+    """Kinds of pairs: an image and a noisy copy, two images, or two random points."""
 
     noisy = "noisy"
     images = "images"
@@ -38,14 +38,14 @@ class PairsConfig:
     Attributes:
         source: what a pair is.
         pool: where images come from; the paper sets images aside (`data.validation=6000`).
-        count: pairs; None is 500, or as many as there are images.
+        count: number of pairs; None for 500, or for the number of images if there are fewer.
         low: smallest value of uniform points.
         high: largest value of uniform points.
-        noise: its scale, images being in [0, 1]; 0 pairs independent uniform points.
-        distribution: of the noise.
+        noise: scale of the noise on images in [0, 1]; 0 pairs independent uniform points.
+        distribution: distribution of the noise.
         refresh: when new pairs are drawn: `never`, `epoch`, or a number of steps.
-        limited: keep points in [0, 1].
-        per_step: pairs that a step looks at, in turns; None for all.
+        limited: whether points are kept in [0, 1].
+        per_step: number of pairs that each step uses, in turns; None for all.
     """
 
     source: Source = Source.noisy
@@ -60,13 +60,13 @@ class PairsConfig:
     per_step: int | None = None
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, such as `objective.pairs`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_counts(self, at, "count", "per_step", most=MOST)
         require(self.low < self.high, f"{at}.high", self.high, f"greater than {at}.low={self.low}")
@@ -81,7 +81,7 @@ class PairsConfig:
         """The pairs, on the device.
 
         Raises:
-            BenchError: there are no images to make them of.
+            BenchError: the number of pairs does not fit the images.
             ValueError: a value is out of range.
         """
         return clip.PairSet(
@@ -121,11 +121,11 @@ class AscentConfig:
     """How pairs move (Algorithm 1).
 
     Attributes:
-        step_size: tau.
-        accept: move only where the quotient grows.
-        adapt: whose step size adapts to that.
-        growth: factor of a step size after a move.
-        shrink: factor after a refused one.
+        step_size: step size tau.
+        accept: whether a pair moves only if its quotient grows.
+        adapt: which step sizes adapt to accepted and refused moves.
+        growth: factor of a step size after an accepted move.
+        shrink: factor of a step size after a refused move.
     """
 
     step_size: float = 1.0
@@ -135,13 +135,13 @@ class AscentConfig:
     shrink: float = 0.5
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, such as `objective.ascent`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_numbers(self, at, "step_size", above=0)
         check_numbers(self, at, "growth", least=1)
@@ -151,7 +151,7 @@ class AscentConfig:
         require(fits, f"{at}.adapt", self.adapt, allowed)
 
     def build(self) -> clip.Ascent:
-        """The ascent.
+        """The ascent with these options.
 
         Raises:
             ValueError: a value is out of range.

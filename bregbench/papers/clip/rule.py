@@ -19,14 +19,14 @@ from clip.choices import Scale
 
 
 class Every(StrEnum):
-    """When a rule looks at the accuracy."""
+    """When a rule reads the accuracy."""
 
     epoch = "epoch"
     step = "step"
 
 
 class Watched(StrEnum):
-    """Which accuracy a rule looks at; steps know that of their own batch only."""
+    """Which accuracy a rule reads; after a step only the accuracy of its batch is known."""
 
     train = "train"
     validation = "validation"
@@ -34,17 +34,17 @@ class Watched(StrEnum):
 
 @dataclass
 class RuleConfig:
-    """The discrepancy rule: a weight that rises while the accuracy is above its target, and else falls.
+    """The discrepancy rule: a weight rises while the accuracy is above its target, and falls otherwise.
 
     Attributes:
         target: accuracy to keep, in [0, 1]; None leaves the weight at its first value.
-        step: how far the weight moves.
-        scale: by adding, or by multiplying with 1 + step.
+        step: size of a move of the weight.
+        scale: whether a move adds `step`, or multiplies by 1 + step.
         minimum: lower bound of the weight.
-        maximum: upper bound; None for none.
-        warmup: first so many epochs (or steps, see `every`) with weight 0.
+        maximum: upper bound of the weight; None for none.
+        warmup: number of first epochs (or steps, see `every`) with weight 0.
         every: when the weight moves: after epochs or after steps.
-        accuracy: which accuracy is looked at.
+        accuracy: which accuracy the rule reads.
     """
 
     target: float | None = None
@@ -65,7 +65,7 @@ class RuleConfig:
         if self.target is None and self.warmup == 0:
             return start
         return clip.Discrepancy(
-            # Without a target nothing moves the weight; the rule is there for its warm-up.
+            # Without a target the rule only serves the warm-up and never moves the weight.
             1.0 if self.target is None else self.target,
             step=0.0 if self.target is None else self.step,
             start=start,
@@ -76,13 +76,13 @@ class RuleConfig:
         )
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this rule, such as `objective.rule`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         check_numbers(self, at, "target", least=0, most=1)
         check_numbers(self, at, "step", "minimum", "maximum", least=0)
@@ -102,11 +102,11 @@ class RuleConfig:
         """Refuse a first value that this rule cannot move.
 
         Args:
-            key: of the weight, such as `objective.lam`.
-            start: its first value.
+            key: key of the weight, such as `objective.lam`.
+            start: first value of the weight.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         if self.target is None:
             return
@@ -142,8 +142,8 @@ class Followed(Objective):
             scores = self._task.scores(found.outputs, targets)
             if "accuracy" not in scores:
                 raise BenchError(
-                    f"objective.rule.every=step looks at the accuracy, which task={self._task.kind} has "
-                    "not: use task=classification, or leave objective.rule.target and warmup out"
+                    f"objective.rule.every=step reads the accuracy, which task={self._task.kind} does "
+                    "not have: use task=classification, or leave objective.rule.target and warmup out"
                 )
             self._objective.update(scores["accuracy"] / len(targets))
         return Evaluated(*found)
@@ -151,7 +151,7 @@ class Followed(Objective):
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
         """`objective/lam`, `objective/mu` as used in the epoch, and `objective/lipschitz`.
 
-        `objective/weight` is the first of the weights, whatever the objective calls it.
+        `objective/weight` is the first weight of any objective.
         """
         weights = self._objective.weights()
         used = {f"objective/{name}": weight for name, weight in weights.items()}

@@ -1,4 +1,4 @@
-"""Where networks are steepest: graphs of networks of one variable, and the worst pairs of images."""
+"""Largest slopes of networks: graphs of networks of one variable, and the steepest pairs of images."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _HALVES = [-4.0, -3.5, -3.0, -2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5,
 
 @dataclass
 class Curve(EvaluatorConfig):
-    """Values of a network from one number to one number; keeps its graph on the test grid.
+    """Values of a network that maps one number to one number; keeps the graph on the test grid.
 
     Attributes:
-        points: where values are metrics; the default is where Figure 2 of the CLIP paper was read off.
+        points: inputs whose outputs are metrics; by default those at which Figure 2 of the CLIP paper
+            was read.
     """
 
     kind: ClassVar[str] = "curve"
@@ -34,7 +35,7 @@ class Curve(EvaluatorConfig):
 
     @torch.no_grad()
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`curve/<x>` for each of the points, and `curve/slope`, the steepest one on the test grid.
+        """`curve/<x>` for each of the points, and `curve/slope`, the largest slope on the test grid.
 
         Raises:
             BenchError: the data have more than one input.
@@ -67,12 +68,12 @@ class Curve(EvaluatorConfig):
 
 @dataclass
 class WorstPairs(EvaluatorConfig):
-    """Lets pairs of different validation images climb, and keeps the steepest pair before and after.
+    """Ascent of pairs of different validation images (Algorithm 1); keeps the steepest pair.
 
     Attributes:
-        pairs: how many.
-        steps: of the ascent, with acceptance, pixels kept in [0, 1].
-        step_size: the first, tau of Algorithm 1.
+        pairs: number of pairs.
+        steps: number of ascent steps, which refuse smaller quotients and keep pixels in [0, 1].
+        step_size: first step size, tau of Algorithm 1.
     """
 
     kind: ClassVar[str] = "worst_pairs"
@@ -87,7 +88,7 @@ class WorstPairs(EvaluatorConfig):
         check_numbers(self, at, "step_size", above=0)
 
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
-        """`lipschitz/pairs_start` and `lipschitz/pairs`: largest quotients before and after."""
+        """`lipschitz/pairs_start` and `lipschitz/pairs`: largest quotients before and after the ascent."""
         start, end = self._climb(network, data, context)
         return {
             "lipschitz/pairs_start": self._largest(start),
@@ -98,10 +99,10 @@ class WorstPairs(EvaluatorConfig):
     def traces(
         self, network: nn.Module, data: Data, context: RunContext
     ) -> dict[str, torch.Tensor]:
-        """The pair that ends steepest.
+        """The pair with the largest quotient after the ascent.
 
-        `images`: uint8 ``(2, 2, channels, height, width)``, before and after; `outputs`: float32
-        ``(2, 2, classes)``, what the network makes of them.
+        `images`: uint8 ``(2, 2, channels, height, width)``, before and after the ascent; `outputs`: float32
+        ``(2, 2, classes)``, the outputs of the network for these images.
         """
         start, end = self._climb(network, data, context)
         best = int(end.quotients.argmax())
@@ -123,7 +124,7 @@ class WorstPairs(EvaluatorConfig):
         )
         source = clip.DataPairs(to_unit_interval(data.validation.images), self.pairs)
         sets = [
-            # Streams of their own: the same pairs for every network and seed.
+            # The seed of these streams is fixed, so that every network and seed gets equal pairs.
             clip.PairSet(
                 source,
                 value_range=(0.0, 1.0),

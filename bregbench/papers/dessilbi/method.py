@@ -23,7 +23,7 @@ from bregman.rules import named_params
 from dessilbi import DessiLBI, SelectionPath, gamma_view, support_view
 from dessilbi.choices import Scaling
 
-#: what to do about it
+#: the remedy for a Gamma that is zero
 EMPTY_GAMMA = (
     "Gamma is empty: nothing was selected (lower method.lam or method.nu, or train longer; "
     "dessilbi.threshold_on_schedule says what is needed)"
@@ -37,21 +37,22 @@ class Dessilbi(OptimizerConfig):
     Attributes:
         lam: weight of Omega.
         kappa: factor of the steps of W and of Gamma.
-        nu: looseness of the coupling |W - Gamma|^2 / (2 nu).
+        nu: parameter of the coupling |W - Gamma|^2 / (2 nu); larger values couple less.
         penalty: Omega; `method=dessilbi` has the paper's, filters of convolutions and single weights
             of linear layers. Weights whose rule is `none` have no Gamma.
-        momentum: tau.
-        nesterov: look ahead along the momentum.
-        weight_decay: beta, for weights.
-        decay_vectors: decay biases and norm layers, too; the published code does not.
-        coupling_in_momentum: equation 12a as printed; tables and published code have it outside.
-        decoupled_weight_decay: equation 13b as printed; tables and published code have it in the
-            gradient.
+        momentum: momentum tau.
+        nesterov: whether the momentum is Nesterov's.
+        weight_decay: weight decay beta of weights.
+        decay_vectors: whether biases and norm layers decay, too; in the published code they do not.
+        coupling_in_momentum: whether the momentum contains the coupling, as equation 12a is printed; in the
+            tables and the published code it does not.
+        decoupled_weight_decay: whether weight decay is decoupled, as equation 13b is printed; in the tables
+            and the published code the gradient contains the decay.
         scaling: magnitude scaling of V.
         scaling_floor: least value of `1 - #supp Gamma / #supp W` in equation 15.
-        path: remember in which epoch each group was selected first.
-        trace: a Linear or convolution layer whose filters are followed: the norms of W and V and
-            what is selected, after each epoch, are kept as traces.
+        path: whether the epoch in which each group was selected first is stored.
+        trace: a Linear or convolution layer; the norms of its filters in W, V and Gamma after each epoch are
+            kept as traces.
     """
 
     kind: ClassVar[str] = "dessilbi"
@@ -128,12 +129,12 @@ class Dessilbi(OptimizerConfig):
 
 
 class SplitTraining(Backprop):
-    """Back-propagation with DessiLBI: what Gamma holds is measured, followed and judged.
+    """Back-propagation with DessiLBI, with metrics, traces and network variants from Gamma.
 
     Attributes:
-        optimizer: knows Gamma and V.
-        path: the epoch of each group's first selection, if asked for.
-        last_only: variants that rest on Gamma as it is now, not on the weights alone.
+        optimizer: the split iteration, which holds Gamma and V.
+        path: the epoch of each group's first selection, if `Dessilbi.path` is set.
+        last_only: variants that need the current Gamma and not the weights alone.
     """
 
     last_only: ClassVar[frozenset[str]] = frozenset({"gamma", "masked"})
@@ -167,7 +168,7 @@ class SplitTraining(Backprop):
         self._follow()
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Further metrics: density of Gamma, in all and by layer."""
+        """Density of Gamma, in total and by layer."""
         self._epochs += 1
         if self.path is not None:
             self.path.record(self._epochs)
@@ -176,7 +177,7 @@ class SplitTraining(Backprop):
 
     @torch.no_grad()
     def gamma_density(self) -> dict[str, float]:
-        """`gamma_density/total` and `gamma_density/<layer>`: share of Gamma's entries not zero."""
+        """`gamma_density/total` and `gamma_density/<layer>`: share of nonzero entries of Gamma."""
         sizes = {name: weight.numel() for name, weight in self._penalised.items()}
         counts = to_host(
             {
@@ -215,10 +216,11 @@ class SplitTraining(Backprop):
         }
 
     def traces(self) -> dict[str, torch.Tensor]:
-        """Of the followed layer: `weights`, `duals`, `gammas`, norms ``(epochs + 1, filters)``.
+        """Filter norms in W, V and Gamma.
 
-        Of every layer with a Gamma the same norms as they are now: `final/weights/<layer>` and so
-        on, ``(filters,)``.
+        `weights`, `duals`, `gammas`: norms of the followed layer, ``(epochs + 1, filters)``.
+        `final/weights/<layer>`, `final/duals/<layer>` and `final/gammas/<layer>`: current norms of every
+        layer with a Gamma, ``(filters,)``.
         """
         final = {
             f"final/{name}/{layer}": norms
@@ -231,7 +233,7 @@ class SplitTraining(Backprop):
         return {name: torch.stack(rows) for name, rows in self._norms.items()}
 
     def notes(self) -> list[str]:
-        """Whether nothing was selected at all."""
+        """A note if all of Gamma is zero."""
         found = super().notes()
         share = self.gamma_density().get("gamma_density/total", math.nan)
         if share == 0.0 and self._epochs:

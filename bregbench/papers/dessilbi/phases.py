@@ -1,4 +1,4 @@
-"""What DessiLBI does between phases: prune by support, prune at random, grow."""
+"""Changes of the network between phases of DessiLBI: pruning by support, random pruning, growing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bregbench.phases.rewinding import Rewinding
 
 
 class Selected(StrEnum):
-    """What Gamma keeps or drops as a whole; with `layer`, filters and layers without any."""
+    """Units that are kept or removed whole; `layer` means filters, and layers without selected filters."""
 
     entry = "entry"
     filter = "filter"
@@ -38,16 +38,17 @@ class Selected(StrEnum):
 
 @dataclass
 class SupportPruning(Rewinding):
-    """Keep what DessiLBI's Gamma has selected in the phase before (equations 21, 22).
+    """Keep the weights, filters or layers that Gamma selected in the phase before (equations 21, 22).
 
-    Single weights are masked for the phase. Filters, and layers of which nothing is selected, are
-    removed, so that the network is smaller: with all that belongs to them behind the norm layer, so
-    that removal changes no output. `dessilbi.selection.choose_filters` says which of them can go.
+    Single weights are masked for the phase. Filters and layers are removed, so that the network is smaller;
+    a filter is removed together with the channel of its norm layer, so that removal changes no output.
+    `dessilbi.selection.choose_filters` decides which filters and layers can be removed.
 
     Attributes:
-        by: what is kept or dropped as a whole.
-        cap: of filters: at most this share of each layer is kept, the first selected first.
-        convolutions_only: of single weights: leave Linear layers whole, as for winning tickets.
+        by: units that are kept or removed as a whole.
+        cap: largest share of the filters of a layer that is kept, filters that were selected first before
+            others; None for no cap.
+        convolutions_only: whether Linear layers keep all single weights, as for winning tickets.
     """
 
     kind: ClassVar[str] = "support_pruning"
@@ -98,12 +99,12 @@ class SupportPruning(Rewinding):
 
 @dataclass
 class RandomPruning(Rewinding):
-    """Keep random weights: the comparison that a ticket has to win.
+    """Keep random weights, as a baseline for winning tickets.
 
     Attributes:
-        density: share of each layer's weights that is kept; None for as many as DessiLBI's Gamma has
-            selected there in the phase before.
-        convolutions_only: leave Linear layers whole.
+        density: share of each layer's weights that is kept; None for as many weights as Gamma selected in
+            that layer in the phase before.
+        convolutions_only: whether Linear layers keep all weights.
     """
 
     kind: ClassVar[str] = "random_pruning"
@@ -134,7 +135,7 @@ class RandomPruning(Rewinding):
             counts = magnitude_masks(
                 turn.network, density=self.density, scope="layer", modules=kinds
             )
-        # A generator for each phase, so that none has a state that a checkpoint could miss.
+        # A new generator for each phase needs no state in checkpoints.
         generator = turn.streams.generator(f"random_pruning/{turn.phase}")
         device = next(turn.network.parameters()).device
         drawn = random_masks(counts, generator=generator)
@@ -145,7 +146,7 @@ class RandomPruning(Rewinding):
 
 
 class GrowthRule(StrEnum):
-    """By how much a layer grows: at least eight filters (VGG16) or four (ResNet56), or a tenth."""
+    """Growth of a layer: a tenth of its filters, but at least eight (VGG16) or four (ResNet56)."""
 
     vgg = "vgg"
     resnet = "resnet"
@@ -153,11 +154,11 @@ class GrowthRule(StrEnum):
 
 @dataclass
 class Grow(TransformConfig):
-    """Append filters to layers of which Gamma has selected nearly all; where none has, leave out.
+    """Append filters to layers of which Gamma has selected nearly all; without such a layer, skip the phase.
 
     Attributes:
-        threshold: of `#supp Gamma / #supp W` in filters (equation 23).
-        rule: by how much.
+        threshold: smallest `#supp Gamma / #supp W`, counted in filters, at which a layer grows (equation 23).
+        rule: by how much a layer grows.
         mode: `reset` or `preserve`, see `dessilbi.growing.grow`.
     """
 

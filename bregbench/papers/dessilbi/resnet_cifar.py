@@ -22,10 +22,10 @@ _DEEPEST = 6 * 1000 + 2
 
 
 class Shortcut(StrEnum):
-    """How a block's input gets past it where shapes change: A, zeros around; B, a convolution.
+    """Shortcuts of blocks that change shapes: A pads with zero channels, B is a convolution.
 
-    With `everywhere` all blocks pad, so that each can grow by itself (DessiLBI's growing
-    experiments).
+    With `everywhere` the shortcuts of all blocks pad, so that each block can grow alone (growing experiments
+    of DessiLBI).
     """
 
     pad = "pad"
@@ -44,7 +44,7 @@ class ResnetCifar(ModelConfig):
     Attributes:
         depth: number of layers with weights, 6 n + 2.
         widths: channels of the three stages.
-        shortcut: past a block.
+        shortcut: kind of shortcut.
     """
 
     kind: ClassVar[str] = "resnet_cifar"

@@ -22,7 +22,7 @@ from fno import SpectralConv2d, spatial_network, spectral_network
 from fno.choices import Truncation
 from fno.interpolation import InputResize, Interpolation, resize_images
 
-#: images in a forward pass; feature maps of enlarged images need room
+#: images in a forward pass, few because feature maps of enlarged images need memory
 _BATCH = 250
 
 _Name = TypeVar("_Name")
@@ -31,9 +31,9 @@ _Name = TypeVar("_Name")
 class Judged(StrEnum):
     """Which network is judged on resized images.
 
-    The network as it is; its circular convolutions converted to spectral layers, or its spectral layers
-    to circular convolutions, exactly so at the size of the training images; or the network behind an
-    interpolation of its input to that size.
+    The network itself; the network with circular convolutions converted to spectral layers, or spectral
+    layers to circular convolutions, which is exact at the size of the training images; or the network after
+    interpolation of its input to the size of the training images.
     """
 
     network = "network"
@@ -49,14 +49,14 @@ class Judged(StrEnum):
 class Resolution(EvaluatorConfig):
     """Accuracy over input sizes (Kabri et al. 2023, Figure 4), for any classifier.
 
-    Images at sizes other than their own are interpolations of the small ones, as in the paper.
+    Images of other sizes are interpolations of the test images, as in the paper.
 
     Attributes:
-        sizes: heights of the resized test images, the width in proportion; empty for a quarter to
-            twice the height of the images.
+        sizes: heights of the resized test images, whose width is in proportion; empty for a quarter to twice
+            the height of the images.
         data: how test images are resized.
-        networks: what is judged; what a network has no use for is named and left out.
-        images: how many test images; None for all.
+        networks: networks that are judged; those that do not exist for the model are reported and left out.
+        images: number of test images; None for all.
     """
 
     kind: ClassVar[str] = "resolution"
@@ -115,7 +115,7 @@ class Resolution(EvaluatorConfig):
     def _judged(
         self, network: nn.Module, data: Data
     ) -> tuple[dict[Judged, nn.Module], dict[Judged, str]]:
-        """The networks to judge, and why others are not."""
+        """The networks to judge, and for each other network the reason why it is left out."""
         judged: dict[Judged, nn.Module] = {}
         left_out: dict[Judged, str] = {}
         for kind in self.networks:
@@ -131,10 +131,10 @@ class Conversion(EvaluatorConfig):
     """Accuracy after conversions between kernels and modes (Kabri et al. 2023, Figure 3).
 
     Attributes:
-        modes: numbers of modes per axis that are kept of converted circular convolutions; empty for a
-            quarter, half, three quarters and all of the height of the images.
-        truncation: how; several ways are measured one after the other.
-        images: how many test images; None for all.
+        modes: numbers of modes per axis that converted circular convolutions keep; empty for a quarter,
+            half, three quarters and all of the height of the images.
+        truncation: ways of truncating modes, each of which is measured.
+        images: number of test images; None for all.
     """
 
     kind: ClassVar[str] = "conversion"
@@ -154,7 +154,7 @@ class Conversion(EvaluatorConfig):
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`conversion/modes_<M>` of circular convolutions, `conversion/spatial` of spectral layers.
 
-        After published truncation the former is `conversion/published/modes_<M>`.
+        With published truncation, circular convolutions give `conversion/published/modes_<M>`.
 
         Raises:
             BenchError: the task is no classification, or the network has nothing to convert.
@@ -187,7 +187,7 @@ class Conversion(EvaluatorConfig):
         return _accuracies(converted, split, context, size, Interpolation.trigonometric)
 
 
-#: what metrics of converted networks begin with
+#: prefixes of the metrics of converted networks
 _CONVERTED = {Truncation.exact: "conversion", Truncation.published: "conversion/published"}
 
 
@@ -202,7 +202,7 @@ def _variant(
     """The network to be judged.
 
     Raises:
-        ValueError: there is nothing to convert, or it cannot be.
+        ValueError: the network has no layers to convert, or they cannot be converted.
     """
     if kind is Judged.network:
         return network
@@ -225,7 +225,7 @@ def _count_spectral(network: nn.Module) -> int:
 
 
 def _takes(network: nn.Module, data: Data, size: tuple[int, int], context: RunContext) -> bool:
-    """Whether a network answers images of a size; those with a fixed linear layer take one only."""
+    """Whether a network takes images of a size; networks with a linear layer of fixed width take one size."""
     black = torch.zeros(1, data.input_shape[0], *size, device=context.device)
     try:
         network(context.arrange(black))
@@ -243,7 +243,7 @@ def _accuracies(
     size: tuple[int, int],
     interpolation: Interpolation,
 ) -> dict[_Name, float]:
-    """Accuracy of each network on the images at a size; one resizing serves all of them."""
+    """Accuracy of each network on images resized to one size."""
     hits = {name: torch.zeros((), dtype=torch.int64, device=context.device) for name in networks}
     for images, labels in evaluation_batches(split, _BATCH):
         resized = context.arrange(resize_images(images, size, interpolation))
@@ -259,7 +259,7 @@ def _images_of(split: Split, count: int | None) -> Split:
 
 
 def _scaled(shape: tuple[int, int, int], height: int) -> tuple[int, int]:
-    """A height, and the width in the proportion of the images."""
+    """A height, and the width with the aspect ratio of the images."""
     return height, max(1, round(height * shape[2] / shape[1]))
 
 

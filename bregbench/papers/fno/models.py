@@ -1,4 +1,4 @@
-"""The networks of the paper on Fourier neural operators, in either parametrisation of their kernels."""
+"""The networks of the FNO paper, with kernels given by values or by modes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from fno.choices import Striding
 class CnnCircular(ModelConfig):
     """Circular convolutions without striding, pooling to a fixed size, a hidden layer, logits.
 
-    The CNN of the paper's Figures 3 and 4a; takes images of any size. Kernels from 10 x 10 on go through
-    the FFT, on the CPU from 5 x 5 on through products of matrices, with the same values. Modules:
+    The CNN of the paper's Figures 3 and 4a takes images of any size. Kernels from 10 x 10 on are applied by
+    the FFT, smaller kernels from 5 x 5 on by matrix products if on the CPU; the values are equal. Modules:
     ``normalize, conv1, activation1, conv2, ..., pool, flatten, linear1, activation<n>, linear2``. With
     5 x 5 kernels on one channel: 37,586 parameters.
 
@@ -32,10 +32,10 @@ class CnnCircular(ModelConfig):
         kernel_size: side of every kernel.
         channels: output channels of the convolutions.
         hidden: width of the fully connected layer before the logits.
-        pool: height and width that average pooling leaves.
-        activation: after every convolution and the hidden layer; relu, or gelu, which the paper's
-            Proposition 2 asks for.
-        bias: of the convolutions.
+        pool: height and width after average pooling.
+        activation: activation after every convolution and the hidden layer: relu, or gelu, for which
+            Proposition 2 of the paper holds.
+        bias: whether the convolutions have biases.
     """
 
     kind: ClassVar[str] = "cnn_circular"
@@ -67,17 +67,18 @@ class CnnCircular(ModelConfig):
 
 @dataclass
 class Fno(ModelConfig):
-    """The same network with spectral layers, trained on its modes.
+    """The network of `CnnCircular` with spectral layers, whose modes are trained.
 
     Attributes:
-        modes: frequencies per axis of every layer, negative ones counted.
-        channels: outputs of the spectral layers.
+        modes: number of frequencies per axis of every layer, negative ones included.
+        channels: output channels of the spectral layers.
         hidden: width of the fully connected layer before the logits.
-        pool: height and width that average pooling leaves.
-        activation: after every spectral layer and the hidden layer; relu or gelu.
-        bias: of the spectral layers.
-        pointwise: add the path W u of eq. 2, a 1 x 1 convolution.
-        balanced: gradients that let a step move all frequencies alike; for methods that find modes.
+        pool: height and width after average pooling.
+        activation: activation after every spectral layer and the hidden layer: relu or gelu.
+        bias: whether the spectral layers have biases.
+        pointwise: whether the path W u of eq. 2, a 1 x 1 convolution, is added.
+        balanced: whether gradients are scaled so that a step moves all frequencies equally, for methods that
+            select modes.
     """
 
     kind: ClassVar[str] = "fno"
@@ -112,17 +113,18 @@ class Fno(ModelConfig):
 class SpectralResnet18(ModelConfig):
     """ResNet-18 on the torus: circular or spectral convolutions, strides by trigonometric resizing.
 
-    The defaults are the layout for small images; the paper's, for 112 x 112 pixels, has
-    ``stem_kernel=7 stem_stride=2 max_pool=true``. Takes images of any size.
+    The defaults are the layout for small images. The paper's layout for 112 x 112 pixels has
+    ``stem_kernel=7 stem_stride=2 max_pool=true``. The network takes images of any size.
 
     Attributes:
         width: channels of the stem and the first stage; each further stage doubles them.
-        modes: train so many modes per axis in every layer; None trains circular convolutions, which the
+        modes: number of trained modes per axis in every layer; None trains circular convolutions, which the
             evaluators convert.
         stem_kernel: kernel size of the stem.
-        stem_stride: of the stem.
-        max_pool: 3 x 3 max-pooling with stride 2 after the stem; does not commute with resizing.
-        striding: what replaces strided convolutions.
+        stem_stride: stride of the stem.
+        max_pool: whether 3 x 3 max-pooling with stride 2, which does not commute with resizing, follows the
+            stem.
+        striding: the operation that replaces strided convolutions.
     """
 
     kind: ClassVar[str] = "spectral_resnet18"
@@ -171,8 +173,8 @@ class SpectralResidualNetwork(SpectralResNet18):
     """`fno.SpectralResNet18` behind an input normalisation.
 
     Args:
-        normalize: applied first.
-        arguments: of `fno.SpectralResNet18`.
+        normalize: normalisation of the input.
+        arguments: arguments of `fno.SpectralResNet18`.
     """
 
     def __init__(self, normalize: Normalize, **arguments: Any) -> None:

@@ -17,15 +17,15 @@ from lifted.solver import Solver
 
 @dataclass
 class BackPropagation(SolverConfig):
-    """The baselines SGD-BP (20), with all images in a batch GD-BP (3), with iterations ISGD-BP (22).
+    """The baselines SGD-BP (20), GD-BP (3) if a batch has all images, and ISGD-BP (22) if iterations > 1.
 
     Attributes:
         lr: learning rate.
         iterations: gradient steps per batch.
-        rho: proximal weight of ISGD-BP, next to a mean.
-        tau: the paper's tau^k instead.
-        tau_convention: what it means.
-        reduction: the loss of a batch is a mean, or a sum.
+        rho: proximal weight of ISGD-BP, for a loss that is a mean over the batch.
+        tau: the paper's tau^k, given instead of rho.
+        tau_convention: meaning of tau.
+        reduction: whether the loss of a batch is a mean or a sum.
     """
 
     kind: ClassVar[str] = "back_propagation"

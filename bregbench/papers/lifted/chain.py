@@ -1,4 +1,4 @@
-"""From a network of the bench to a lifted one: what is trained in between, what stands around it."""
+"""The lifted form of a network of the bench, without the modules before and after its layers with weights."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Chain:
     """A lifted network that shares its parameters with a network of the bench.
 
     Attributes:
-        network: layers from the first to the last one with parameters.
-        front: what is done to images before them: normalisation, flattening.
-        back: what makes images of their outputs; empty for classifiers.
+        network: the lifted layers, from the first to the last layer with parameters.
+        front: modules before the lifted layers: normalisation, flattening.
+        back: modules after the lifted layers, which shape outputs to images; empty for classifiers.
         classes: number of labels.
     """
 
@@ -31,17 +31,17 @@ class Chain:
     classes: int
 
     def inputs(self, images: torch.Tensor) -> torch.Tensor:
-        """What the first layer sees, x_0."""
+        """The input x_0 of the first layer."""
         return self.front(images)
 
     def outputs(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What the bench's network returns, from what the last layer does."""
+        """The output of the bench's network from the output of the last layer."""
         return self.back(outputs)
 
     def targets(self, targets: torch.Tensor) -> torch.Tensor:
-        """What the last layer's output is compared with, y: one-hot labels, or images.
+        """The target y of the last layer's output: one-hot labels, images or numbers.
 
-        Images take the way back through what follows the last layer; numbers are outputs of length 1.
+        Images go through the inverse of `back`; numbers become outputs of length 1.
         """
         if targets.is_floating_point() and targets.dim() == 1:
             return targets[:, None]
@@ -67,17 +67,17 @@ def lift_network(
     """The lifted form of a network, with shared parameters.
 
     Args:
-        network: a chain whose first modules may normalise and flatten, and whose last ones may make
-            images of outputs.
+        network: a chain whose first modules may normalise and flatten, and whose last modules may shape
+            outputs to images.
         classes: number of labels.
-        loss: activation whose Bregman loss is trained; None for that of the final activation, half
-            the squared error where there is none.
+        loss: activation whose Bregman loss is trained; None for the final activation, or half the squared
+            error if there is none.
         lam: weights of the penalties of hidden layers.
         penalty: `bregman`, `classical` or `mac`.
-        regularisers: of hidden layers, by number from 1.
+        regularisers: regularisers of hidden layers, by number from 1.
 
     Raises:
-        BenchError: not a chain, a layer without lifted form, or values that do not fit its depth.
+        BenchError: the network is no chain, a layer has no lifted form, or values do not fit the depth.
     """
     if not isinstance(network, nn.Sequential):
         raise BenchError(

@@ -1,4 +1,4 @@
-"""The l1 norm of a code: the config side of `lifted.L1Regulariser`."""
+"""The l1 norm of a code: config of `lifted.L1Regulariser`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class CodeConfig:
     """The l1 norm of one hidden layer's output.
 
     Attributes:
-        layer: which one, counted from 1; 0 for none.
-        lam: its weight, alpha in the paper.
-        mode: in the energy, or in the Bregman function of the iteration.
+        layer: number of the layer, counted from 1; 0 for none.
+        lam: weight of the norm, alpha in the paper.
+        mode: whether the norm is part of the energy or of the Bregman function of the iteration.
     """
 
     layer: int = 0
@@ -25,19 +25,19 @@ class CodeConfig:
     mode: RegulariserMode = RegulariserMode.variational
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of these options, `method.code`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
         require(self.layer >= 0, f"{at}.layer", self.layer, "a hidden layer from 1 on, or 0")
         check_numbers(self, at, "lam", above=0)
 
     def regularisers(self) -> dict[int, L1Regulariser]:
-        """The same as `lifted` takes it."""
+        """The regularisers for `lifted`, by number of the layer."""
         if not self.layer:
             return {}
         return {self.layer: L1Regulariser(self.lam, self.mode)}

@@ -1,4 +1,4 @@
-"""Active units and codes: what the lifted Bregman paper measures of networks."""
+"""Metrics of the lifted Bregman paper: linear units and sparsity of codes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from bregbench.tasks.scoring import EVALUATION_BATCH
 
 @dataclass
 class Codes(EvaluatorConfig):
-    """How sparse a hidden layer's outputs are for one training image; keeps both to look at.
+    """Sparsity of a hidden layer's outputs for one training image; keeps outputs and image as traces.
 
     Figure 13 of Wang and Benning (2023) shows the code of a sandal, which has label 5.
 
     Attributes:
-        layer: whose outputs, among the layers with weights, counted from 1; not the last one.
-        label: of the image.
+        layer: number of the hidden layer among the layers with weights, counted from 1.
+        label: label of the image.
         image: which training image of that label, counted from 0.
     """
 
@@ -46,7 +46,7 @@ class Codes(EvaluatorConfig):
         """`code/zeros`, the share of exact zeros, `code/l1` and `code/largest`, of absolute values.
 
         Raises:
-            BenchError: no such layer or image.
+            BenchError: the network has no such layer, or the data have no such image.
         """
         values = self._code(network, *self._image(data), context)
         zeros = (values == 0).double().mean()
@@ -56,7 +56,7 @@ class Codes(EvaluatorConfig):
     def traces(
         self, network: nn.Module, data: Data, context: RunContext
     ) -> dict[str, torch.Tensor]:
-        """`image`: the clean one, uint8 ``(channels, height, width)``; `code`: float32 ``(units,)``."""
+        """`image`: without noise, uint8 ``(channels, height, width)``; `code`: float32 ``(units,)``."""
         image, label = self._image(data)
         return {"image": image.cpu(), "code": self._code(network, image, label, context).cpu()}
 
@@ -77,7 +77,7 @@ class Codes(EvaluatorConfig):
     def _code(
         self, network: nn.Module, image: torch.Tensor, label: torch.Tensor, context: RunContext
     ) -> torch.Tensor:
-        """What the layer after it sees, flattened."""
+        """The input of the layer after `layer`, flattened."""
         layers = list(weight_layers(network).values())
         allowed = f"in 1..{len(layers) - 1}, a hidden layer with weights"
         require(0 < self.layer < len(layers), "evaluators.codes.layer", self.layer, allowed)
@@ -97,7 +97,7 @@ class Codes(EvaluatorConfig):
 
 @dataclass
 class Units(EvaluatorConfig):
-    """Shares over the test split, layer by layer (Wang and Benning, 2023, Table 2).
+    """Linear units and zeros of codes by layer, on the test split (Wang and Benning, 2023, Table 2).
 
     Layers are those with weights, in the order of the model, the last one included.
     """
@@ -109,8 +109,8 @@ class Units(EvaluatorConfig):
     def evaluate(self, network: nn.Module, data: Data, context: RunContext) -> dict[str, float]:
         """`linear_units/layer<l>` and, of hidden layers, `code_sparsity/layer<l>`.
 
-        A unit is linear on an image where z = max(z, 0) for its pre-activation z. The code is what
-        the next layer with weights sees; a zero in it is exactly zero.
+        A unit is linear on an image if z = max(z, 0) for its pre-activation z. The code is the input of the
+        next layer with weights; only exact zeros count as zeros.
         """
         layers = list(weight_layers(network).values())
         places: dict[nn.Module, int] = {layer: number for number, layer in enumerate(layers)}

@@ -1,4 +1,4 @@
-"""What the forward pass of a lifted network says after an epoch, on the first images of a split."""
+"""Metrics from the forward pass of a lifted network after an epoch, on the first images of a split."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bregbench.foundations.streams import Streams
 from bregbench.papers.lifted.chain import Chain
 from bregbench.tasks.context import RunContext
 
-#: images of a split on which the forward pass is looked at after every epoch
+#: number of images of a split in the forward pass after every epoch
 LOOKED_AT = 1000
 
 
 def looked_at(
     chain: Chain, split: Split, context: RunContext, name: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """x_0 and y of the first images of a split; what is random in the task is drawn alike each time."""
+    """x_0 and y of the first images of a split; each call draws equal random numbers for the task."""
     some = Split(split.images[:LOOKED_AT], split.labels[:LOOKED_AT])
     ((images, labels),) = evaluation_batches(some, LOOKED_AT)
     generator = Streams(0).generator(f"task/lifted/{name}", context.device)

@@ -31,12 +31,12 @@ from lifted.activation import Activation
 from lifted.choices import PenaltyName
 from lifted.solver import Solver
 
-#: a learning rate of zero is an infinite proximal weight; this is near enough
+#: smallest factor of learning rates: zero would make proximal weights infinite
 _SMALLEST_FACTOR = 1e-9
 
 
 class Loss(StrEnum):
-    """Bregman loss of the outputs; `own` is that of the final activation, else half squared error."""
+    """Bregman loss of the outputs; `own` uses the final activation, or half the squared error without one."""
 
     own = "own"
     squared = "squared"
@@ -44,7 +44,7 @@ class Loss(StrEnum):
     binary_cross_entropy = "binary_cross_entropy"
 
     def activation(self) -> Activation | None:
-        """The activation whose Bregman loss it is; None for the network's own."""
+        """The activation that defines the Bregman loss; None for the final activation of the network."""
         kinds = {
             Loss.squared: lifted.Identity,
             Loss.cross_entropy: lifted.Softmax,
@@ -58,13 +58,13 @@ class Lifted(MethodConfig):
     """Training without the chain rule, and its baselines on the same network and loss.
 
     Attributes:
-        solver: what moves parameters and auxiliary variables.
-        penalty: how hidden outputs are tied to the layers below.
-        loss: of the outputs.
+        solver: solver that moves parameters and auxiliary variables.
+        penalty: penalty between each hidden output and the layer that computes it.
+        loss: loss of the outputs.
         lam: weight lambda_l of the penalties of hidden layers.
-        layer_lam: one weight per hidden layer instead.
+        layer_lam: one weight per hidden layer, given instead of lam.
         code: an l1 norm on one hidden output.
-        multiplier_rate: raise the weights after each epoch by this times the mean penalty (B.3).
+        multiplier_rate: after each epoch, weights grow by this rate times the mean penalty (B.3).
         start: the weights that training starts from.
     """
 
@@ -93,10 +93,10 @@ class Lifted(MethodConfig):
     def build(
         self, network: nn.Module, objective: ObjectiveConfig, context: RunContext
     ) -> LiftedTraining:
-        """The solver at work on the network.
+        """Training of the network by the solver.
 
         Raises:
-            BenchError: network, targets or another option do not fit.
+            BenchError: the network, the targets or an option do not fit the method.
         """
         self._refuse(objective, context)
         chain = lift_network(
@@ -176,11 +176,11 @@ class LiftedTraining:
     def step(
         self, inputs: torch.Tensor, targets: torch.Tensor, indices: torch.Tensor | None = None
     ) -> Step:
-        """One batch solved; loss and outputs are those of the forward pass before it."""
+        """Solve one batch; loss and outputs come from the forward pass before the solver's step."""
         back = None
         wanted = self._chain.targets(targets)
         if is_deterministic(self.solver):
-            # Its variables are kept in the order of the rows, which the loader draws anew.
+            # The solver keeps its variables in a fixed order of images; the loader shuffles them.
             if indices is None:
                 raise ValueError("a deterministic solver needs to know which images it sees")
             order = indices.argsort()
@@ -194,10 +194,10 @@ class LiftedTraining:
         return Step(self._context.task.loss(outputs, targets), outputs)
 
     def end_epoch(self, metrics: dict[str, float]) -> dict[str, float]:
-        """The energy and what a forward pass looks like, as `docs/metrics.md` defines them.
+        """Metrics of the energy and of the forward pass, as `docs/metrics.md` defines them.
 
         Raises:
-            BenchError: training has blown up.
+            BenchError: a metric is not finite.
         """
         try:
             self.solver.check()
@@ -235,7 +235,7 @@ class LiftedTraining:
         return "\n".join(lines) + "\n"
 
     def notes(self) -> list[str]:
-        """What the solver wants to be known."""
+        """Notes of the solver."""
         return self.solver.notes()
 
     def state_dict(self) -> dict[str, Any]:
@@ -259,7 +259,7 @@ class LiftedTraining:
             self._multipliers.load_state_dict(state["multipliers"])
 
     def _observe(self, lift: lifted.Lift) -> None:
-        """Add up the energy of a solved batch, and how sparse its auxiliary variables are."""
+        """Add up the energy of a solved batch and the zeros of its auxiliary variables."""
         terms = lifted.energy(lift)
         zeros = [(x == 0).float().mean() for x in lift.aux]
         seen = torch.stack([terms.total, terms.penalties.sum(), *zeros]).double()
@@ -277,7 +277,7 @@ class LiftedTraining:
         return found
 
     def _look(self) -> dict[str, float]:
-        """The forward pass of the first training and validation images."""
+        """Metrics of the forward pass on the first training and validation images."""
         data = self._context.data
         found = forward_metrics(self._chain, data.train, self._context, "train")
         if len(data.validation):

@@ -1,4 +1,4 @@
-"""What the solvers of `lifted` have in common as configs: a proximal weight, and rates."""
+"""Base classes of the configs of `lifted` solvers: proximal weight and learning rates."""
 
 from __future__ import annotations
 
@@ -23,45 +23,45 @@ class SolverConfig:
     kind: ClassVar[str]
 
     def check(self, at: str) -> None:
-        """Refuse values out of range.
+        """Raise BenchError if a value is out of range.
 
         Args:
             at: key of this solver, such as `method.solver`.
 
         Raises:
-            BenchError: names the key, the value and what is allowed.
+            BenchError: a value is out of range; the message names the key, the value and the range.
         """
 
     def build(
         self, network: lifted.LiftedNetwork, original: nn.Module, context: RunContext
     ) -> Solver:
-        """The solver at work on this network.
+        """The solver for a network.
 
         Args:
-            network: what is trained.
+            network: the network to train.
             original: the network of the bench that shares its parameters.
             context: batch size, training images.
 
         Raises:
-            BenchError: another option does not fit.
-            ValueError: the network does not fit.
+            BenchError: an option does not fit the solver.
+            ValueError: the network does not fit the solver.
         """
         raise NotImplementedError
 
     def rates(self, context: RunContext) -> tuple[str, float]:
-        """The name and configured value of what a learning rate schedule acts on."""
+        """Name and configured value of the option that a learning rate schedule scales."""
         raise NotImplementedError
 
 
 @dataclass
 class ProximalConfig(SolverConfig):
-    """A solver with a proximal weight: rho/2 |Theta - Theta^k|^2 next to a mean over samples.
+    """A solver with the proximal term rho/2 |Theta - Theta^k|^2 beside an energy that is a mean over samples.
 
     Attributes:
-        rho: that weight; null for the solver's own, or for what `tau` says.
-        tau: the paper's tau^k instead.
-        tau_convention: what the paper's tau^k means.
-        step_scale: steps in units of 1 / (Lipschitz constant), below 2.
+        rho: weight of the proximal term; null for the solver's default, or if tau is given.
+        tau: the paper's tau^k, given instead of rho.
+        tau_convention: meaning of tau.
+        step_scale: step size in units of 1 / (Lipschitz constant), below 2.
         x_step: how auxiliary variables move.
     """
 
@@ -78,7 +78,7 @@ class ProximalConfig(SolverConfig):
         check_numbers(self, at, "step_scale", above=0, below=2)
 
     def weight(self, context: RunContext) -> float:
-        """rho, whichever way it is given."""
+        """The proximal weight rho, from rho or tau."""
         if self.tau is None:
             return self.own_rho if self.rho is None else self.rho
         convention = self.tau_convention

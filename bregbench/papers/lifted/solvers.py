@@ -31,7 +31,7 @@ from lifted.solver import Solver
 
 
 class ParameterOptimizer(StrEnum):
-    """What takes explicit parameter steps; `none` is a gradient step of the safe length."""
+    """Optimisers for explicit parameter steps; `none` is a gradient step with a step size that is stable."""
 
     none = "none"
     sgd = "sgd"
@@ -42,7 +42,7 @@ class ParameterOptimizer(StrEnum):
 
 @dataclass
 class Implicit(ProximalConfig):
-    """Implicit stochastic steps, Algorithm 1 and (24); with all images in a batch its LBN-D."""
+    """Implicit stochastic steps, Algorithm 1 and (24); the paper's LBN-D if a batch has all images."""
 
     kind: ClassVar[str] = "implicit"
     order: Order = Order.alternating
@@ -67,16 +67,16 @@ class Implicit(ProximalConfig):
 
 @dataclass
 class ExplicitImplicit(ProximalConfig):
-    """One explicit step in one group of variables, implicit ones in the other (end of 4.2.3).
+    """Explicit steps in one group of variables, implicit steps in the other group (end of 4.2.3).
 
     Attributes:
-        explicit: which group is explicit.
-        iterations: steps in the other one.
-        optimizer: what takes explicit parameter steps; `linbreg` regularises iteratively (4.1.2).
-        optimizer_steps: its steps per batch.
-        lr: its learning rate.
-        lam: strength of its penalty.
-        penalty: its penalty, on which weights.
+        explicit: the group with explicit steps.
+        iterations: number of implicit steps per batch.
+        optimizer: optimiser for explicit parameter steps; `linbreg` regularises iteratively (4.1.2).
+        optimizer_steps: number of steps of the optimiser per batch.
+        lr: learning rate of the optimiser.
+        lam: weight of the optimiser's penalty.
+        penalty: penalty of the optimiser, with the weights that it concerns.
     """
 
     kind: ClassVar[str] = "explicit_implicit"
@@ -142,7 +142,7 @@ class ExplicitImplicit(ProximalConfig):
 
 @dataclass
 class StoredStochastic(ProximalConfig):
-    """Auxiliary variables of every training image are kept and move when it is drawn (19).
+    """Stochastic steps that store the auxiliary variables of every training image between batches (19).
 
     Attributes:
         iterations: updates per batch.
@@ -179,7 +179,7 @@ class ProximalGradient(ProximalConfig):
     Attributes:
         sweep: Gauss-Seidel, or Jacobi as printed.
         acceleration: none, Nesterov or heavy-ball.
-        momentum: of heavy-ball.
+        momentum: momentum of heavy-ball.
     """
 
     kind: ClassVar[str] = "proximal_gradient"
@@ -215,9 +215,9 @@ class BlockCoordinate(ProximalConfig):
     Attributes:
         parameter_steps: iterations on the parameter block.
         auxiliary_steps: iterations on each block of auxiliary variables.
-        blocks: odd and even layers, or each alone.
-        inner: proximal gradient steps, or ADMM (B.2).
-        delta: ADMM's weight.
+        blocks: whether a block has all odd or all even layers, or a single layer.
+        inner: solver of each block: proximal gradient steps, or ADMM (B.2).
+        delta: penalty weight delta of ADMM.
     """
 
     kind: ClassVar[str] = "block_coordinate"
