@@ -1,1 +1,1 @@
-"""Reproducing: what is missing, trained; the queue; searches."""
+"""Reproducing tables: training of missing runs, the queue of runs, searches for settings."""

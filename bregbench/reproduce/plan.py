@@ -24,7 +24,7 @@ class Job:
         row: label of its row.
         config: the run.
         done: whether a record or a finished run directory exists.
-        hours: estimated cost; of a run that has begun, of the rest.
+        hours: estimated hours of the epochs that are left.
         part: the part of the table; empty where a row is one run.
         cuda: whether it is too long for a CPU.
         source: the run that it begins with, if any and if it is still to be trained.
@@ -42,12 +42,12 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Row and part, for people."""
+        """Row and part, for messages."""
         return f"{self.row}, {self.part}" if self.part else self.row
 
     @property
     def blocked(self) -> str:
-        """What it still waits for; empty if it can be trained."""
+        """Why the run cannot be trained yet; empty if it can."""
         if self.source is None or self.source.complete:
             return ""
         return f"it begins with {self.source.path}, which is not finished: train that row first"
@@ -62,7 +62,7 @@ def plan(
     parts: list[str] | None = None,
     patience: Patience | None = None,
 ) -> list[Job]:
-    """The runs of a table, in the order of seeds first: one seed everywhere beats three somewhere.
+    """The runs of a table, ordered by seed: all rows with one seed come before any row with the next seed.
 
     Args:
         table: what the rows and columns are.
@@ -70,7 +70,7 @@ def plan(
         rows: only these; empty for all.
         seeds: of every row.
         parts: only these; empty or None for all.
-        patience: what tells on stderr how far this has come; of several tables, the same for all.
+        patience: reports the progress of planning on stderr; several tables can share one.
 
     Returns:
         The runs of rows that are tuned; of the others `reproduce.tuning.trial_jobs` knows what to do first.

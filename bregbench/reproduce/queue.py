@@ -1,4 +1,4 @@
-"""Working through everything that the published tables still miss, most informative first.
+"""Training the missing runs of the published tables, in the order of a priority list.
 
 Runs go to `runs_dir` and nowhere else: records and tables are written by `bregbench reproduce`, when
 somebody decides to keep them. What tuning has chosen is written to `results/tuning`, because the runs that
@@ -50,7 +50,7 @@ class Item:
 
 @dataclass
 class Priorities:
-    """The committed priority list, first things first."""
+    """The committed priority list, most urgent item first."""
 
     items: list[Item] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ def read_priorities(path: Path) -> list[Item]:
     """The priority list of a YAML file with a key `items`.
 
     Raises:
-        BenchError: no such file, or it does not fit.
+        BenchError: the file is missing, or is no priority list.
     """
     if not path.is_file():
         raise BenchError(f"priority list {path} is missing: give results_dir=FOLDER")
@@ -96,11 +96,14 @@ def jobs_in_order(items: list[Item], place: Workplace) -> list[Job]:
 
 
 def work(jobs: list[Job], *, workers: int, deadline: float | None) -> list[tuple[Job, str]]:
-    """Train the missing jobs with several single-threaded processes; failed ones and why.
+    """Train the missing jobs in several single-threaded processes.
 
-    Unfinished runs are saved when the deadline passes, or on SIGTERM and Ctrl-C, and go on with the
-    next call; they have not failed, nor have those that another command holds. A process that is killed
-    takes its job along and no other, and the processes end with this one, however that ends.
+    At the deadline, on SIGTERM and on Ctrl-C unfinished runs are saved, and the next call continues them.
+    Neither they nor runs that another command trains have failed. A killed process fails its own job only.
+    The processes end with this process, even if it is killed.
+
+    Returns:
+        Failed jobs, each with the reason.
 
     Raises:
         Interrupted: SIGTERM arrived and the workers have stopped.
@@ -137,9 +140,9 @@ def _has_failed(job: Job) -> bool:
 
 
 class _Worker:
-    """A process that trains one job after the other, and a new one where it was killed.
+    """A process that trains one job after the other, and is replaced if it was killed.
 
-    Each is a pool of its own: one process that dies makes its whole pool useless.
+    Each worker has its own pool, because a killed process breaks its whole pool.
     """
 
     def __init__(self) -> None:
@@ -169,15 +172,15 @@ def _stopped(future: Future[Stopped | None]) -> Stopped | None:
         return future.result()
     except BrokenProcessPool:
         return Stopped(
-            "its process was killed, mostly for want of memory: give fewer workers; the same command "
-            "goes on from the last checkpoint",
+            "its process was killed, most likely because memory ran out: give fewer workers; the same "
+            "command continues from the last checkpoint",
             failed=True,
         )
 
 
 @contextlib.contextmanager
 def _sigterm_for_workers() -> Iterator[None]:
-    """Pass SIGTERM on: it reaches this process alone, where Ctrl-C reaches the workers as well."""
+    """Pass SIGTERM to the workers: unlike Ctrl-C, SIGTERM reaches this process only."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         for worker in multiprocessing.active_children():
@@ -192,7 +195,7 @@ def _sigterm_for_workers() -> Iterator[None]:
 
 
 def _take(waiting: list[Job]) -> Job | None:
-    """The first job that waits for no other run, no longer on the list."""
+    """Remove and return the first job that waits for no other run; None if there is none."""
     ready = next((job for job in waiting if not job.blocked), None)
     if ready is not None:
         waiting.remove(ready)
@@ -200,7 +203,7 @@ def _take(waiting: list[Job]) -> Job | None:
 
 
 def _train(config: Config, deadline: float | None) -> Stopped | None:
-    # In a worker process; an interruption is an answer like any other there.
+    # A worker process returns an interruption to the queue, and does not raise it.
     try:
         return attempt(config, deadline=deadline)
     except Interrupted as request:

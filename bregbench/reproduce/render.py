@@ -21,8 +21,8 @@ def render(table: Table, place: Workplace, *, reduced_from: str = "") -> None:
     Args:
         table: what the rows and columns are.
         place: where published numbers and records lie; tables are written to its results.
-        reduced_from: name of the table of which this one is a shortened version; it goes to
-            `results/reduced`, without verdicts, and to no page. Empty for a table in full.
+        reduced_from: for a shortened table, the name of the full table: the files go to
+            `results/reduced`, without verdicts, and no page changes. Empty for a full table.
     """
     published = {}
     if not table.ours:

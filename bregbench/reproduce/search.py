@@ -1,7 +1,7 @@
-"""Finding settings that a paper does not state: a value that brings a metric to a wanted number.
+"""Search for a setting that a paper does not state: the value at which a metric reaches a target.
 
-A secant on logarithms: densities are close to powers of lam. Each point is a whole run of the table's row
-(or a shortened one), found again at the next call, so that a search resumes.
+The secant method works on logarithms, because densities are close to powers of lam. Each point is a run of a
+table's row, in full or shortened; a repeated search reads its finished runs and continues.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def secant(
         start: first value, greater than 0.
         target: wanted metric, greater than 0.
         tolerance: relative distance that is near enough.
-        most: at most so many calls of `measure`.
+        most: largest number of calls of `measure`.
         known: points measured before.
         slope: of log metric over log value, assumed until two points are known.
 
@@ -59,13 +59,17 @@ def secant(
             break
         value = _next_value(points, start=start, target=target, slope=slope)
         if value in {point.value for point in points}:
-            break  # The metric does not answer as assumed; the same run would only say so again.
+            break  # The value has been measured already: another run would give the same metric.
         points.append(Point(value, measure(value)))
     return points
 
 
 def nearest(points: list[Point], target: float) -> Point:
-    """The point whose metric is relatively closest to the target."""
+    """The point whose metric is relatively closest to the target.
+
+    Raises:
+        BenchError: there are no points.
+    """
     if not points:
         raise BenchError("nothing was tried: allow at least one run")
     return min(points, key=lambda point: _distance(point, target))
@@ -74,13 +78,13 @@ def nearest(points: list[Point], target: float) -> Point:
 def _next_value(points: list[Point], *, start: float, target: float, slope: float) -> float:
     if not points:
         return start
-    # The latest of equals: from the first of several zeros the same step would come again.
+    # Of equally distant points take the latest: from an earlier one the same step would come again.
     latest = points[::-1]
     best, *others = sorted(latest, key=lambda point: _distance(point, target))
     if others and others[0].value != best.value and others[0].metric != best.metric:
         rise = _log(others[0].metric) - _log(best.metric)
         found = rise / math.log(others[0].value / best.value)
-        # A slope of the other sign is noise of nearby points: the assumed one is better.
+        # A slope of the opposite sign comes from noise of nearby points: keep the assumed slope.
         slope = found if found * slope > 0 else slope
     step = (math.log(target) - _log(best.metric)) / slope
     step = max(-math.log(_LONGEST_STEP), min(math.log(_LONGEST_STEP), step))

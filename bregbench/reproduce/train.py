@@ -1,4 +1,4 @@
-"""Training what a table is missing, and keeping records of it."""
+"""Training the missing runs of a table, and keeping their records."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from bregbench.storage.locking import InUse
 def keep_records(jobs: list[Job], records_dir: Path) -> int:
     """Keep a record, or a line in a bundle, of every finished run that has none yet; how many that were.
 
-    A record whose run has been measured with more evaluators since gets these numbers; it stays as it
-    is, and that is said, where the two have measured something differently.
+    An existing record gains the evaluations that its run has gained. If run and record have different values
+    of a metric, the record does not change, and a note is printed.
     """
     new = 0
     bundles: dict[Path, list[Config]] = {}
@@ -51,7 +51,7 @@ def _keep_evaluations(run: RunDirectory, record: RunDirectory, name: Path) -> No
     if not _further(run, record, name):
         return
     with record.keeping():
-        # Once more: another command may have kept some since.
+        # Read again under the lock: another command may have added evaluations meanwhile.
         summary = _further(run, record, name)
         if summary:
             write_json(record.summary, summary)
@@ -61,7 +61,7 @@ def _further(run: RunDirectory, record: RunDirectory, name: Path) -> dict[str, A
     try:
         return with_evaluations_of(run, record, name)
     except BenchError as error:
-        # Such as times, which differ whenever they are taken: no reason to train nothing.
+        # Measured times, for instance, always differ: other runs are trained all the same.
         say(f"note: the record stays as it is: {error}")
         return None
 
@@ -69,15 +69,15 @@ def _further(run: RunDirectory, record: RunDirectory, name: Path) -> dict[str, A
 def run_missing(
     jobs: list[Job], records_dir: Path | None, *, deadline: float | None
 ) -> list[tuple[Job, str]]:
-    """Train what is missing, go on past failures, and keep a record of everything finished.
+    """Train missing runs, continue after failures, and keep a record of each finished run.
 
     Args:
-        jobs: what a table consists of.
+        jobs: the runs of a table.
         records_dir: where records are written; None writes none (reduced runs).
         deadline: reading of `time.monotonic` after which to stop; None for never.
 
     Returns:
-        Failed jobs and why; those that another process holds are left to it and said.
+        Failed jobs, each with the reason. A job that another process trains is reported, but has not failed.
 
     Raises:
         Interrupted: a signal or the deadline asked to stop; everything is saved.
@@ -101,26 +101,31 @@ def run_missing(
 
 
 def lacks_cuda(device: str) -> bool:
-    """Whether runs that take days on a CPU must wait: there is no GPU, and nobody asked for a CPU."""
+    """Whether runs that take days on a CPU must wait: the device is `auto`, and there is no GPU."""
     return device == "auto" and not torch.cuda.is_available()
 
 
 class Stopped(NamedTuple):
-    """Why a job is not complete, and whether that is a failure: what another process holds is none."""
+    """Why a job is not complete.
+
+    Attributes:
+        reason: for messages.
+        failed: False for a job that was interrupted or that another process trains.
+    """
 
     reason: str
     failed: bool
 
 
 def waits_for(job: Job) -> Stopped | None:
-    """Why a job cannot begin; None where it can. The run that it begins with may be trained elsewhere."""
+    """Why a job cannot begin; None if it can. While another process trains its source, it has not failed."""
     if not job.blocked:
         return None
     return Stopped(job.blocked, failed=job.source is None or not job.source.live)
 
 
 def attempt(config: Config, *, deadline: float | None) -> Stopped | None:
-    """Train a run; why it is not complete, or None.
+    """Train a run, and return why it is not complete; None if it is.
 
     Raises:
         Interrupted: a signal or the deadline asked to stop.

@@ -1,4 +1,4 @@
-"""Whether the files of a finished run are about one run: config, metrics, summary and address."""
+"""Checks that config, metrics, summary and address of a finished run belong together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bregbench.storage.layout import RunName
 
 #: seconds are written in ten thousandths by epoch, and in thousandths of the whole run
 _ROUNDING_EPOCH, _ROUNDING_RUN = 6e-5, 6e-4
-#: relative distance of two measurements of the same weights; scores may be taken again on another machine
+#: largest relative distance of two measurements of the same weights; scores may be measured again elsewhere
 _SAME, _SAME_SCORE = 1e-6, 2e-2
 
 
@@ -29,18 +29,18 @@ def refuse_disagreement(run: RunDirectory, name: RunName, *, asked: Config | Non
 
     Args:
         run: a run directory or record with a summary.
-        name: the address under which it is looked for.
-        asked: the config that it is to be the run of; None recomputes its hash from its own config.
+        name: the address that the run must have.
+        asked: the config that the run must have; None compares the hash of its stored config with `name`.
 
     Raises:
-        BenchError: names what does not agree.
+        BenchError: files of the run disagree with each other, with `name` or with `asked`.
     """
     config, summary, rows = read_config(run), run.read_summary(), run.read_metrics()
     try:
         found = [*_address(config, summary, name), *_epochs(run, config, summary, rows)]
         found += [*_numbers(config, summary, rows), *_never_measured(config, summary)]
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        found = [f"summary.json or metrics.jsonl lacks what it must have ({error!r})"]
+        found = [f"summary.json or metrics.jsonl lacks a required value ({error!r})"]
     found += [] if found else _identity(config, summary, name, asked)
     if found:
         raise BenchError(
@@ -49,7 +49,7 @@ def refuse_disagreement(run: RunDirectory, name: RunName, *, asked: Config | Non
 
 
 def _address(config: Config, summary: dict[str, Any], name: RunName) -> Iterator[str]:
-    """The names in config and summary are those of the place."""
+    """An error for each file whose names differ from the address."""
     given = {
         "summary.json": (summary["experiment_name"], summary["name"], summary["hash"]),
         "config.json": (config.experiment_name, config.name, name.hash),
@@ -64,7 +64,7 @@ def _address(config: Config, summary: dict[str, Any], name: RunName) -> Iterator
 def _identity(
     config: Config, summary: dict[str, Any], name: RunName, asked: Config | None
 ) -> Iterator[str]:
-    """The config has the hash of its name, or is the one that is asked for."""
+    """An error unless the config equals the one asked for, or has the hash of the address."""
     if asked is not None:
         ours, theirs = (identity(each, contents=False) for each in (asked, config))
         differing = sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
@@ -74,7 +74,7 @@ def _identity(
     try:
         digits = config.hash_with(summary.get("fingerprints", {}))
     except BenchError as error:
-        yield f"its hash rests on data that cannot be read here ({error})"
+        yield f"the hash of config.json depends on data that cannot be read here ({error})"
         return
     if digits != name.hash:
         yield f"config.json has the hash {digits}"
@@ -83,7 +83,7 @@ def _identity(
 def _epochs(
     run: RunDirectory, config: Config, summary: dict[str, Any], rows: list[dict[str, Any]]
 ) -> Iterator[str]:
-    """Metrics have one line for each epoch of the summary, and last as long as it says."""
+    """Errors unless the metrics have one line for each epoch of the summary, and add up to its seconds."""
     epochs, phases = summary["epochs"], config.run_phases()
     # Of runs in bundles the metrics of a few epochs are kept.
     thinned = summary.get("thinned")
@@ -106,7 +106,7 @@ def _epochs(
 
 
 def _numbers(config: Config, summary: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[str]:
-    """What was measured after an epoch and at the end is the same, for the best epoch and the last one."""
+    """Errors where final metrics of the best or last epoch differ from those measured after that epoch."""
     best, final = summary["best"], summary["final"]
     every = [m for selections in final.values() for m in selections.values()]
     for metrics in (summary["initial"], *every, *rows):
@@ -144,7 +144,7 @@ def _differing(
 ) -> Iterator[str]:
     for metric in sorted(final.keys() & row.keys()):
         split = metric.partition("/")[0]
-        # Of training images, epochs have running means.
+        # After an epoch, training metrics are running means over its batches.
         if split == "train":
             continue
         score = split in ("validation", "test")

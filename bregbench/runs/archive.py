@@ -27,11 +27,11 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
         output: a `.tar.gz` file.
 
     Returns:
-        How many records it holds.
+        The number of records in the archive.
 
     Raises:
-        BenchError: none of the runs is finished, two of them are the same run, or the files of one do not
-            belong together.
+        BenchError: none of the runs is finished, two of them are the same run, or the files of a run
+            disagree.
     """
     if not output.name.endswith(".tar.gz"):
         raise BenchError(f"output={output} must end in .tar.gz")
@@ -56,7 +56,13 @@ def pack(runs: list[RunDirectory], output: Path) -> int:
 
 
 class Merged(NamedTuple):
-    """Names of records: new ones, those that were there already, and which of these got evaluations."""
+    """Names of merged records.
+
+    Attributes:
+        new: records that were added.
+        known: records that existed.
+        completed: existing records that gained evaluations.
+    """
 
     new: list[str]
     known: list[str]
@@ -64,18 +70,18 @@ class Merged(NamedTuple):
 
 
 def merge(archive: Path, records_dir: Path) -> Merged:
-    """Add the records of an archive; those that exist already get its evaluations and no more.
+    """Add the records of an archive; existing records only gain evaluations.
 
-    Each new record is put together beside its place and renamed, so that a killed merge leaves none that only
-    looks complete; the same command goes on.
+    Each new record is written beside its place and renamed, so that a killed merge leaves no partial record.
+    The same command then continues the merge.
 
     Args:
         archive: what `pack` wrote.
         records_dir: where records are kept.
 
     Raises:
-        BenchError: not such an archive, a record that would not lie in `records_dir`, whose files do not
-            belong together, or that differs from the one that is there; then nothing is changed.
+        BenchError: the file is no archive of records, or one of its records has no valid address, has files
+            that disagree, or differs from the existing record; nothing is changed then.
     """
     with tempfile.TemporaryDirectory() as folder:
         found = _named(unpack(archive, Path(folder)), archive)
@@ -102,7 +108,11 @@ def merge(archive: Path, records_dir: Path) -> Merged:
 
 
 def _named(records: list[RunDirectory], archive: Path) -> dict[RunName, RunDirectory]:
-    """The records by their addresses, each of them intact."""
+    """Records by address.
+
+    Raises:
+        BenchError: a record is damaged, or two records have one address.
+    """
     found: dict[RunName, RunDirectory] = {}
     for record in records:
         name = run_name(record)
@@ -115,19 +125,19 @@ def _named(records: list[RunDirectory], archive: Path) -> dict[RunName, RunDirec
 
 
 def _further(record: RunDirectory, there: RunDirectory, name: RunName) -> dict[str, Any] | None:
-    """The summary of the record that is there, with the evaluations of another copy; None if it has all."""
+    """The summary of the record `there` with the evaluations of `record` added; None if none are new."""
     if not filecmp.cmp(record.metrics, there.metrics, shallow=False):
         raise BenchError(
-            f"{name} is there already and differs: remove one of the two records first"
+            f"record {name} exists and differs in its metrics: remove one of the two records first"
         )
     return with_evaluations_of(record, there, name.path)
 
 
 def run_name(run: RunDirectory) -> RunName:
-    """The address of a finished run, as its summary says it.
+    """The address of a finished run, from its summary, which is not trusted.
 
     Raises:
-        BenchError: the summary, which may come from anywhere, does not say, or names another place.
+        BenchError: the summary lacks a part of the address, or a part is invalid.
     """
     summary = run.read_summary()
     try:

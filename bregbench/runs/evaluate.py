@@ -39,8 +39,8 @@ def evaluate(
     """Measure any network on the splits of a data set.
 
     Args:
-        network: maps images in [0, 1] to outputs, on the device of the data; normalisation is its
-            own business. The modes of its modules are put back afterwards.
+        network: maps images in [0, 1] to outputs, on the device of the data; inputs are not normalised
+            for it. The modes of its modules are put back afterwards.
         data: what `DatasetConfig.build` returns.
         evaluators: what to measure, for instance ``[Accuracy(), Lipschitz()]``.
         task: classification if None.
@@ -87,8 +87,8 @@ def evaluate_run(
         variant: `trained`, or one that the weights give: `thresholded`, and `cut` of spred.
 
     Raises:
-        BenchError: no finished run, weights not kept, data that cannot be read, or a variant that
-            the saved weights do not give.
+        BenchError: no finished run, weights not kept, data that cannot be read, or a variant that the
+            saved weights do not determine.
     """
     device = config.trainer.torch_device()
     with config.trainer.applied():
@@ -131,7 +131,7 @@ def variant_of(
         data: the data of the run; read where they are needed if None.
 
     Raises:
-        BenchError: a variant that the saved weights do not give.
+        BenchError: the run has no such variant, or its saved weights do not determine the variant.
     """
     if variant == "trained":
         return network

@@ -1,4 +1,4 @@
-"""What a run directory holds already, compared with what is asked of it now."""
+"""Comparing the run in a directory with the config that is asked for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bregbench.storage.ledger import refuse_damaged_files
 
 
 def refuse_another(config: Config, directory: RunDirectory) -> None:
-    """Refuse a directory whose run only has the same hash: eight digits agree by chance, if rarely.
+    """Refuse a directory of another config whose eight-digit hash is equal by chance.
 
     Raises:
-        BenchError: it holds the run of another config.
+        BenchError: the directory holds the run of another config.
     """
     stored = _stored(directory)
     if stored is None:
@@ -36,7 +36,7 @@ def refuse_mixed(config: Config, directory: RunDirectory) -> None:
     """Refuse a finished run whose metrics and summary do not belong to its config, or with damaged files.
 
     Raises:
-        BenchError: names what does not agree.
+        BenchError: files of the run are damaged or disagree.
     """
     if _stored(directory) is not None:
         refuse_disagreement(directory, config.run_name, asked=config)
@@ -44,9 +44,10 @@ def refuse_mixed(config: Config, directory: RunDirectory) -> None:
 
 
 def lacking(config: Config, directory: RunDirectory) -> list[str]:
-    """What was asked of a finished run that it does not have, and how to get it; one line each.
+    """One line for each requested option that a finished run lacks, with the remedy.
 
-    These options are no part of a run's identity, so that asking for more does not make it another run.
+    Evaluators, snapshots and top-5 accuracy are no part of a run's identity: requesting more of them does not
+    start another run.
     """
     stored = _stored(directory)
     if stored is None:
@@ -76,7 +77,7 @@ def lacking(config: Config, directory: RunDirectory) -> list[str]:
 
 
 def _stored(directory: RunDirectory) -> Config | None:
-    """The config of what lies there; None where nothing does, or nothing that this version can read."""
+    """The config in a directory; None if there is none that this version can read."""
     if not directory.config.is_file():
         return None
     try:

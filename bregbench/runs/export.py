@@ -17,7 +17,7 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.files import write_atomically
 from bregbench.measures.cost import count_macs, count_parameters, median_seconds
 
-#: images of the forward pass that is timed, timed passes, and how far outputs of a file may be off
+#: batch size of the timed forward pass, number of timed passes, largest relative error of a file's outputs
 BATCH, REPEATS, TOLERANCE = 128, 5, 1e-3
 
 
@@ -26,10 +26,10 @@ class Size:
     """What a network costs.
 
     Attributes:
-        parameters: all of them, zero or not.
-        nonzero: those that are not zero.
-        macs: multiply-accumulate operations for one input, dense arithmetic.
-        milliseconds: of a forward pass of 128 inputs, median of five.
+        parameters: number of parameters.
+        nonzero: number of parameters that are not zero.
+        macs: multiply-accumulate operations for one input, zeros included.
+        milliseconds: median time of five forward passes of 128 inputs.
     """
 
     parameters: int
@@ -43,7 +43,7 @@ def size_of(network: nn.Module, input_shape: tuple[int, ...]) -> Size:
 
     Args:
         network: maps ``(batch, *input_shape)`` to outputs.
-        input_shape: of one input.
+        input_shape: shape of one input, without the batch.
     """
     inputs = torch.zeros(BATCH, *input_shape)
     seconds = median_seconds(lambda: network(inputs), inputs.device, repeats=REPEATS)
@@ -61,15 +61,15 @@ def write_network(network: nn.Module, output: Path, input_shape: tuple[int, ...]
     Args:
         network: in evaluation mode on the CPU.
         output: ``*.pt2`` for `torch.export.load`, or ``*.onnx``.
-        input_shape: of one input.
+        input_shape: shape of one input, without the batch.
 
     Returns:
-        The largest difference between outputs of the network and of the file; None where the file
-        could not be run here.
+        The largest difference between outputs of the network and of the file; None if onnxruntime, which
+        runs ONNX files, is missing.
 
     Raises:
-        BenchError: another kind of file, a package that ONNX needs is missing, or the file would compute
-            something else.
+        BenchError: unknown suffix, a package that writes ONNX is missing, or the outputs of the file differ
+            from those of the network.
     """
     if output.suffix not in _WRITERS:
         kinds = " or ".join(f"*{suffix}" for suffix in _WRITERS)

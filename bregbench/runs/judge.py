@@ -1,4 +1,4 @@
-"""Judging finished networks: the one place where evaluators measure, at the end of a run and later."""
+"""Running evaluators on finished networks, at the end of a run and later."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def judge(
     data: Data,
     context: RunContext,
 ) -> dict[str, float]:
-    """What evaluators measure of a network.
+    """Metrics of a network by all evaluators.
 
     Args:
         network: on the device of the data; the modes of its modules are put back afterwards.
@@ -49,9 +49,10 @@ def judge(
 
 
 def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
-    """`final[variant][last|best][metric]` of a trained run: its only look at the test split by default.
+    """Metrics of a trained run, as `final[variant][last|best][metric]`.
 
-    The weights of the last epoch are in the network afterwards.
+    By default nothing else in a run uses the test split. Afterwards, the network has the weights of the last
+    epoch.
     """
     network, best_epoch = training.network, training.keeper.best["epoch"]
     last = copy.deepcopy(network.state_dict())
@@ -77,7 +78,7 @@ def judge_run(training: Training) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def traces_of_run(training: Training) -> dict[str, torch.Tensor]:
-    """What evaluators and the last phase's method keep for figures, as `<kind>/<name>`."""
+    """Tensors that evaluators and the last phase's method keep for figures, by `<kind>/<name>`."""
     method = training.method
     kind = training.stage.phase.method.kind
     kept = method.traces() if isinstance(method, Traced) else {}
@@ -102,6 +103,6 @@ def _judge_variant(network: nn.Module, variant: str, training: Training) -> dict
     context = training.context()
     metrics = judge(network, training.config.evaluators.values(), training.data, context)
     if variant != "trained":
-        # No epoch was spent on these weights: their training scores have to be measured.
+        # Epochs have measured training scores of the trained variant only.
         metrics |= score(network.eval(), training.data.train, context, "train")
     return metrics

@@ -23,7 +23,7 @@ def load_run(path: str | Path, *, selection: str = "last", epoch: int | None = N
         path: a run directory or a record.
         selection: `last`, or `best` for the best validation epoch (run directories keep both,
             records the last one).
-        epoch: the network after this epoch instead, one of the run's `trainer.snapshots`.
+        epoch: one of the run's `trainer.snapshots`, whose weights are loaded instead.
 
     Raises:
         BenchError: no finished run there, or its weights were not kept.

@@ -28,7 +28,7 @@ from bregbench.storage.bundles import BundledRun, find_bundled
 from bregbench.storage.directory import UNFINISHED, RunDirectory
 from bregbench.storage.sparse_weights import save_sparse
 
-#: weights, snapshots and traces larger than this are not kept in a record
+#: bytes above which weights, snapshots and traces are not kept in a record
 LARGEST_FILE = 2**20
 
 
@@ -38,7 +38,7 @@ def record_of(config: Config, records_dir: Path) -> RunDirectory:
 
 
 def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = True) -> bool:
-    """Copy what is worth keeping of a finished run; an existing record is replaced as a whole.
+    """Write the record of a finished run.
 
     Args:
         run: a complete run directory, or a run in a bundle.
@@ -46,7 +46,7 @@ def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = Tr
         replace: False leaves a record that another command has put there meanwhile as it is.
 
     Returns:
-        Whether the record was put there.
+        Whether the record was written.
     """
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(run, BundledRun):
@@ -62,14 +62,15 @@ def export_record(run: RunDirectory, record: RunDirectory, *, replace: bool = Tr
 
 
 def put_record(fresh: RunDirectory, record: RunDirectory, *, replace: bool) -> bool:
-    """Put a whole record in its place, and say whether that was done.
+    """Copy a record to its place, and return whether it was copied.
 
-    It is copied beside its place and renamed, so that a kill leaves the old one, the new one or none.
+    The copy is made beside its place and renamed, so that a killed process leaves the old record, the new
+    record or none.
 
     Args:
-        fresh: the record, somewhere else.
-        record: its place.
-        replace: what to do where a record is there already.
+        fresh: the record to copy.
+        record: the place of the copy.
+        replace: whether a complete record in that place is replaced.
     """
     with record.keeping(), reporting_writes(record.path):
         if record.complete and not replace:
@@ -93,13 +94,13 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file of a run.
 
     Raises:
-        BenchError: it is missing, or cannot be read or written.
+        BenchError: the file is missing.
     """
     try:
         shutil.copyfile(source, target)
     except FileNotFoundError as error:
         raise BenchError(
-            f"{source} is missing: put it back, or delete {source.parent} and make that run again"
+            f"{source} is missing: put the file back, or delete {source.parent} and train that run again"
         ) from error
 
 
@@ -111,10 +112,10 @@ def with_evaluations_of(
     Args:
         other: a record or run directory of the same training.
         record: the record.
-        name: what messages call it.
+        name: name of the record in messages.
 
     Raises:
-        BenchError: they have measured something again, and differently.
+        BenchError: the two copies have different values of a metric.
     """
     summary, found = record.read_summary(), other.read_summary()
     done = summary.setdefault("evaluated", [])
@@ -141,7 +142,7 @@ def _keep_weights(run: RunDirectory, record: RunDirectory) -> None:
         if record.sparse_weights.stat().st_size > LARGEST_FILE:
             record.sparse_weights.unlink()
     elif run.sparse_weights.is_file():
-        # A record, which is kept once more.
+        # `run` is a record itself.
         copy_file(run.sparse_weights, record.sparse_weights)
     for source in [run.traces, *sorted(run.snapshots.glob("*.safetensors"))]:
         if source.is_file() and source.stat().st_size <= LARGEST_FILE:
@@ -168,7 +169,7 @@ def find_complete(config: Config, records_dir: Path) -> RunDirectory | None:
     """The finished run of a config: its record, else in a bundle, else its run directory, else None.
 
     Raises:
-        BenchError: there is one, and its files are damaged or belong to other runs.
+        BenchError: the files of the finished run are damaged or belong to different runs.
     """
     from bregbench.runs.agreement import refuse_disagreement
 

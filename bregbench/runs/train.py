@@ -31,14 +31,14 @@ from bregbench.training.trainer import Training
 
 
 def run_directory(config: Config) -> RunDirectory:
-    """Where a config's run lives: the same config and seed, the same directory."""
+    """The directory of a config's run, which depends on the hash of the config and on the seed."""
     return RunDirectory(Path(config.runs_dir) / config.run_name.path)
 
 
 def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
     """Train a run to its end and return its summary.
 
-    A complete run returns at once; an interrupted one goes on where its checkpoint stands.
+    A complete run is not trained again; an interrupted run continues from its checkpoint.
 
     Args:
         config: everything about the run.
@@ -77,10 +77,10 @@ def train(config: Config, *, deadline: float | None = None) -> dict[str, Any]:
 
 
 def _own_files_kept(work: Callable[[], dict[str, Any]], directory: RunDirectory) -> dict[str, Any]:
-    """Name a file of the run that was deleted between looking for it and reading it.
+    """Do the work, and report a file of the run that was deleted meanwhile.
 
     Raises:
-        BenchError: names the file and the remedy.
+        BenchError: a file of the run is missing.
     """
     try:
         return work()
@@ -88,7 +88,7 @@ def _own_files_kept(work: Callable[[], dict[str, Any]], directory: RunDirectory)
         if error.filename is None or not Path(error.filename).is_relative_to(directory.path):
             raise
         raise BenchError(
-            f"{error.filename} was deleted while this run trained: put it back, or delete "
+            f"{error.filename} was deleted while this run trained: put the file back, or delete "
             f"{directory.path} and give the same command again to start from the beginning"
         ) from error
 
@@ -133,7 +133,7 @@ def _train_locked(
 
 
 def _begin(training: Training) -> None:
-    """Take the run up where its checkpoint stands, or start it."""
+    """Resume the run from its checkpoint, or start it."""
     directory = training.directory
     ledger = training.keeper.ledger
     if training.resume():
@@ -150,16 +150,16 @@ def _begin(training: Training) -> None:
             say(f"note: {note}")
         directory.remove_results()
         ledger.begin()
-        # Of the first phase, also where a later one is taken up.
+        # The file shows the penalties of the first phase, also after later phases.
         write_text(directory.penalties, training.method.describe(), make_folder=False)
-    # Again, and remembered at once: it may have been damaged while the data were read.
+    # Written again just before the ledger reads it: it may have been damaged while the data were read.
     write_json(directory.config, to_plain(training.config), make_folder=False)
     ledger.add(directory.config)
     ledger.add(directory.penalties)
 
 
 def _keep_results(training: Training, summary: dict[str, Any]) -> None:
-    """Write what a finished run leaves, the summary last and only beside everything else."""
+    """Write weights and traces of a finished run, then its summary if no other file is damaged."""
     directory, ledger = training.directory, training.keeper.ledger
     write_tensors(directory.weights, training.network.state_dict(), make_folder=False)
     ledger.add(directory.weights)
@@ -168,7 +168,7 @@ def _keep_results(training: Training, summary: dict[str, Any]) -> None:
         write_atomically(directory.traces, lambda path: save_file(traces, path), make_folder=False)
         ledger.add(directory.traces)
     if training.keeper.best["epoch"] == 0:
-        # Weights of an earlier phase, among which the last one has chosen none.
+        # The file has weights of an earlier phase, and the last phase has chosen no best epoch.
         directory.best.unlink(missing_ok=True)
     ledger.refuse_damaged()
     ledger.sync()

@@ -1,4 +1,4 @@
-"""Reading archives of records that may come from anywhere: nothing in them is ever extracted."""
+"""Reading archives of records from untrusted sources, without extracting them by `tarfile`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bregbench.foundations.errors import BenchError
 from bregbench.runs.records import LARGEST_FILE
 from bregbench.storage.directory import RunDirectory
 
-#: bytes of the files of a record, far above those that exist, by name
+#: largest size in bytes of each file of a record, far above sizes that occur
 _LARGEST = {
     "config.json": 2**20,
     "summary.json": 2**22,
@@ -25,22 +25,22 @@ _LARGEST = {
 #: files that every record has
 NEEDED = ("config.json", "summary.json", "metrics.jsonl", "penalties.txt")
 _SNAPSHOTS = RunDirectory("").snapshots.name
-#: members of an archive, and bytes of what it unpacks to
+#: largest number of members of an archive, and of bytes that it unpacks to
 _MOST_MEMBERS, _MOST_BYTES = 50_000, 2**31
 
 
 def unpack(archive: Path, folder: Path) -> list[RunDirectory]:
-    """Copy the records of an archive, into folders whose names are our own.
+    """Copy the records of an archive into numbered folders.
 
-    Only regular files with the names of a record's files are read, each up to a size; where they lie is left
-    to the caller, because names in an archive may say anything.
+    Only regular files with the names of a record's files are read, each up to a largest size. Folder names of
+    the archive are not used, because they may point outside `folder`.
 
     Args:
-        archive: what `bregbench.runs.archive.pack` wrote, or what claims to be.
+        archive: a file that `bregbench.runs.archive.pack` wrote; its content is not trusted.
         folder: an empty folder.
 
     Raises:
-        BenchError: it cannot be read, or holds something else.
+        BenchError: the archive cannot be read, or holds other members than the files of records.
     """
     records: dict[PurePosixPath, RunDirectory] = {}
     seen: set[PurePosixPath] = set()
@@ -72,7 +72,7 @@ def unpack(archive: Path, folder: Path) -> list[RunDirectory]:
 
 def _members(stream: _Limited, archive: Path) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the regular files."""
-    # tarfile wants a file to read from, and asks a raw one for no more than that.
+    # The type stubs ask for a whole binary file; tarfile needs no more than this raw stream has.
     with tarfile.open(fileobj=stream, mode="r:") as packed:  # type: ignore[call-overload]
         for number, member in enumerate(packed, start=1):
             if number > _MOST_MEMBERS:
@@ -111,7 +111,7 @@ def _largest(name: PurePosixPath) -> int | None:
 
 
 def _place(name: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
-    """Where in the archive the record of a file lies, and what the file is in it."""
+    """The folder of a file's record in the archive, and the path of the file in its record."""
     parts = 2 if name.parent.name == _SNAPSHOTS else 1
     return PurePosixPath(*name.parts[:-parts]), PurePosixPath(*name.parts[-parts:])
 
@@ -121,9 +121,10 @@ def _shown(name: str) -> str:
 
 
 class _Limited(io.RawIOBase):
-    """A stream that ends with an error where more comes out of it than records can have.
+    """A stream that raises ValueError if more bytes are read than records can have.
 
-    A header may ask for any number of bytes at once, and half a megabyte may unpack to any size.
+    The header of a malicious archive may declare a member of any size, and a small file may unpack to any
+    size.
     """
 
     def __init__(self, stream: gzip.GzipFile) -> None:

@@ -1,4 +1,4 @@
-"""Where and on what the runs of tables work: nothing here changes what a run computes."""
+"""Folders, device and further overrides of the runs of tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Workplace:
         data_path: array archive, for data sets read from one; empty for none.
         device: auto, cpu or cuda.
         runs_dir: where runs work.
-        more: overrides of every run after these, such as the value that a search tries.
+        more: further overrides of every run, which come last, such as the value that a search tries.
     """
 
     results: Path = Path("results")
@@ -48,7 +48,7 @@ class Workplace:
         return Path(str(resources.files("bregbench.published")))
 
     def overrides(self) -> tuple[str, ...]:
-        """What every run is told, in the order in which the last one counts."""
+        """Overrides of every run; later ones replace earlier ones."""
         path = (f"data.path={self.data_path}",) if self.data_path else ()
         return (
             f"data.root={self.data_root}",

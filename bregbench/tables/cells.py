@@ -17,7 +17,7 @@ from bregbench.tables.verdicts import Better, Circumstances, Judgement, Verdict,
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what was published, what ours are, and the verdict."""
+    """One cell: the published number, our values, one per seed, and the verdict."""
 
     row: str
     column: str
@@ -30,8 +30,8 @@ class Cell:
 class FilledRow:
     """One row: its cells and the finished runs behind them, by seed.
 
-    Where points or parts of the row are runs of their own, `columns` has those runs by column, and
-    `runs` the ones of the first column that has any.
+    If points or parts of the row have their own runs, `columns` holds the runs of each column, and
+    `runs` those of the first column that has any.
     """
 
     label: str
@@ -49,7 +49,7 @@ def fill(
     published: dict[tuple[str, str], Published],
     place: Workplace,
 ) -> list[FilledRow]:
-    """Every row of the published table, in its order; of a table of ours, every row there is.
+    """Fill the rows of the published table in its order, or all rows of a table without published numbers.
 
     Rows without a published number follow where the table has extra columns to show in them.
 
@@ -95,7 +95,7 @@ def _fill_row(
     runs = {column: found.get(key, {}) for column, key in keys.items()}
     values = {column: _values(table, label, column, published, runs[column]) for column in columns}
     cells: dict[str, Cell] = {}
-    # Densities first: the verdict on an accuracy asks for those on its densities.
+    # Densities first: the verdict on an accuracy depends on the verdicts on its densities.
     for column in sorted(columns, key=lambda name: bool(_relatives(table, name, columns).beside)):
         printed = published[label, column]
         known = _circumstances(
@@ -120,10 +120,10 @@ def finished_runs(
 
 
 def metric_of(run: RunDirectory, metric: str, *, variant: str, selection: str) -> float | None:
-    """A metric of a finished run: of its final evaluation, else of the selected epoch.
+    """A metric of a finished run: of its final evaluation, else of the selected epoch, else None.
 
-    `metric@epoch` means the epoch of that number, counted from 1; 0 is the start of the run. Epochs
-    know the trained network only, not its other variants.
+    `metric@epoch` is the metric after that epoch, counted from 1; epoch 0 is the start of the run.
+    Epochs measure the trained network only, not its other variants.
     """
     summary = run.read_summary()
     metric, _, at = metric.partition("@")
@@ -161,7 +161,7 @@ def _values(
 
 @dataclass(frozen=True)
 class _Relatives:
-    """The columns of a row that the verdict on one of them depends on."""
+    """The columns of a row on which the verdict on another column depends, as in `Column`."""
 
     beside: list[str]
     against: list[str]
@@ -177,10 +177,10 @@ def _relatives(table: Table, column: str, columns: Collection[str]) -> _Relative
 
 
 def _at(other: str, column: str, columns: Collection[str]) -> list[str]:
-    """The cell of another column that belongs to a cell of this one.
+    """The columns of the metric `other` that belong to `column`.
 
-    For a point `metric@x` it is the other metric's point at the same x; where that was not published, it
-    is all its points.
+    For a point `metric@x` this is the point `other@x`, or all points of `other` if that one was not
+    published.
     """
     _, at, x = column.rpartition("@")
     if not at or other in columns:

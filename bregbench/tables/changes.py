@@ -1,4 +1,4 @@
-"""Configs of a table's runs, changed: begun with the run of another row, or shortened."""
+"""Changes to the configs of a table's runs: begin with the run of another row, or train fewer epochs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bregbench.storage.directory import RunDirectory
 
 
 def begin_with(config: Config, source: RunDirectory) -> Config:
-    """The config with a run for all phases that begin with one, known by its name from now on.
+    """The config whose phases with `begin=transfer` begin with the network of the run `source`.
 
     Raises:
-        BenchError: no phase begins with a run.
+        BenchError: no phase begins with another run.
     """
     phases = dict(config.phases)
     if not any(isinstance(phase.begin, Transfer) for phase in phases.values()):
         raise BenchError(
-            f"source={source.path.parts[-2]}: no phase begins with it; add phases=transfer"
+            f"source={source.path.parts[-2]}: no phase begins with another run: add phases=transfer"
         )
     for name, phase in phases.items():
         if isinstance(phase.begin, Transfer):
@@ -31,7 +31,7 @@ def begin_with(config: Config, source: RunDirectory) -> Config:
 
 
 def shorten(config: Config, epochs: int) -> Config:
-    """The config with at most so many epochs in every phase, and rewinding to epochs that exist."""
+    """The config with at most `epochs` epochs in every phase; phases rewind to epochs that exist."""
     if not config.phases:
         short = min(config.trainer.epochs, epochs)
         trainer = dataclasses.replace(config.trainer, epochs=short)

@@ -1,4 +1,4 @@
-"""Orderings that a paper reads off its table, judged on differences seed by seed."""
+"""Orderings that a paper states for its table, judged by paired differences of equal seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from bregbench.tables.verdicts import Judgement, Verdict, interval, mean_and_dev
 
 
 def judge_claim(claim: Claim, rows: list[FilledRow]) -> Judgement:
-    """Whether a row lies above others, or as high up to a margin.
+    """Judge whether a row lies above others, or equals them up to a margin.
 
-    With two common seeds or more the 95 % t-interval of the mean difference decides, with one the
-    difference itself. The claim passes where every difference does; the reason tells the one that is
-    nearest to failing, with the p-value of the exact sign-flip test where there are several seeds.
+    With two common seeds or more the 95 % t-interval of the mean difference decides, with one seed the
+    difference itself. The claim passes if all differences pass. The reason gives the difference that is
+    nearest to failing, with the p-value of the exact sign-flip test if there are several seeds.
 
     Args:
         claim: the claim.
@@ -56,7 +56,7 @@ def published_difference(claim: Claim, rows: list[FilledRow]) -> float | None:
 
 
 def _nearness(claim: Claim, differences: list[float]) -> float:
-    """The larger, the less a difference speaks for the claim."""
+    """How near differences are to failing the claim: a larger value is nearer."""
     mean = mean_and_deviation(differences)[0]
     return abs(mean) if claim.equal else -mean
 
@@ -74,7 +74,7 @@ def _fails(claim: Claim, low: float, high: float) -> bool:
 
 
 def _evidence(differences: list[float]) -> str:
-    """How many seeds, and what the sign-flip test says of them."""
+    """Number of seeds and p-value of the sign-flip test, as text."""
     count = len(differences)
     if count == 1:
         return "n=1"

@@ -16,19 +16,19 @@ class Row:
     """One row of a table.
 
     Attributes:
-        overrides: of the run, beyond those common to the table.
+        overrides: overrides of the run, after those common to the table.
         variant: which network of the final evaluation the row shows.
-        steered: columns whose published value a setting was chosen to hit; `*` in a name stands for
+        steered: columns whose value was tuned to the published one by a setting; `*` in a name stands for
             anything (`density/total@*`: the whole curve).
-        constructed: columns whose value could not be otherwise, whatever the training does (the density
-            of a dense network, what is there before the first step); likewise with `*`.
-        points: of a row over some x: the final metric behind a column `metric@x`, with `{x}` for x, such
-            as `resolution/bilinear_{x}`; empty where x is the epoch.
-        hours: rough cost of one run on one CPU core, for plans before there is a record.
+        constructed: columns whose value does not depend on training (the density of a dense network, metrics
+            before the first step); `*` as in `steered`.
+        points: for a curve over another x than epochs, the final metric behind a column `metric@x`, with
+            `{x}` for x, such as `resolution/bilinear_{x}`; empty if x is the epoch.
+        hours: rough hours of one run on one CPU core, for plans.
         not_run: why this row cannot be run; empty if it can.
-        missing: what its cells say while its runs are not there; that of its part or table if empty.
-        metrics: by column, what the row shows where it is not the column's metric (where rows are
-            layers, for instance); `*` stands for every column.
+        missing: text of the row's cells while its runs are missing; if empty, that of its part or table.
+        metrics: metrics by column where the row does not show the column's metric (rows that are layers,
+            for instance); `*` stands for every column.
         source: the row whose run of the same seed this one begins with (`phases=transfer`).
         weights: of tables in bundles: keep the run of seed 0 as a record, with its weights.
         tuning: sets of further overrides, of which validation images choose one; see `Tuning`.
@@ -54,13 +54,14 @@ class Column:
 
     Attributes:
         better: which direction is an improvement.
-        beside: the columns (densities) that must be matched for this one to be judged.
-        against: the columns that this one trades off with: it is better only where these hold.
+        beside: the columns (densities) that must be matched before this column is judged.
+        against: the columns that trade off with this column: BETTER requires that they hold.
         header: heading; the metric's name if empty.
-        unit: of a number that no paper has; otherwise the published one counts.
-        metric: what is shown; the column's name if empty.
-        extra: shown beside the published columns, in every row that can be run, without a verdict.
-        part: the part of the table whose runs it shows; by the words that it begins with if empty.
+        unit: unit of numbers that are not published; published numbers have their own unit.
+        metric: the metric that is shown; the column's name if empty.
+        extra: whether the column is shown without a verdict, in every row that can be run.
+        part: the part of the table whose runs the column shows; if empty, the longest part name that begins
+            the column's name.
     """
 
     better: Better = Better.neither
@@ -75,10 +76,10 @@ class Column:
 
 @dataclass
 class Part:
-    """What else is to be said of a part of a table.
+    """Further settings of a part of a table.
 
     Attributes:
-        rows: overrides of single rows in it, after those of the row.
+        rows: overrides in this part by row, after those of the row.
         shared: whether the rows' own overrides are left out, so that all of them show the same run.
         hours: rough cost of one run on one CPU core; the row's if None.
         cuda: whether its runs are too long for a CPU.
@@ -118,16 +119,16 @@ class Tuning:
 
 @dataclass
 class Claim:
-    """What a paper says of a column: that one row lies above others, or that rows are equal.
+    """A paper's claim on a column: one row lies above others, or rows are equal.
 
     Attributes:
         text: the claim in a few words.
-        column: of the table.
+        column: name of the column.
         above: the row with the larger number.
-        below: the rows with smaller ones.
-        other: the column of the rows below where it is another one (a later epoch, for instance).
-        margin: in the unit of the column: how far the row may lie below the others and the claim still
-            holds ("loses at most half a point"); of equal rows, how far they may lie apart.
+        below: the rows with smaller numbers.
+        other: the column of the rows `below`, if it differs from `column` (a later epoch, for instance).
+        margin: how far `above` may lie below the other rows ("loses at most half a point"), or equal rows
+            may lie apart, in the unit of the column.
         equal: whether the claim is that the rows are equal up to the margin.
     """
 
@@ -146,9 +147,9 @@ class Layout:
 
     Attributes:
         curves: whether columns are points `metric@x` of curves, with x down the page.
-        panels: of curves: how the labels of the rows in a grid begin.
-        x: of curves: what x is.
-        points: whether headings of metrics hold for their points `metric@epoch`, too.
+        panels: for curves, one grid for each prefix of row labels.
+        x: for curves, the name of x.
+        points: whether the heading of a metric also names its points `metric@epoch`.
     """
 
     curves: bool = False
@@ -158,5 +159,5 @@ class Layout:
 
 
 def named(column: str, patterns: Collection[str]) -> bool:
-    """Whether one of the patterns means a column; `*` stands for anything, brackets for themselves."""
+    """Whether a column matches a pattern; `*` stands for any characters, brackets for themselves."""
     return any(fnmatch.fnmatchcase(column, p.replace("[", "[[]")) for p in patterns)

@@ -1,4 +1,4 @@
-"""How the cells of a table are laid out on a page: rows and columns as they are, or curves."""
+"""Layout of the cells of a table on a page, as rows and columns or as curves."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Grid:
     """Cells in lines and columns.
 
     Attributes:
-        title: above it; empty where there is one grid only.
-        corner: what the lines are.
-        heads: of the columns.
-        lines: label and cells, None where there is no cell.
+        title: text above the grid; empty for a single grid.
+        corner: heading of the labels.
+        heads: headings of the columns.
+        lines: label and cells of each line; None stands for no cell.
     """
 
     title: str
@@ -26,7 +26,7 @@ class Grid:
 
 
 def grids_of(table: Table, rows: list[FilledRow]) -> list[Grid]:
-    """One grid; of a figure with curves through points `metric@x` one a panel, with x down the page."""
+    """One grid for a table; for curves of points `metric@x`, one grid per panel and one line per x."""
     if table.layout().curves:
         return [_curves(table, title, inside) for title, inside in _panels(table, rows)]
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))

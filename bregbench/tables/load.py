@@ -24,7 +24,7 @@ def known_files() -> dict[str, Traversable]:
 
 
 def read_file(name: str) -> dict[str, Any]:
-    """What the file of a table or figure says.
+    """The content of the file of a table or figure.
 
     A file with `base: <name>` says what that one says, but for the keys that it has itself.
 
@@ -48,12 +48,12 @@ def build(schema: type[Table], name: str, read: dict[str, Any]) -> Table:
     """The table or figure that a file describes.
 
     Args:
-        schema: the dataclass of it.
-        name: of the file, for messages.
-        read: what the file says.
+        schema: dataclass of the table or figure.
+        name: name of the file, for messages.
+        read: content of the file.
 
     Raises:
-        BenchError: the file does not fit the dataclass, or names something that is not there.
+        BenchError: the content does not fit the dataclass, or `Table.check` refuses it.
     """
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(read))

@@ -1,7 +1,7 @@
-"""Rows that ask for `trainer.precision=auto`: runs of either precision fill their cells.
+"""Rows with `trainer.precision=auto`, whose cells may be filled by runs in bf16 or fp32.
 
-Which run counts does not depend on the machine that renders: that in bf16 where there is one, else that in
-fp32. What is missing is trained in the precision of the machine that trains it.
+A run in bf16 takes precedence over a run in fp32, whatever machine renders the table. Missing runs are
+trained in the precision of the machine that trains them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bregbench.storage.directory import RunDirectory
 from bregbench.tables.spec import Table, begin_with
 
 _KEY = "trainer.precision"
-#: in the order in which they count
+#: precisions in the order of precedence
 PRECISIONS = (Precision.bf16, Precision.fp32)
 
 
@@ -31,7 +31,7 @@ def asks_auto(table: Table, row: str, place: Workplace, *, part: str = "") -> bo
 def candidates(
     table: Table, row: str, seed: int, place: Workplace, *, part: str = ""
 ) -> Iterator[tuple[Config, Config | None]]:
-    """The runs that may stand behind a row and a seed, each with the run that it begins with, if any.
+    """Configs whose runs may fill the cells of a row and a seed, each with the config of its source, if any.
 
     The first finished one counts. There are none where the row is still to be tuned.
     """
@@ -63,13 +63,13 @@ def finished(
 def to_train(
     table: Table, row: str, seed: int, place: Workplace, *, part: str = ""
 ) -> tuple[Config, RunDirectory | None]:
-    """The run that fills the cells of a row and a seed here, and the run that it begins with, if any.
+    """The config to train on this machine for a row and a seed, and the run that it begins with, if any.
 
-    It begins with a finished run where there is one, of whatever precision.
+    A finished source is preferred to an unfinished one, whatever its precision.
     """
     given = list(candidates(table, row, seed, place, part=part))
     own = given[0][0].trainer.own_precision()
-    # Of rows that begin with another one, either precision may be that of this row or of the other one.
+    # If the row has a source, there is one candidate for each pair of precisions of row and source.
     mine = [found for found in given if found[0].trainer.precision is own] or given
     begun = [
         (config, source, source and find_complete(source, place.records)) for config, source in mine
@@ -84,6 +84,6 @@ def to_train(
 
 
 def precisions_of(runs: list[RunDirectory]) -> str:
-    """The precisions of runs, for people."""
+    """The precisions of runs, for remarks."""
     names = {run.read_config()["trainer"].get("precision", Precision.fp32.name) for run in runs}
     return " and ".join(sorted(names))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bregbench.foundations.errors import BenchError
 
-#: what a stored metric (a fraction, a count, seconds, bytes) is multiplied by to be in a unit
+#: factors that convert a stored metric (a fraction, a count, seconds, bytes) to a unit
 UNITS = {
     "%": 100.0,
     "1": 1.0,
@@ -32,8 +32,8 @@ class Published:
     Attributes:
         value: in the paper's unit.
         unit: a key of `UNITS`.
-        margin: how far ours may be away, in the same unit; fixed before the first run.
-        source: where it is printed.
+        margin: largest accepted distance of our number, in `unit`; fixed before the first run.
+        source: table or page of the paper; `excluded:` and a reason for a doubtful number.
     """
 
     value: float
@@ -43,7 +43,7 @@ class Published:
 
     @classmethod
     def nothing(cls, unit: str) -> Published:
-        """For a cell that no paper has a number for."""
+        """The placeholder of a cell without a published number."""
         return cls(math.nan, unit, math.nan, "")
 
     @property

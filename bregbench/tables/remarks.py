@@ -1,4 +1,4 @@
-"""What stands below a table: remarks, reasons of verdicts, and the runs with their commands."""
+"""Lines below a table: remarks, reasons of verdicts, and the runs with their commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bregbench.tables.verdicts import Verdict, side
 
 
 def remarks_of(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[str]:
-    """What stands below a table: its remarks, why cells have their verdicts, and where runs come from.
+    """Lines below a table: its remarks, reasons of verdicts, and seeds, device and command of its runs.
 
     Args:
         table: what the rows and columns are.
@@ -43,7 +43,7 @@ def remarks_of(table: Table, rows: list[FilledRow], *, verdicts: bool) -> list[s
 
 
 def _moved(table: Table, rows: list[FilledRow]) -> list[str]:
-    """One line for each row whose columns have moved along a trade-off: that is one fact, not several."""
+    """One line for each row with columns above and below published numbers that trade off with each other."""
     lines: list[str] = []
     for row in rows:
         traded = {
@@ -84,7 +84,7 @@ def _reasons(table: Table, rows: list[FilledRow]) -> list[str]:
 
 
 def _precisions(table: Table, row: FilledRow, columns: list[str]) -> str:
-    """What the runs were computed in, of rows that leave that to the machine."""
+    """The precisions of the runs of a row with `trainer.precision=auto`; empty for other rows."""
     runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
     part = table.part(columns[0])
     auto = any(
@@ -122,7 +122,7 @@ def _named(cells: list[Cell], rows: list[FilledRow]) -> str:
 
 
 def source_of(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any]:
-    """Where the numbers of some of a row's cells come from, joined over their runs."""
+    """Selection, epochs, seeds, device, commit, record and command of the runs behind cells of a row."""
     runs = {run.path: run for column in columns for run in row.runs_of(column).values()}
     label = table.row_of(row.label, columns[0]) if len(columns) == 1 else row.label
     (part,) = {table.part(column) for column in columns}
@@ -145,7 +145,7 @@ def source_of(table: Table, row: FilledRow, columns: list[str]) -> dict[str, Any
 
 
 def command(table: Table, row: str, part: str = "") -> str:
-    """What regenerates a row, or one part of it."""
+    """The command that regenerates a row, or one part of a row."""
     selected = table.command or f"table={table.name}"
     quoted = [shlex.quote(f'rows=["{row}"]')]
     if part in table.details:

@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX and a long CSV; all three say what is ours and what is published."""
+"""Tables as Markdown, LaTeX and CSV, with our numbers and the published ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_table(table: Table, rows: list[FilledRow], folder: Path, *, verdicts: 
 
 
 def to_markdown(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
-    """A table with ours, the published number in brackets and the verdict, and the commands below."""
+    """A table with our numbers, the published ones in brackets and verdicts, and remarks below."""
     numbers = "Ours" if table.ours else "Ours (published)"
     lines = [f"# {table.title}", "", f"{numbers}, epoch: {table.selection}."]
     if not verdicts:
@@ -80,7 +80,7 @@ def _claims(table: Table, rows: list[FilledRow]) -> list[str]:
 
 
 def to_latex(table: Table, rows: list[FilledRow]) -> str:
-    """A `tabular` a grid with booktabs rules: ours with deviation, the published number in brackets."""
+    """One `tabular` per grid with booktabs rules: our mean ± deviation, the published number in brackets."""
     lines = [f"% {table.title}; {'ours' if table.ours else 'ours (published)'}"]
     for grid in grids_of(table, rows):
         head = " & ".join(_escape(name) for name in grid.heads)
@@ -95,7 +95,7 @@ def to_latex(table: Table, rows: list[FilledRow]) -> str:
 
 
 def to_csv(table: Table, rows: list[FilledRow], *, verdicts: bool) -> str:
-    """One line per cell, with where its numbers come from."""
+    """One line per cell, with the source of its numbers."""
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -135,7 +135,7 @@ def claims_to_csv(table: Table, rows: list[FilledRow]) -> str:
 
 
 def replace_section(text: str, name: str, body: str) -> str:
-    """A document with the part between its markers for a table replaced; unchanged without markers."""
+    """A document with a new text between the markers of a section; unchanged without markers."""
     begin, end = f"<!-- {name} -->", f"<!-- end {name} -->"
     if begin not in text or end not in text:
         return text
@@ -152,7 +152,7 @@ def _ours(cell: Cell) -> str:
 
 
 def _digits(cell: Cell, mean: float) -> int:
-    """As many decimals as the paper prints, and one at least; where nothing is printed, what is legible."""
+    """Decimals: as many as the paper prints, at least one; without a published number, two at most."""
     if cell.published.given:
         return max(1, len(f"{cell.published.value:.10g}".partition(".")[2]))
     counts = cell.published.unit == "1" and all(value.is_integer() for value in cell.values)

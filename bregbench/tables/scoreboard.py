@@ -1,4 +1,4 @@
-"""How the published numbers of each paper have fared, counted from the rendered tables."""
+"""Counts of verdicts on the published numbers of each paper, from the rendered tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Score:
     Attributes:
         cells: published numbers by verdict.
         claims: orderings that the paper states, by verdict.
-        seeds: judged numbers by how many seeds are behind them.
+        seeds: published numbers with runs, by the number of seeds.
     """
 
     cells: Counter[str] = field(default_factory=Counter)
@@ -49,10 +49,10 @@ class Score:
 def scores(results_dir: Path) -> dict[str, Score]:
     """The score of every table and figure that has published numbers, by its name.
 
-    What has not been rendered yet counts as not run.
+    The numbers of a table that is not rendered yet count as not run.
 
     Args:
-        results_dir: with `published/<name>.csv`, and for what has been rendered `<name>/<name>.csv`.
+        results_dir: folder with `published/<name>.csv` and, for rendered tables, `<name>/<name>.csv`.
     """
     return {
         path.stem: _score(results_dir / path.stem, path)

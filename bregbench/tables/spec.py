@@ -36,19 +36,19 @@ class Table(TableChecks):
 
     Attributes:
         name: `<paper>_table<N>` or `<paper>_figure<N>`.
-        experiment: experiment name of its runs; the name if empty. Tables that share runs share it.
+        experiment: experiment name of the runs, equal for tables that share runs; `name` if empty.
         title: heading.
         selection: which epoch the columns show.
         seeds: the seeds of every row.
         common: overrides of every row.
-        parts: where a row consists of several runs, the overrides of each by the words that its columns
-            begin with, such as a data set.
-        details: of parts of which there is more to say, by the same words.
-        columns: by metric; `metric` also describes all its points `metric@x`; `best metric` is that
-            of the best validation epoch, whatever the table's selection.
-        rows: by the label of the published table. Where every point of a curve is a run of its own, the
-            row `label@x` is the one behind `metric@x` of the published row `label`.
-        claims: orderings that the paper reads off the table, judged by themselves.
+        parts: if a row consists of several runs, the overrides of each by a name, such as a data set, with
+            which the names of its columns begin.
+        details: further settings of parts, by name.
+        columns: columns by metric; `metric` also describes all its points `metric@x`; `best metric` is the
+            metric of the best validation epoch, whatever `selection` is.
+        rows: rows by the label of the published table. If every point of a curve has its own run, the row
+            `label@x` fills `metric@x` of the published row `label`.
+        claims: orderings that the paper states for the table, which have their own verdicts.
         remarks: what a reader must know, one line each.
         command: arguments of bregbench reproduce that select the table; `table=<name>` if empty.
         cuda: whether its runs are too long for a CPU.
@@ -82,11 +82,11 @@ class Table(TableChecks):
     shortened: int | None = None
 
     def layout(self) -> Layout:
-        """How its cells lie on a page."""
+        """How the cells lie on a page."""
         return Layout()
 
     def header(self, name: str) -> str:
-        """What a column is called; a point of a curve with its place."""
+        """The heading of a column; for a point `metric@x`, the heading of the metric and x."""
         known = self.columns.get(name)
         if known is not None:
             return known.header or name
@@ -95,28 +95,28 @@ class Table(TableChecks):
         return f"{(above.header if above is not None else '') or base}{at}{place}"
 
     def row_of(self, label: str, column: str) -> str:
-        """The row whose run is behind a cell: that of the label, or of its point `label@x`."""
+        """The row whose run fills a cell: `label@x` for a column `metric@x` if there is one, else `label`."""
         at = column.rpartition("@")[2]
         return point if (point := f"{label}@{at}") in self.rows else label
 
     def part(self, column: str) -> str:
-        """Which of the row's runs a column is about; empty where a row is one run."""
+        """The part whose runs a column shows; empty where a row is one run."""
         known = self.column(column)
         if known is not None and known.part:
             return known.part
         return max((p for p in self.parts if column.startswith(f"{p} ")), key=len, default="")
 
     def used_parts(self) -> list[str]:
-        """The parts in their order, and an empty name where columns show a row's one run."""
+        """The parts in their order, and an empty name if there are columns without a part."""
         whole = not self.parts or any(not self.part(column) for column in self.columns)
         return [*self.parts, *([""] if whole else [])]
 
     def detail(self, part: str) -> Part:
-        """What else is known of a part."""
+        """Further settings of a part."""
         return self.details.get(part) or Part()
 
     def not_run(self, row: str, part: str) -> str:
-        """Why the runs of a row in a part cannot be made; empty if they can."""
+        """Why the runs of a row in a part cannot be trained; empty if they can."""
         return self.rows[row].not_run or self.detail(part).not_run
 
     def wants_cuda(self, part: str) -> bool:
@@ -124,7 +124,7 @@ class Table(TableChecks):
         return self.cuda or self.detail(part).cuda
 
     def metric(self, label: str, column: str) -> str:
-        """What a cell shows: a metric, or the one that stands for a point of a row over some x."""
+        """The metric that a cell shows; for a point `metric@x`, the metric that `Row.points` names."""
         row = self.row_of(label, column)
         others = self.rows[row].metrics if row in self.rows else {}
         shown = others.get(column) or others.get("*") or self._shown(column)
@@ -135,7 +135,7 @@ class Table(TableChecks):
         return points.format(x=at) if points else f"{metric}@{at}"
 
     def selection_of(self, column: str) -> Selection:
-        """Which epoch a column shows: a word `best` before the metric asks for the best one."""
+        """The epoch that a column shows: the best one if its metric begins with the word `best`."""
         best = Selection.best in self._shown(column).split()[:-1]
         return Selection.best if best else self.selection
 

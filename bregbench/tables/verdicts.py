@@ -1,9 +1,9 @@
 """Verdicts: whether our numbers reproduce a published one.
 
 With two seeds or more the two-sided 95 % t-interval of the mean decides, with one seed the value itself.
-A number that was steered to the published one (a density by choice of lam) can be matched, but never
-passes; an accuracy is judged only beside densities that are matched; a number is better only where
-those that it trades off with hold; and a number that could not be otherwise is no evidence.
+A number that was tuned to the published one (a density by the choice of lam) can be MATCHED, but never PASS.
+An accuracy is judged only if its densities are matched. A number is BETTER only if the numbers that trade off
+with it hold. A number that does not depend on training is no evidence: it is BY CONSTRUCTION at most.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from bregbench.tables.published import Published
 #: relative distance within which a steered density counts as matched
 MATCH = 0.10
 _ROUNDING = 1e-9
-#: pairs from which on a sign-flip test can reject at 5 %: 2 / 2^6 < 0.05 < 2 / 2^5
+#: smallest number of pairs for which a sign-flip test can reject at 5 %: 2 / 2^6 < 0.05 < 2 / 2^5
 LEAST_PAIRS = 6
-#: pairs up to which all choices of signs are gone through
+#: largest number of pairs for which all choices of signs are enumerated
 _MOST_PAIRS = 20
 
 
 class Verdict(StrEnum):
-    """What can be said of a cell."""
+    """The verdicts on a cell."""
 
     PASS = "PASS"
     BETTER = "BETTER"
@@ -50,8 +50,8 @@ class Judgement:
     """A verdict and why.
 
     Attributes:
-        verdict: what can be said.
-        reason: why, in a few words; empty where the verdict says it all.
+        verdict: the verdict.
+        reason: why, in a few words; empty if the verdict needs no reason.
         wide: whether the reason is an interval that reaches into the margin and beyond it.
     """
 
@@ -85,10 +85,10 @@ class Circumstances:
 
     Attributes:
         better: which direction is an improvement.
-        steered: whether a setting was chosen so as to hit this number.
-        constructed: whether the number could not be otherwise, whatever the training does.
-        unmatched: headers of the columns beside this one (densities) that are not matched.
-        lost: headers of the columns that this one trades off with and that do not hold.
+        steered: whether a setting was tuned to reach this number.
+        constructed: whether the number does not depend on training.
+        unmatched: headers of the columns in `Column.beside` (densities) that are not matched.
+        lost: headers of the columns in `Column.against` that do not hold.
         missing: why there are no values.
     """
 
@@ -134,7 +134,7 @@ def judge(values: list[float], published: Published, known: Circumstances) -> Ju
 
 
 def _compare(values: list[float], published: Published, better: Better) -> Judgement:
-    """Where the interval lies with respect to the margin, whatever else is known."""
+    """The verdict from interval and margin alone."""
     low, high = interval(values)
     bottom, top = _bounds(published)
     if bottom <= low and high <= top:
@@ -151,9 +151,9 @@ def holds(values: list[float], published: Published, better: Better) -> bool:
     """Whether ours is no worse than the published number by more than its margin.
 
     Args:
-        values: ours, one per seed; without any, nothing holds.
-        published: the printed number; without one, there is nothing to lose.
-        better: which direction is an improvement; with neither, no deviation beyond the margin holds.
+        values: ours, one per seed; without values the result is False.
+        published: the printed number; without one the result is True.
+        better: which direction is an improvement; `neither` allows no deviation beyond the margin.
     """
     if not published.given:
         return True
@@ -165,7 +165,7 @@ def holds(values: list[float], published: Published, better: Better) -> bool:
 
 
 def side(values: list[float], published: Published) -> int:
-    """1 where ours lies wholly above the margin, -1 wholly below it, 0 elsewhere."""
+    """1 if the interval of our mean lies above the margin, -1 if it lies below, 0 otherwise."""
     if not values or not published.given:
         return 0
     low, high = interval(values)

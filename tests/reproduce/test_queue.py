@@ -41,7 +41,7 @@ def test_a_killed_process_takes_its_job_along_and_no_other(monkeypatch, tmp_path
     jobs = [FakeJob(queue_jobs.FakeConfig(name, str(tmp_path))) for name in names]
     failed = queue.work(jobs, workers=2, deadline=None)  # pyright: ignore[reportArgumentType]
     assert [job.config.experiment_name for job, _ in failed] == ["killed"]
-    assert failed[0][1].startswith("its process was killed, mostly for want of memory")
+    assert failed[0][1].startswith("its process was killed, most likely because memory ran out")
     assert {path.name for path in tmp_path.iterdir()} == {"slow", "after", "last"}
 
 

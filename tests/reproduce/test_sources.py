@@ -100,5 +100,5 @@ def test_a_source_is_a_row_without_one(table):
 
 def test_a_source_needs_a_phase_that_begins_with_it(table, local):
     table.rows["Target"].overrides = ["method=sgd", "trainer.epochs=1"]
-    with pytest.raises(BenchError, match="no phase begins with it; add phases=transfer"):
+    with pytest.raises(BenchError, match="no phase begins with another run: add phases=transfer"):
         table.config("Target", 0, local_place(*local))

@@ -173,7 +173,7 @@ CHANGES = {
         lambda s: s["final"]["trained"]["last"].update({"test/accuracy": 1e999}),
         "damaged|not finite",
     ),
-    "no best": ("summary.json", lambda s: s.pop("best"), "lacks what it must have"),
+    "no best": ("summary.json", lambda s: s.pop("best"), "lacks a required value"),
 }
 
 
