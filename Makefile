@@ -38,7 +38,7 @@ space     := $(subst ,, )
 
 .DEFAULT_GOAL := help
 .PHONY: help help-reproduce setup demo test test-fast pages lint format smoke reproduce-table1 reproduce-table2 \
-        reproduce-table3 results-next results-status benchmark faults site docs screenshots picture lint-js \
+        reproduce-table3 results-next results-status benchmark faults site docs screenshots picture \
         doctor clean $(REPRODUCE) $(RENDER)
 
 help: ## List the targets
@@ -67,7 +67,7 @@ test: $(STAMP) ## Run the test suite
 test-fast: $(STAMP) ## Run the tests that take less than a few seconds
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
-pages: $(STAMP) ## Write the lists of options in docs/own.md and docs/options.md
+pages: $(STAMP) ## Write the options into docs/own.md and options.md
 	$(BIN)/python -m bregbench.cli.pages
 
 lint: $(STAMP) ## Check style and types
@@ -119,15 +119,12 @@ $(VENV)/.docs: $(STAMP)
 	$(PINNED) $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-screenshots: $(STAMP) # Photograph the browser's views for docs (needs Chromium)
+screenshots: $(STAMP) ## Photograph the browser for docs (needs Chromium)
 	SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/site -k screenshots
 
-picture: $(STAMP) # Draw the picture of README.md from records
+picture: $(STAMP) ## Draw the picture of README.md from records
 	$(BIN)/python -m bregbench.cli.plot y=density/total,validation/accuracy log=density/total output=docs/pictures/linbreg.png \
 	  runs=$(subst $(space),$(comma),$(addprefix results/records/bregman_figure2/mnist-mlp-,$(PICTURED)))
-
-lint-js: # Check the types of the browser's scripts (needs npm)
-	npx --yes -p typescript@5.9.3 tsc -p bregbench/site/assets/jsconfig.json
 
 doctor: $(STAMP) ## Show versions, devices and data found
 	$(BIN)/bregbench doctor data_root=$(DATA)

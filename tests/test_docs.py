@@ -58,7 +58,7 @@ def test_every_section_of_the_results_is_in_their_contents():
 
 def test_every_page_is_in_the_contents():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^[\w/]+$", index, re.MULTILINE))
+    listed = set(re.findall(r"^[\w/-]+$", index, re.MULTILINE))
     pages = {str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md")}
     assert {page for page in pages if not page.startswith("api/")} - {"index"} <= listed
     assert listed <= pages
