@@ -256,7 +256,7 @@ def test_names_that_are_no_utf8_are_one_line(folder: Path) -> None:
 def test_what_is_no_file_is_refused(folder: Path) -> None:
     odd = folder / "images" / "train" / "a" / "2.png"
     odd.symlink_to("nowhere")
-    with pytest.raises(BenchError, match=r"2\.png is called as an image and is no file"):
+    with pytest.raises(BenchError, match=r"2\.png has the name of an image and is no file"):
         ImageFolder(root=str(folder)).fingerprint()
     odd.unlink()
     odd.mkdir()

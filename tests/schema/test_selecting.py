@@ -81,7 +81,7 @@ def test_resume_is_exact(make_config, train_killed):
     ("overrides", "says"),
     [
         (["task=denoise", "model=mlp_autoencoder"], "task=denoise has none"),
-        (["data.validation=0"], r"data\.validation=0"),
+        (["data.validation=0"], r"data\.validation="),
     ],
 )
 def test_selection_without_anything_to_attack_is_refused(make_config, overrides, says):
