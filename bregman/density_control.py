@@ -23,6 +23,9 @@ from bregman.optimizer import PenalisedOptimizer, group_penalty, state_dtype
 from bregman.ramps import Ramp
 from bregman.validation import check_choice, check_count, check_density, check_positive
 
+#: a density this close (relatively) to the target counts as reached
+TOLERANCE = 0.1
+
 
 def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[float, int]:
     """The threshold above which a given share of all weights lies.
@@ -44,7 +47,7 @@ def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[floa
     """
     check_density(density)
     total = scores.numel() if sizes is None else int(sizes.sum())
-    budget = max(1, min(total, math.floor(density * total + 0.5)))
+    budget = min(total, max(1, math.floor(density * total + 0.5)))
     if budget == total:
         return 0.0, budget
     if sizes is None:
@@ -77,7 +80,7 @@ class QuantileControl:
         keep_values: Move the duals with lam, so that weights that stay keep their values.
 
     Raises:
-        ValueError: The optimiser has no duals, or has another penalty than the three.
+        ValueError: The optimiser has no duals, no penalised group, or another penalty than the three.
     """
 
     def __init__(
@@ -91,12 +94,13 @@ class QuantileControl:
         if not isinstance(optimizer, DualOptimizer):
             raise ValueError(f"a quantile needs duals, and {type(optimizer).__name__} has none")
         check_count("interval", interval)
+        require_penalised(optimizer)
         self._optimizer = optimizer
         self.ramp = ramp
         self._interval = interval
         self._keep_values = keep_values
         self._taken = 0
-        for group in _penalised(optimizer):
+        for group in penalised(optimizer):
             check_choice("penalty under a quantile", group["penalty"], ("l1", "l12", "nonnegative"))
 
     @property
@@ -124,7 +128,7 @@ class QuantileControl:
             self.ramp.density(self._taken),
         )
         kept = [param.clone() for param, _ in self._members()] if self._keep_values else []
-        changes = [self._set(group, lam) for group in _penalised(self._optimizer)]
+        changes = [self._set(group, lam) for group in penalised(self._optimizer)]
         self._optimizer.recover()
         if self._keep_values:
             self._shift(kept, changes)
@@ -148,7 +152,7 @@ class QuantileControl:
         self.ramp = replace(self.ramp, start=state["start"])
 
     def _members(self) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-        for group in _penalised(self._optimizer):
+        for group in penalised(self._optimizer):
             for param in group["params"]:
                 if self._optimizer.state.get(param):
                     yield param, group
@@ -166,12 +170,18 @@ class QuantileControl:
                 weight = math.sqrt(size) if group["group_weight"] == "sqrt" else 1.0
                 scores = torch.linalg.vector_norm(dual, dim=dims)
             # Double precision, so that lam times lam_scale rounds back to the entry that gave lam.
-            yield scores.flatten().double() / (weight * group["lam_scale"]), size
+            yield scores.flatten().double() / (weight * group.get("lam_scale", 1.0)), size
 
     def _set(self, group: dict[str, Any], threshold: float) -> float:
-        """Set the group's lam so that its threshold is `threshold * lam_scale`; return its change."""
+        """Set the group's lam so that its threshold is `threshold * lam_scale`; return its change.
+
+        Before the first step with a learning rate above 0 a growing threshold is 0 under every lam, which
+        then stays.
+        """
         multiple = 1.0 if group["threshold"] == "constant" else group["elapsed"]
-        lam = threshold * group["lam_scale"] / multiple
+        if multiple == 0:
+            return 0.0
+        lam = threshold * group.get("lam_scale", 1.0) / multiple
         change = (lam - group["lam"]) * multiple
         group["lam"] = lam
         return change
@@ -179,7 +189,7 @@ class QuantileControl:
     def _shift(self, kept: list[Tensor], changes: list[float]) -> None:
         change_of = {
             id(group): change
-            for group, change in zip(_penalised(self._optimizer), changes, strict=True)
+            for group, change in zip(penalised(self._optimizer), changes, strict=True)
         }
         for (param, group), old in zip(self._members(), kept, strict=True):
             old = old.to(state_dtype(param))
@@ -202,7 +212,7 @@ class GapControl:
         damping: Factor of the gain at every change of sign but the first, > 0.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or no group of the optimiser has a penalty.
     """
 
     def __init__(
@@ -217,6 +227,7 @@ class GapControl:
         check_count("interval", interval)
         check_positive("gain", gain)
         check_positive("damping", damping)
+        require_penalised(optimizer)
         self._optimizer = optimizer
         self.ramp = ramp
         self._interval = interval
@@ -238,7 +249,7 @@ class GapControl:
             return
         gap = (1 - self.ramp.density(self._taken)) - (1 - self.density())
         factor = self.factor(gap)
-        for group in _penalised(self._optimizer):
+        for group in penalised(self._optimizer):
             group["lam"] *= factor
 
     def factor(self, gap: float) -> float:
@@ -272,7 +283,7 @@ class GapControl:
 @torch.no_grad()
 def nonzero_share(optimizer: PenalisedOptimizer) -> float:
     """Share of non-zero entries among the weights whose penalty has a `lam_scale` above 0."""
-    weights = [param for group in _penalised(optimizer) for param in group["params"]]
+    weights = [param for group in penalised(optimizer) for param in group["params"]]
     if not weights:
         return 0.0
     nonzero = torch.stack([torch.count_nonzero(weight) for weight in weights]).sum()
@@ -281,15 +292,32 @@ def nonzero_share(optimizer: PenalisedOptimizer) -> float:
 
 def missed(density: float, target: float) -> str | None:
     """A sentence where a density is not within 10 % of the target, else None."""
-    if abs(density / target - 1) <= 0.1:
+    if abs(density / target - 1) <= TOLERANCE:
         return None
-    return f"target density not reached: {density:.4f} instead of {target:.4f} (train longer)"
+    return (
+        f"target density not reached: {density:.4f} instead of {target:.4f} "
+        "(train longer, or start from another lam)"
+    )
 
 
-def _penalised(optimizer: PenalisedOptimizer) -> list[dict[str, Any]]:
+def penalised(optimizer: PenalisedOptimizer) -> list[dict[str, Any]]:
+    """The groups with a penalty whose `lam_scale` (1 where there is none) is above 0."""
     # Looked up each time: loading an optimiser's state replaces its groups.
     return [
         group
         for group in optimizer.param_groups
         if group["penalty"] != "none" and group.get("lam_scale", 1.0) > 0
     ]
+
+
+def require_penalised(optimizer: PenalisedOptimizer) -> None:
+    """Refuse an optimiser on which no lam acts.
+
+    Raises:
+        ValueError: No group has a penalty with a `lam_scale` above 0.
+    """
+    if not penalised(optimizer):
+        raise ValueError(
+            f"no group of this {type(optimizer).__name__} has a penalty, so no lam changes its density: "
+            "give groups one, for instance by penalize(model, lam=1e-3)"
+        )

@@ -6,13 +6,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch.optim import Optimizer
-
+from bregman.density_control import missed, nonzero_share, penalised, require_penalised
+from bregman.optimizer import PenalisedOptimizer
 from bregman.ramps import Ramp
-
-#: a density this close (relatively) to the target counts as reached
-TOLERANCE = 0.1
 
 
 class DensityTarget:
@@ -25,23 +21,28 @@ class DensityTarget:
     with the method and during training.
 
     Args:
-        optimizer: An optimiser whose groups hold `penalty` and `lam`.
+        optimizer: An optimiser whose groups hold `penalty` and `lam`. Groups with `lam_scale` 0 do not
+            count.
         target: Wanted density of the penalised weights, in (0, 1).
         steps: Number of steps of the whole training.
         interval: Steps between two adjustments; each costs one host synchronisation.
         ramp: Another course of the wanted density, which ends at the target; its `start` is replaced
             by the initial density.
+
+    Raises:
+        ValueError: No group of the optimiser has a penalty.
     """
 
     def __init__(
         self,
-        optimizer: Optimizer,
+        optimizer: PenalisedOptimizer,
         *,
         target: float,
         steps: int,
         interval: int,
         ramp: Ramp | None = None,
     ) -> None:
+        require_penalised(optimizer)
         self._ramp = ramp
         self._optimizer = optimizer
         self._target = target
@@ -52,16 +53,9 @@ class DensityTarget:
         self._last_gap = 0.0
         self._initial = self.density()
 
-    @property
-    def _groups(self) -> list[dict[str, Any]]:
-        # Looked up each time: loading an optimiser's state replaces its groups.
-        return [group for group in self._optimizer.param_groups if group["penalty"] != "none"]
-
     def density(self) -> float:
         """Share of non-zero entries among the penalised weights."""
-        weights = [p for group in self._groups for p in group["params"]]
-        nonzero = torch.stack([torch.count_nonzero(p) for p in weights]).sum()
-        return int(nonzero) / max(sum(p.numel() for p in weights), 1)
+        return nonzero_share(self._optimizer)
 
     @property
     def due(self) -> bool:
@@ -81,18 +75,12 @@ class DensityTarget:
             self._gain = min(1.2 * self._gain, 1.0)
         self._last_gap = gap
         change = math.exp(max(-0.5, min(0.5, self._gain * gap)))
-        for group in self._groups:
+        for group in penalised(self._optimizer):
             group["lam"] *= change
 
     def note(self) -> str | None:
         """A sentence where the density is not within 10 % of the target, else None."""
-        density = self.density()
-        if abs(density / self._target - 1) <= TOLERANCE:
-            return None
-        return (
-            f"target density not reached: {density:.4f} instead of {self._target:.4f} "
-            "(train longer, or start from another method.lam)"
-        )
+        return missed(self.density(), self._target)
 
     def _wanted(self) -> float:
         if self._ramp is not None:

@@ -127,8 +127,11 @@ def _largest(sizes: Masks, density: float, scope: str) -> Masks:
 
 
 def _top(values: Tensor, density: float) -> Tensor:
-    """True at exactly `max(1, round(density * count))` largest values, NaN being the smallest."""
-    count = max(1, round(density * values.numel()))
+    """True at exactly `max(1, round(density * count))` largest values, NaN being the smallest.
+
+    Layers without entries have none to keep.
+    """
+    count = min(values.numel(), max(1, round(density * values.numel())))
     keep = torch.zeros(values.numel(), dtype=torch.bool, device=values.device)
     ranks = values.flatten()
     ranks = ranks.masked_fill(ranks.isnan(), -torch.inf)  # topk takes NaN for the largest number

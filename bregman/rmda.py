@@ -115,13 +115,16 @@ class RMDA(PenalisedOptimizer):
             averaging: c from now on; None keeps c.
 
         Raises:
-            ValueError: c is out of range.
+            ValueError: c is out of range; nothing is changed.
         """
+        self._restart({} if averaging is None else {"averaging": averaging})
+
+    def _restart(self, changes: dict[str, float]) -> None:
+        new = {"elapsed": 0.0, "elapsed_steps": 0, **changes}
+        for group in self.param_groups:  # all of them before anything changes
+            self._check_group({**group, **new})
         for group in self.param_groups:
-            group.update(elapsed=0.0, elapsed_steps=0)
-            if averaging is not None:
-                group["averaging"] = averaging
-            self._check_group(group)
+            group.update(new)
             for param in group["params"]:
                 for name, tensor in self.state.get(param, {}).items():
                     tensor.copy_(param) if name == "start" else tensor.zero_()
@@ -207,10 +210,8 @@ class RAMDA(RMDA):
     @torch.no_grad()
     def restart(self, *, averaging: float | None = None, eps: float | None = None) -> None:
         """Begin anew as `RMDA.restart` does; `eps` is set for all groups, None keeps it."""
-        for group in self.param_groups:
-            if eps is not None:
-                group["eps"] = eps
-        super().restart(averaging=averaging)
+        changes = {"averaging": averaging, "eps": eps}
+        self._restart({name: value for name, value in changes.items() if value is not None})
 
     def _check_group(self, group: dict[str, Any]) -> None:
         check_positive("eps", group["eps"])

@@ -6,7 +6,6 @@ import dataclasses
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bregbench.cli.arguments import option, parse
@@ -75,13 +74,7 @@ def _command() -> int:
     budget = parse_duration(options.time_budget, key="time_budget") if options.time_budget else None
     deadline = None if budget is None else time.monotonic() + budget
     table = load_table(options.table)
-    place = Workplace(
-        results=Path(options.results_dir),
-        data_root=options.data_root,
-        data_path=options.data_path,
-        device=options.device,
-        runs_dir=options.runs_dir,
-    )
+    place = Workplace.of(options)
     if options.epochs is not None:
         table = _reduced(table, options.epochs)
     if not table.ours:

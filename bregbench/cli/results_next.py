@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from bregbench.cli.arguments import option, parse
 from bregbench.cli.outcome import guarded
@@ -42,12 +41,7 @@ def _command() -> int:
     from bregbench.reproduce.tuning import choose_tuned
     from bregbench.runs.workplace import Workplace
 
-    place = Workplace(
-        results=Path(options.results_dir),
-        data_root=options.data_root,
-        device=options.device,
-        runs_dir=options.runs_dir,
-    )
+    place = Workplace.of(options)
     items = read_priorities(place.results / "priority.yaml")
     choose_tuned([item.table for item in items], place)
     jobs = show(place)

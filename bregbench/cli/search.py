@@ -84,7 +84,7 @@ def _command() -> int:
         )
     if options.column.split()[-1].startswith("test/"):
         raise BenchError(f"column={options.column} looks at test data: choose another metric")
-    place = Workplace(results=Path(options.results_dir))
+    place = Workplace.of(options)
     published = read_published(place.published / f"{table.name}.csv")
     cell = published.get((options.row, options.column))
     target = None if options.values else _target(options, cell)
@@ -150,13 +150,7 @@ def _measure(options: Options, table: Table, value: float, deadline: float | Non
     from bregbench.tables.cells import metric_of
 
     epochs = () if options.epochs is None else (f"trainer.epochs={options.epochs}",)
-    place = Workplace(
-        results=Path(options.results_dir),
-        data_root=options.data_root,
-        device=options.device,
-        runs_dir=options.runs_dir,
-        more=(f"{options.key}={value:g}", *epochs),
-    )
+    place = Workplace.of(options, f"{options.key}={value:g}", *epochs)
     part = table.part(options.column)
     config = table.config(options.row, options.seed, place, part=part)
     train(config, deadline=deadline)

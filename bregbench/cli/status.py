@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bregbench.cli.arguments import option, parse
@@ -39,12 +38,7 @@ def _command() -> int:
     refuse_shadowed()
     from bregbench.runs.workplace import Workplace
 
-    place = Workplace(
-        results=Path(options.results_dir),
-        data_root=options.data_root,
-        device=options.device,
-        runs_dir=options.runs_dir,
-    )
+    place = Workplace.of(options)
     show(place)
     return 0
 

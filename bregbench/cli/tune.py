@@ -55,12 +55,7 @@ def _command() -> int:
     table = load_table(options.table)
     if not any(row.tuning for row in table.rows.values()):
         raise BenchError(f"table={options.table} has no row with sets of overrides to try")
-    place = Workplace(
-        results=Path(options.results_dir),
-        data_root=options.data_root,
-        device=options.device,
-        runs_dir=options.runs_dir,
-    )
+    place = Workplace.of(options)
     jobs = trial_jobs(table, place, options.rows)
     if options.dry_run:
         _print_plan(jobs)

@@ -11,6 +11,7 @@ from bregbench.foundations.errors import BenchError
 from bregbench.foundations.ranges import check_counts, check_numbers
 from bregbench.tasks.context import RunContext
 from bregman import DensityTarget, GapControl, Healing, QuantileControl, Ramp
+from bregman.density_control import nonzero_share
 from bregman.optimizer import PenalisedOptimizer
 
 LamControl = DensityTarget | QuantileControl | GapControl
@@ -77,10 +78,9 @@ class DensityConfig:
         assert isinstance(optimizer, PenalisedOptimizer)
         steps = context.epochs * context.steps_per_epoch
         interval = self.interval or max(context.steps_per_epoch // 4, 1)
-        usual = DensityTarget(optimizer, target=target, steps=steps, interval=interval)
-        end = round(self.until * steps)
-        start = min(max(usual.density(), 1e-6), 1.0)
-        ramp = Ramp(self.ramp.value, target, start=start, end=end)
+        start = min(max(nonzero_share(optimizer), 1e-6), 1.0)
+        ramp = Ramp(self.ramp.value, target, start=start, end=round(self.until * steps))
+        own = self.ramp is not RampKind.geometric or self.until != 0.5
         try:
             match self.rule:
                 case Rule.quantile:
@@ -91,13 +91,13 @@ class DensityConfig:
                     return GapControl(
                         optimizer, ramp, interval=interval, gain=gain, damping=damping
                     )
+                case Rule.feedback:
+                    course = ramp if own else None
+                    return DensityTarget(
+                        optimizer, target=target, steps=steps, interval=interval, ramp=course
+                    )
         except ValueError as error:
             raise BenchError(f"method.density.rule={self.rule.name}: {error}") from error
-        if self.ramp is not RampKind.geometric or self.until != 0.5:
-            usual = DensityTarget(
-                optimizer, target=target, steps=steps, interval=interval, ramp=ramp
-            )
-        return usual
 
 
 @dataclass

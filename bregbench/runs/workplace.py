@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
+
+
+class Located(Protocol):
+    """Options of a command that say where it works; `data_path` may be one of them."""
+
+    results_dir: str
+    data_root: str
+    device: str
+    runs_dir: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,18 @@ class Workplace:
     device: str = "auto"
     runs_dir: str = "runs"
     more: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, options: Located, *more: str) -> Workplace:
+        """The workplace that the options of a command name, with further overrides."""
+        return cls(
+            results=Path(options.results_dir),
+            data_root=options.data_root,
+            data_path=getattr(options, "data_path", ""),
+            device=options.device,
+            runs_dir=options.runs_dir,
+            more=more,
+        )
 
     @property
     def records(self) -> Path:

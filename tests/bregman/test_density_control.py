@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from bregman import AdaBreg, GapControl, Healing, LinBreg, QuantileControl, Ramp, Rule, penalize
+from bregman import (
+    AdaBreg,
+    DensityTarget,
+    GapControl,
+    Healing,
+    LinBreg,
+    QuantileControl,
+    Ramp,
+    Rule,
+    penalize,
+)
 from bregman.density_control import quantile
 from bregman.groups import group_size
 
@@ -299,3 +309,48 @@ def test_healing_resumes():
         train(resumed, second, 30 - stop, first=stop)
         assert all(map(torch.equal, resumed.parameters(), whole.parameters()))
         assert math.isclose(second.param_groups[0]["lam"], 0.0)
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        lambda o: DensityTarget(o, target=0.1, steps=10, interval=1),
+        lambda o: QuantileControl(o, Ramp("constant", 0.1), interval=1),
+        lambda o: GapControl(o, Ramp("constant", 0.1), interval=1),
+    ],
+    ids=["feedback", "quantile", "gap"],
+)
+@pytest.mark.parametrize("options", [{}, {"penalty": "l1", "lam": 0.1}], ids=["none", "scale 0"])
+def test_optimisers_without_a_penalty_are_refused(control, options):
+    group = {
+        "params": [torch.randn(4, 3, requires_grad=True)],
+        "lam_scale": 0.0 if options else 1.0,
+    }
+    with pytest.raises(ValueError, match="no group of this LinBreg has a penalty"):
+        control(LinBreg([group], lr=0.1, **options))
+
+
+def test_feedback_does_not_count_weights_that_no_lam_moves():
+    dense, sparse = torch.ones(6, requires_grad=True), torch.zeros(4, requires_grad=True)
+    groups = [{"params": [dense], "lam_scale": 0.0}, {"params": [sparse], "lam_scale": 1.0}]
+    optimizer = LinBreg(groups, lr=0.1, penalty="l1", lam=0.1)
+    assert DensityTarget(optimizer, target=0.5, steps=10, interval=1).density() == 0
+
+
+@pytest.mark.parametrize("threshold", ["constant", "cumulative", "power"])
+def test_a_quantile_works_before_any_step_and_without_scales(threshold):
+    weight = torch.randn(10, requires_grad=True)
+    group = {"params": [weight], "penalty": "l1", "lam": 0.1}
+    optimizer = LinBreg([group], lr=0.0, threshold=threshold)
+    control = QuantileControl(optimizer, Ramp("constant", 0.3), interval=1)
+    weight.grad = torch.randn(10)
+    optimizer.step()
+    control.after_step()
+    if threshold == "constant":
+        assert control.density() == pytest.approx(0.3)
+    else:
+        assert optimizer.param_groups[0]["lam"] == 0.1  # a growing threshold is still 0
+
+
+def test_a_quantile_of_no_weights_is_zero():
+    assert quantile(torch.zeros(0), None, 0.5) == (0.0, 0)

@@ -225,6 +225,27 @@ def test_restart_is_a_fresh_start(cls):
     )
 
 
+@pytest.mark.parametrize(
+    ("cls", "values"),
+    [
+        (RMDA, {"averaging": 2.0}),
+        (RAMDA, {"averaging": 2.0}),
+        (RAMDA, {"eps": -1.0}),
+        (RAMDA, {"eps": 1e-3, "averaging": 0.0}),
+    ],
+)
+def test_a_refused_restart_changes_nothing(cls, values):
+    param = start()
+    optimizer = cls([param], LR, penalty="l1", lam=LAM, averaging=0.2)
+    steps(optimizer, param, random_grads(2))
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match="Invalid"):
+        optimizer.restart(**values)
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert all(torch.equal(after["state"][0][k], v) for k, v in before["state"][0].items())
+
+
 @pytest.mark.parametrize("cls", [RMDA, RAMDA])
 def test_exact_zeros_are_in_the_proximal_points_and_not_in_the_averages(cls):
     averaged, reported = start(), start()

@@ -220,3 +220,12 @@ def test_nan_is_no_large_magnitude(by, scope):
         assert masks["0.weight"][2, 0, 0, 0]
     everything = magnitude_masks(model, density=1.0, by=by, scope=scope)
     assert total(everything) == 816
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_layers_without_entries_have_none_to_keep(scope):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 0))
+    masks = magnitude_masks(model, density=0.5, scope=scope)
+    assert masks["0.weight"].sum() == 6
+    assert masks["1.weight"].shape == (0, 4)

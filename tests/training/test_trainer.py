@@ -13,7 +13,7 @@ from bregbench.foundations.streams import Streams, derive_seed
 from bregbench.measures.cost import TIMES
 from bregbench.runs.train import run_directory, train
 from bregbench.training.trainer import Training
-from bregman.density_target import TOLERANCE
+from bregman.density_control import TOLERANCE
 from tests.places import without_times
 
 METHODS = ("sgd", "adam", "prox_sgd", "linbreg", "linbreg_momentum", "adabreg")
