@@ -9,7 +9,7 @@ COMMANDS = {
     "export": "write the network of a run as one file that runs elsewhere",
     "plot": "draw any metric of saved runs against any other",
     "compare": "show what differs between runs: config and metrics",
-    "runs": "list, show, pack, merge and sync runs and records",
+    "runs": "list, show, pack, merge, pull and sync runs and records",
     "reproduce": "train what a published table misses, then render it",
     "search": "find a setting that a paper does not state",
     "status": "show which published results are still missing",

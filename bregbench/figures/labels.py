@@ -117,13 +117,14 @@ def _rank(value: Any) -> tuple[bool, float, str]:
 
 def _word(key: str) -> str:
     """A config key in words."""
-    last = key.removesuffix(".kind").rpartition(".")
-    return _WORDS.get(last[2], key.removeprefix("method.").removeprefix("trainer.")).replace(
-        "_", " "
-    )
+    last = key.removesuffix(".kind").rpartition(".")[2]
+    rest = key.removeprefix("method.").removeprefix("trainer.")
+    return _WORDS.get(last, rest).replace("_", " ").replace(".", " ")
 
 
 def _value(value: Any) -> str:
+    if value is None:
+        return "unset"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
