@@ -108,8 +108,8 @@ class WhitenedNetwork(nn.Module):
         self.linear = nn.Linear(widths[-1], classes, bias=False)
 
     def start_from(self, images: torch.Tensor) -> None:
-        """Set the whitening layer from images ``(n, channels, height, width)`` in [0, 1]."""
-        self.whiten.start_from(self.normalize(images))
+        """Set the whitening layer from images ``(n, channels, height, width)`` in [0, 1], on any device."""
+        self.whiten.start_from(self.normalize(images.to(self.whiten.weight.device)))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""

@@ -49,6 +49,16 @@ def network(**options: object) -> nn.Module:
     return WhitenedCnn(channels=[24, 30], **options).build(input_shape=(3, 16, 16), classes=5)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_images_of_another_device_set_the_same_directions() -> None:
+    one, two = network(), network()
+    images = smooth_images()
+    one.start_from(images)  # pyright: ignore[reportCallIssue]
+    two.start_from(images.cuda())  # pyright: ignore[reportCallIssue]
+    assert torch.equal(one.whiten.weight, two.whiten.weight)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+
+
 def test_answers_are_those_of_the_mirror_image_in_evaluation_mode() -> None:
     images = torch.rand(4, 3, 16, 16)
     plain, mirrored = network(mirror=False).eval(), network().eval()
