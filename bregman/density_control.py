@@ -25,6 +25,8 @@ from bregman.validation import check_choice, check_count, check_density, check_p
 
 #: a density this close (relatively) to the target counts as reached
 TOLERANCE = 0.1
+#: no rule makes lam larger; thresholds in single precision end at 3.4e38
+LARGEST = 1e30
 
 
 def quantile(scores: Tensor, sizes: Tensor | None, density: float) -> tuple[float, int]:
@@ -127,6 +129,8 @@ class QuantileControl:
             None if single else torch.cat(sizes),
             self.ramp.density(self._taken),
         )
+        if not math.isfinite(lam):
+            return  # the duals are no numbers any more, and no lam mends them: the loss will say so
         kept = [param.clone() for param, _ in self._members()] if self._keep_values else []
         changes = [self._set(group, lam) for group in penalised(self._optimizer)]
         self._optimizer.recover()
@@ -202,7 +206,7 @@ class GapControl:
 
     The gap is the wanted minus the present sparsity; lam grows while the gap is positive. The gain at a
     change is `gain * damping^max(C - 1, 0)` with C the number of changes of the gap's sign so far, so
-    that the first change of sign does not damp. lam has no bounds.
+    that the first change of sign does not damp. lam is at most 1e30, which single precision still holds.
 
     Args:
         optimizer: An optimiser whose groups hold `penalty`, `lam` and `lam_scale`.
@@ -250,7 +254,7 @@ class GapControl:
         gap = (1 - self.ramp.density(self._taken)) - (1 - self.density())
         factor = self.factor(gap)
         for group in penalised(self._optimizer):
-            group["lam"] *= factor
+            group["lam"] = min(group["lam"] * factor, LARGEST)
 
     def factor(self, gap: float) -> float:
         """The factor of lam at this gap; counts a change of the gap's sign."""

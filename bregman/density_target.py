@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from bregman.density_control import missed, nonzero_share, penalised, require_penalised
+from bregman.density_control import LARGEST, missed, nonzero_share, penalised, require_penalised
 from bregman.optimizer import PenalisedOptimizer
 from bregman.ramps import Ramp
 
@@ -76,7 +76,7 @@ class DensityTarget:
         self._last_gap = gap
         change = math.exp(max(-0.5, min(0.5, self._gain * gap)))
         for group in penalised(self._optimizer):
-            group["lam"] *= change
+            group["lam"] = min(group["lam"] * change, LARGEST)
 
     def note(self) -> str | None:
         """A sentence where the density is not within 10 % of the target, else None."""

@@ -354,3 +354,24 @@ def test_a_quantile_works_before_any_step_and_without_scales(threshold):
 
 def test_a_quantile_of_no_weights_is_zero():
     assert quantile(torch.zeros(0), None, 0.5) == (0.0, 0)
+
+
+def test_duals_that_are_no_numbers_leave_lam_alone():
+    weight = torch.randn(10, requires_grad=True)
+    optimizer = LinBreg([weight], lr=0.1, penalty="l1", lam=0.1)
+    control = QuantileControl(optimizer, Ramp("constant", 0.3), interval=1)
+    weight.grad = torch.full((10,), math.nan)
+    optimizer.step()
+    control.after_step()
+    assert optimizer.param_groups[0]["lam"] == 0.1
+
+
+def test_the_gap_rule_keeps_lam_in_single_precision():
+    weight = torch.ones(4, requires_grad=True)
+    optimizer = LinBreg([weight], lr=1e-3, penalty="l1", lam=1e29)
+    control = GapControl(optimizer, Ramp("constant", 0.01), interval=1, gain=1e6)
+    for _ in range(3):
+        control.after_step()
+    assert optimizer.param_groups[0]["lam"] == 1e30
+    weight.grad = torch.ones(4)
+    optimizer.step()
